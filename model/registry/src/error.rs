@@ -1,0 +1,56 @@
+//! What can go wrong in the registry, as decisions for the caller.
+
+use model::{Generation, Version, corpus};
+
+use crate::StoreError;
+
+/// An operation on the registry that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller named something that is not there.
+    #[error("there is no {what} at {path}")]
+    NotFound {
+        /// Kind of thing.
+        what: &'static str,
+        /// Where it would be.
+        path: String,
+    },
+    /// Production is not where the caller thought, or somebody else was quicker. Nothing was written.
+    #[error("production is at generation {generation}, version {version}, put there by {actor}")]
+    Conflict {
+        /// The newest generation.
+        generation: Generation,
+        /// Its version.
+        version: Version,
+        /// Who promoted it.
+        actor: String,
+    },
+    /// The caller expects a generation, and nothing is in production.
+    #[error("nothing is in production")]
+    NothingInProduction,
+    /// There is no earlier version to go back to.
+    #[error("the history has no other version to go back to")]
+    NothingToRollBackTo,
+    /// Bytes that are not what they must be. They are never served.
+    #[error("{path} is corrupt: {reason}")]
+    Corrupt {
+        /// The object.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file cannot become a dataset.
+    #[error(transparent)]
+    Corpus(#[from] corpus::Error),
+    /// The store did not answer, or refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_transient)
+    }
+}

@@ -1,0 +1,166 @@
+//! What is, and what was, in production: an append-only chain of promotion records.
+
+use model::{
+    Digest, Generation, Version,
+    steps::{Gated, PromoteInput, Promoted},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Created, Error, Key, Registry};
+
+/// How far back a promotion looks for itself before it writes: more than could be promoted while one attempt is lost.
+const LOOK_BACK: u64 = 50;
+
+/// One promotion. Writing it is what promotes; it is never changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromotionRecord {
+    /// From 1, without gaps.
+    pub generation: Generation,
+    /// In production from now on.
+    pub version: Version,
+    /// Digest of the version's manifest.
+    pub manifest: Digest,
+    /// The same for every attempt of one promotion.
+    pub change_id: String,
+    /// Digest of the record before this one; none for the first.
+    pub previous_record: Option<Digest>,
+    /// In production before.
+    pub previous: Option<Version>,
+    /// Who asked.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The gate's report; none for a rollback.
+    pub gate: Option<Gated>,
+    /// Milliseconds since 1970, UTC, by the promoter's clock. Order is by generation, never by this.
+    pub at: i64,
+}
+
+/// A record and the digest of its bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Promotion {
+    /// The record.
+    pub record: PromotionRecord,
+    /// What the next record names as `previous_record`.
+    pub digest: Digest,
+}
+
+impl Registry {
+    /// The promotion that made a generation.
+    pub async fn promotion(&self, generation: Generation) -> Result<Option<Promotion>, Error> {
+        let key = Key::Record(generation);
+        let Some((record, digest)) = self.read_json::<PromotionRecord>(key).await? else { return Ok(None) };
+        if record.generation == generation {
+            Ok(Some(Promotion { record, digest }))
+        } else {
+            Err(key.corrupt("it names another generation"))
+        }
+    }
+
+    /// The newest promotion: what is in production.
+    pub async fn production(&self) -> Result<Option<Promotion>, Error> {
+        let names = self.store.list(Key::HISTORY).await?;
+        let newest = names.iter().filter_map(|path| Key::generation_of(path)).max();
+        match newest {
+            Some(generation) => self.promotion(generation).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Every promotion, oldest first.
+    pub async fn history(&self) -> Result<Vec<Promotion>, Error> {
+        let mut history = Vec::new();
+        let mut generation = Generation(1);
+        while let Some(promotion) = self.promotion(generation).await? {
+            history.push(promotion);
+            generation = generation.next();
+        }
+        Ok(history)
+    }
+
+    /// Puts a version into production: writes the next generation, once.
+    ///
+    /// Calling it again with the same `change_id` answers what the first call wrote. Somebody else's promotion in
+    /// between is a [`Error::Conflict`]. `now` is in milliseconds since 1970, UTC.
+    pub async fn promote(&self, input: &PromoteInput, now: i64) -> Result<Promoted, Error> {
+        let current = self.production().await?;
+        if let Some(own) = self.find_change(current.as_ref(), &input.change_id).await? {
+            return Ok(promoted(own, true));
+        }
+        if let Some(expected) = input.expected_generation {
+            match &current {
+                Some(promotion) if promotion.record.generation == expected => {}
+                Some(promotion) => return Err(conflict(promotion)),
+                None if expected == Generation(0) => {}
+                None => return Err(Error::NothingInProduction),
+            }
+        }
+        let (previous, generation, previous_record) = match current {
+            Some(Promotion { record, .. }) if record.version == input.version => return Ok(promoted(record, false)),
+            Some(Promotion { record, digest }) => (Some(record.version), record.generation.next(), Some(digest)),
+            None => (None, Generation(1), None),
+        };
+        // A version that does not load must never be in production, not even for a moment.
+        let loaded = self.load(&input.version).await?;
+        let record = PromotionRecord {
+            generation,
+            version: input.version.clone(),
+            manifest: loaded.manifest_digest,
+            change_id: input.change_id.clone(),
+            previous_record,
+            previous,
+            actor: input.actor.clone(),
+            reason: input.reason.clone(),
+            gate: input.gate.clone(),
+            at: now,
+        };
+        if self.create_json(Key::Record(generation), &record).await? == Created::New {
+            return Ok(promoted(record, true));
+        }
+        // Ours, if the store swallowed the reply of an earlier try; else somebody was quicker.
+        match self.promotion(generation).await? {
+            Some(there) if there.record.change_id == input.change_id => Ok(promoted(there.record, true)),
+            Some(there) => Err(conflict(&there)),
+            None => Err(Key::Record(generation).corrupt("it exists and cannot be read")),
+        }
+    }
+
+    /// The newest version of the history that is not in production, or `to` if the history has it.
+    pub async fn rollback_target(&self, to: Option<&Version>) -> Result<(Version, Generation), Error> {
+        let mut history = self.history().await?;
+        let Some(current) = history.pop() else { return Err(Error::NothingInProduction) };
+        let is_target = |record: &PromotionRecord| match to {
+            Some(version) => record.version == *version,
+            None => record.version != current.record.version,
+        };
+        let target = history.into_iter().map(|promotion| promotion.record).rev().find(is_target);
+        target.map(|record| (record.version, current.record.generation)).ok_or(Error::NothingToRollBackTo)
+    }
+
+    async fn find_change(&self, newest: Option<&Promotion>, change_id: &str) -> Result<Option<PromotionRecord>, Error> {
+        let Some(newest) = newest else { return Ok(None) };
+        if newest.record.change_id == change_id {
+            return Ok(Some(newest.record.clone()));
+        }
+        let last = newest.record.generation.0;
+        for generation in (last.saturating_sub(LOOK_BACK).max(1)..last).rev() {
+            match self.promotion(Generation(generation)).await? {
+                Some(promotion) if promotion.record.change_id == change_id => return Ok(Some(promotion.record)),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn promoted(record: PromotionRecord, is_new: bool) -> Promoted {
+    Promoted { version: record.version, generation: record.generation, previous: record.previous, is_new }
+}
+
+fn conflict(there: &Promotion) -> Error {
+    Error::Conflict {
+        generation: there.record.generation,
+        version: there.record.version.clone(),
+        actor: there.record.actor.clone(),
+    }
+}

@@ -1,0 +1,95 @@
+//! Where things are in the bucket: the only place where a path is spelled.
+
+use std::fmt;
+
+use model::{Digest, Generation, Version};
+
+use crate::Error;
+
+/// The name of an object.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'a> {
+    /// An artifact's bytes.
+    Blob(&'a Digest),
+    /// A dataset's manifest.
+    Dataset(&'a Digest),
+    /// One shard of a dataset's rows.
+    Shard(&'a Digest, u32),
+    /// The record of an import: milliseconds since 1970, so that names sort by time.
+    Import(i64, &'a Digest),
+    /// A version's manifest.
+    Model(&'a Version),
+    /// A promotion record.
+    Record(Generation),
+}
+
+impl Key<'_> {
+    /// Prefix of all import records.
+    pub const IMPORTS: &'static str = "imports/";
+    /// Prefix of all manifests of versions.
+    pub const MODELS: &'static str = "models/";
+    /// Prefix of all promotion records.
+    pub const HISTORY: &'static str = "history/production/";
+
+    /// The object's name in the bucket.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::Blob(digest) => format!("blobs/sha256/{}/{digest}", &digest.as_str()[..2]),
+            Self::Dataset(digest) => format!("datasets/{digest}/manifest.json"),
+            Self::Shard(digest, number) => format!("datasets/{digest}/shard-{number:05}.jsonl.zst"),
+            Self::Import(millis, digest) => format!("{}{millis:014}-{}.json", Self::IMPORTS, digest.short()),
+            Self::Model(version) => format!("{}{version}.json", Self::MODELS),
+            Self::Record(generation) => format!("{}{:010}.json", Self::HISTORY, generation.0),
+        }
+    }
+
+    /// The version whose manifest stands at a path.
+    #[must_use]
+    pub fn version_of(path: &str) -> Option<Version> {
+        Version::parse(path.strip_prefix(Self::MODELS)?.strip_suffix(".json")?).ok()
+    }
+
+    /// The generation whose record stands at a path.
+    #[must_use]
+    pub fn generation_of(path: &str) -> Option<Generation> {
+        let digits = path.strip_prefix(Self::HISTORY)?.strip_suffix(".json")?;
+        digits.parse().ok().map(Generation)
+    }
+
+    pub(crate) fn what(&self) -> &'static str {
+        match self {
+            Self::Blob(_) => "artifact",
+            Self::Dataset(_) => "dataset",
+            Self::Shard(..) => "shard of a dataset",
+            Self::Import(..) => "import record",
+            Self::Model(_) => "model version",
+            Self::Record(_) => "promotion record",
+        }
+    }
+
+    pub(crate) fn corrupt(&self, reason: impl fmt::Display) -> Error {
+        Error::Corrupt { path: self.path(), reason: reason.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_fixed() {
+        let digest = Digest::of(b"abc");
+        let version = Version::derive(1_795_399_809, "train-1", "run-1", "multinomial_nb");
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Key::Blob(&digest).path(), format!("blobs/sha256/ba/{hex}"));
+        assert_eq!(Key::Dataset(&digest).path(), format!("datasets/{hex}/manifest.json"));
+        assert_eq!(Key::Shard(&digest, 3).path(), format!("datasets/{hex}/shard-00003.jsonl.zst"));
+        assert_eq!(Key::Import(1_795_399_809_123, &digest).path(), "imports/01795399809123-ba7816bf.json");
+        assert_eq!(Key::Model(&version).path(), format!("models/{version}.json"));
+        assert_eq!(Key::Record(Generation(12)).path(), "history/production/0000000012.json");
+        assert_eq!(Key::version_of(&Key::Model(&version).path()), Some(version));
+        assert_eq!(Key::generation_of("history/production/0000000012.json"), Some(Generation(12)));
+        assert_eq!(Key::version_of("models/../x.json"), None);
+    }
+}

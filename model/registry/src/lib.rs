@@ -1,0 +1,131 @@
+//! Datasets, model versions and what is in production, kept as objects in a bucket. The only crate that names S3.
+//!
+//! There is no database and no mutable object: every object is written once, under `If-None-Match: *`.
+//! Putting `history/production/<generation>.json` *is* the promotion; the newest generation is in production.
+
+mod dataset;
+mod error;
+mod history;
+mod key;
+mod manifest;
+mod memory;
+mod probe;
+mod s3;
+mod store;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{Digest, Model, Version, artifact};
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use self::{
+    dataset::{DatasetManifest, ImportRecord, Shard, Source},
+    error::Error,
+    history::{Promotion, PromotionRecord},
+    key::Key,
+    manifest::{LoadedModel, ModelManifest},
+    memory::MemoryStore,
+    s3::{S3Settings, S3Store, Secret},
+    store::{Created, Store, StoreError},
+};
+
+/// The registry on some store. Cheap to clone; one connection pool is shared.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    store: Arc<dyn Store>,
+}
+
+impl Registry {
+    /// A registry on a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// Stores an artifact under its digest. Storing it again changes nothing.
+    pub async fn put_artifact(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
+        let digest = Digest::of(&bytes);
+        self.store.create(&Key::Blob(&digest).path(), bytes.into()).await?;
+        Ok(digest)
+    }
+
+    /// The artifact's bytes, checked against the digest.
+    pub async fn artifact(&self, digest: &Digest) -> Result<Bytes, Error> {
+        let key = Key::Blob(digest);
+        let bytes = self.require(key).await?;
+        if Digest::of(&bytes) != *digest {
+            return Err(key.corrupt("its bytes do not have the digest it is named by"));
+        }
+        Ok(bytes)
+    }
+
+    /// The model in a stored artifact, checked against the digest.
+    pub async fn model(&self, digest: &Digest) -> Result<Model, Error> {
+        let bytes = self.artifact(digest).await?;
+        artifact::decode(&bytes).map_err(|error| Key::Blob(digest).corrupt(error))
+    }
+
+    /// Registers a version, or returns the manifest that this version has already.
+    ///
+    /// A version id is derived from its run, so the first manifest under it is the run's.
+    pub async fn register(&self, manifest: &ModelManifest) -> Result<(ModelManifest, Digest), Error> {
+        self.create_json(Key::Model(&manifest.version), manifest).await?;
+        self.manifest(&manifest.version).await
+    }
+
+    /// A version's manifest and the digest of its bytes.
+    pub async fn manifest(&self, version: &Version) -> Result<(ModelManifest, Digest), Error> {
+        let key = Key::Model(version);
+        let bytes = self.require(key).await?;
+        let manifest: ModelManifest = serde_json::from_slice(&bytes).map_err(|error| key.corrupt(error))?;
+        if manifest.version != *version {
+            return Err(key.corrupt("it names another version"));
+        }
+        Ok((manifest, Digest::of(&bytes)))
+    }
+
+    /// Every registered version, newest first. Manifests that cannot be read are left out and logged.
+    pub async fn manifests(&self) -> Result<Vec<ModelManifest>, Error> {
+        let mut found = Vec::new();
+        for path in self.store.list(Key::MODELS).await?.into_iter().rev() {
+            let Some(version) = Key::version_of(&path) else { continue };
+            match self.manifest(&version).await {
+                Ok((manifest, _)) => found.push(manifest),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => tracing::warn!(%error, "left out of the list of models"),
+            }
+        }
+        Ok(found)
+    }
+
+    /// A version's manifest and model, verified: manifest, blob digest, decoder.
+    pub async fn load(&self, version: &Version) -> Result<LoadedModel, Error> {
+        let (manifest, manifest_digest) = self.manifest(version).await?;
+        let model = self.model(&manifest.artifact).await?;
+        Ok(LoadedModel { manifest, manifest_digest, model })
+    }
+
+    /// Does the store answer? One small read.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.store.get(&Key::Record(model::Generation(0)).path()).await?;
+        Ok(())
+    }
+
+    async fn require(&self, key: Key<'_>) -> Result<Bytes, Error> {
+        let path = key.path();
+        let found = self.store.get(&path).await?;
+        found.ok_or(Error::NotFound { what: key.what(), path })
+    }
+
+    async fn create_json(&self, key: Key<'_>, value: &impl Serialize) -> Result<Created, Error> {
+        let bytes = serde_json::to_vec_pretty(value).expect("manifests and records are plain data");
+        Ok(self.store.create(&key.path(), bytes.into()).await?)
+    }
+
+    async fn read_json<T: DeserializeOwned>(&self, key: Key<'_>) -> Result<Option<(T, Digest)>, Error> {
+        let Some(bytes) = self.store.get(&key.path()).await? else { return Ok(None) };
+        let value = serde_json::from_slice(&bytes).map_err(|error| key.corrupt(error))?;
+        Ok(Some((value, Digest::of(&bytes))))
+    }
+}

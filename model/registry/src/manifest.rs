@@ -1,0 +1,48 @@
+//! What is known of a model version.
+
+use model::{Digest, Model, Version, evaluation::Scores, trainers::Preset};
+use serde::{Deserialize, Serialize};
+
+/// The manifest of a version: where it came from and what it is worth. Written once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelManifest {
+    /// Its id.
+    pub version: Version,
+    /// The artifact's digest.
+    pub artifact: Digest,
+    /// The artifact's length in bytes.
+    pub artifact_bytes: u64,
+    /// Features with a weight.
+    pub features: u64,
+    /// What it was trained on.
+    pub dataset: Digest,
+    /// The trainer.
+    pub trainer: String,
+    /// Its parameters.
+    pub preset: Preset,
+    /// Decided the held-out commenters and the folds.
+    pub seed: u64,
+    /// Figures of cross-validation by commenter on the training rows.
+    pub cross_validation: Scores,
+    /// Figures on the held-out rows.
+    pub held_out: Scores,
+    /// Release of threatwatch that trained it.
+    pub code_version: String,
+    /// The workflow.
+    pub workflow_id: String,
+    /// Its run.
+    pub run_id: String,
+    /// Start of the run: seconds since 1970, UTC.
+    pub started: i64,
+}
+
+/// A verified version, ready to serve.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// What is known of it.
+    pub manifest: ModelManifest,
+    /// Digest of the manifest's bytes.
+    pub manifest_digest: Digest,
+    /// The model.
+    pub model: Model,
+}

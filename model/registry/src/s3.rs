@@ -1,0 +1,181 @@
+//! The store on S3: SeaweedFS, MinIO, AWS or any server that honours `If-None-Match: *`.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use aws_credential_types::Credentials;
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use bytes::Bytes;
+
+use crate::{Created, Store, StoreError};
+
+/// A connection that is not made in this time will not be: the server is on the same network.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Objects are at most some tens of MB; one try that takes longer is stuck.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// Three tries with back-off; a promotion must not hang longer on a silent store.
+const OPERATION: Duration = Duration::from_secs(15);
+
+/// Where the bucket is and who we are there.
+#[derive(Clone, Debug)]
+pub struct S3Settings {
+    /// `http://127.0.0.1:9000`; path-style addresses are used.
+    pub endpoint: String,
+    /// The bucket; created if it is not there.
+    pub bucket: String,
+    /// `AWS_REGION`; any word for servers that have no regions.
+    pub region: String,
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: Secret,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A bucket.
+#[derive(Clone, Debug)]
+pub struct S3Store {
+    client: Client,
+    bucket: String,
+}
+
+impl S3Store {
+    /// A client for the bucket. Nothing is sent yet.
+    #[must_use]
+    pub fn new(settings: &S3Settings) -> Self {
+        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let credentials = Credentials::new(
+            &settings.access_key_id,
+            settings.secret_access_key.expose(),
+            None,
+            None,
+            "threatwatch settings",
+        );
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(OPERATION)
+            .build();
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http)
+            .endpoint_url(&settings.endpoint)
+            .force_path_style(true)
+            .region(Region::new(settings.region.clone()))
+            .credentials_provider(credentials)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .build();
+        Self { client: Client::from_conf(config), bucket: settings.bucket.clone() }
+    }
+
+    /// Creates the bucket unless it is there.
+    pub async fn ensure_bucket(&self) -> Result<(), StoreError> {
+        if self.client.head_bucket().bucket(&self.bucket).send().await.is_ok() {
+            return Ok(());
+        }
+        match self.client.create_bucket().bucket(&self.bucket).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.code(), Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => Ok(()),
+            Err(error) => Err(failure("open", &self.bucket, error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        let sent = self.client.get_object().bucket(&self.bucket).key(name).send().await;
+        let object = match sent {
+            Ok(object) => object,
+            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+            Err(error) => return Err(failure("read", name, error)),
+        };
+        match tokio::time::timeout(OPERATION, object.body.collect()).await {
+            Ok(Ok(body)) => Ok(Some(body.into_bytes())),
+            Ok(Err(error)) => Err(broken_off(name, error.to_string(), Some(error.into()))),
+            Err(_) => Err(broken_off(name, format!("no end of the body within {} s", OPERATION.as_secs()), None)),
+        }
+    }
+
+    async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
+        let put = self.client.put_object().bucket(&self.bucket).key(name).if_none_match("*").body(body.into());
+        match put.send().await {
+            Ok(_) => Ok(Created::New),
+            Err(error) if status(&error) == Some(412) => Ok(Created::Exists),
+            // 409: another write of this name is under way. Who won is known when the object can be read.
+            Err(error) if status(&error) == Some(409) => match self.get(name).await? {
+                Some(_) => Ok(Created::Exists),
+                None => Err(StoreError { is_transient: true, ..failure("write", name, error) }),
+            },
+            Err(error) => Err(failure("write", name, error)),
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failure("list", prefix, error))?;
+            names.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+fn broken_off(name: &str, reason: String, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError { operation: "read", name: name.to_owned(), reason, is_transient: true, source }
+}
+
+fn failure<E>(operation: &'static str, name: &str, error: SdkError<E, HttpResponse>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let is_transient = match status(&error) {
+        Some(code) => code >= 500 || code == 429 || code == 408,
+        None => !matches!(error, SdkError::ConstructionFailure(_)),
+    };
+    let reason = match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => DisplayErrorContext(&error).to_string(),
+    };
+    StoreError { operation, name: name.to_owned(), reason, is_transient, source: Some(Box::new(error)) }
+}

@@ -1,0 +1,167 @@
+//! A model as bytes: inert data, checked before it is believed.
+//!
+//! ```text
+//! 8 bytes   magic "threatw" and the format's version, 1
+//! 4 bytes   length H of the specification, little-endian, at most 1 MiB
+//! H bytes   the specification as JSON (linear::Spec)
+//! 8 bytes   number N of features, little-endian
+//! N * 8     keys, ascending, little-endian
+//! N * 8     weights in 2^-40, little-endian
+//! 32 bytes  SHA-256 of everything before
+//! ```
+
+use sha2::{Digest as _, Sha256};
+
+use crate::linear::{Invalid, Model, Spec, Table};
+
+const MAGIC: &[u8; 7] = b"threatw";
+const FORMAT_VERSION: u8 = 1;
+const MAX_SPEC: usize = 1 << 20;
+/// 64 Mi features are a table of 1 GiB.
+const MAX_FEATURES: u64 = 1 << 26;
+const DIGEST: usize = 32;
+
+/// Bytes that are no model.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something else, or made by a later release.
+    #[error("not a model of format {FORMAT_VERSION}")]
+    NotAModel,
+    /// Cut short, or longer than it says.
+    #[error("the model's length is not what it declares")]
+    Length,
+    /// A changed byte.
+    #[error("the model's checksum does not match its bytes")]
+    Checksum,
+    /// The specification is not what this release writes.
+    #[error("the model's specification cannot be read")]
+    Spec(#[from] serde_json::Error),
+    /// Well-formed, but it could not score.
+    #[error("the model is invalid")]
+    Invalid(#[from] Invalid),
+}
+
+/// The model's bytes. Equal models have equal bytes.
+///
+/// # Panics
+/// Never: a specification is plain data.
+#[must_use]
+pub fn encode(model: &Model) -> Vec<u8> {
+    let spec = serde_json::to_vec(model.spec()).expect("a specification is plain data");
+    let table = model.table();
+    let mut bytes = Vec::with_capacity(8 + 4 + spec.len() + 8 + table.keys().len() * 16 + DIGEST);
+    bytes.extend(MAGIC);
+    bytes.push(FORMAT_VERSION);
+    bytes.extend((spec.len() as u32).to_le_bytes());
+    bytes.extend(spec);
+    bytes.extend((table.keys().len() as u64).to_le_bytes());
+    bytes.extend(table.keys().iter().flat_map(|key| key.to_le_bytes()));
+    bytes.extend(table.weights().iter().flat_map(|weight| weight.to_le_bytes()));
+    let digest = Sha256::digest(&bytes);
+    bytes.extend(digest);
+    bytes
+}
+
+/// The model in some bytes, which may come from anywhere.
+///
+/// Memory is allocated only for lengths that the bytes really have.
+pub fn decode(bytes: &[u8]) -> Result<Model, Error> {
+    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Error::NotAModel)?;
+    if magic[..7] != MAGIC[..] || magic[7] != FORMAT_VERSION {
+        return Err(Error::NotAModel);
+    }
+    let (body, digest) = bytes.split_last_chunk::<DIGEST>().ok_or(Error::Length)?;
+    if Sha256::digest(body)[..] != digest[..] {
+        return Err(Error::Checksum);
+    }
+    let rest = rest.strip_suffix(&digest[..]).ok_or(Error::Length)?;
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or(Error::Length)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > MAX_SPEC || length > rest.len() {
+        return Err(Error::Length);
+    }
+    let (spec, rest) = rest.split_at(length);
+    let (count, rest) = rest.split_first_chunk::<8>().ok_or(Error::Length)?;
+    let count = u64::from_le_bytes(*count);
+    if count > MAX_FEATURES || count * 16 != rest.len() as u64 {
+        return Err(Error::Length);
+    }
+    let (keys, weights) = rest.split_at(count as usize * 8);
+    let keys = keys.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+    let weights = weights.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
+    let spec: Spec = serde_json::from_slice(spec)?;
+    Ok(Model::new(spec, Table::new(keys, weights)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{corpus, experiment, features::Scratch, trainers};
+
+    fn trained() -> Model {
+        let rows = corpus::sample().rows;
+        let trainer = trainers::find("multinomial_nb").unwrap();
+        experiment::train(trainer, &rows, &experiment::Config::default(), &|_, _| {}).unwrap().model
+    }
+
+    #[test]
+    fn a_decoded_model_scores_as_the_one_encoded() {
+        let model = trained();
+        let bytes = encode(&model);
+        let again = decode(&bytes).unwrap();
+        assert_eq!(encode(&again), bytes);
+        let mut scratch = Scratch::default();
+        for row in corpus::sample().rows {
+            assert_eq!(model.score(&row.text, &mut scratch), again.score(&row.text, &mut scratch));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_refused() {
+        let bytes = encode(&trained());
+        for k in 0..100 {
+            let mut broken = bytes.clone();
+            let at = k * (bytes.len() - 1) / 99;
+            broken[at] ^= 1 << (k % 8);
+            assert!(decode(&broken).is_err(), "byte {at}");
+        }
+        assert!(matches!(decode(&bytes[..bytes.len() - 1]), Err(Error::Checksum)));
+        assert!(matches!(decode(b"PK\x03\x04 something else"), Err(Error::NotAModel)));
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused_before_memory_is_taken() {
+        let lie = |spec: u32, count: u64| {
+            let mut bytes = [&MAGIC[..], &[FORMAT_VERSION], &spec.to_le_bytes()[..]].concat();
+            bytes.extend(b"{}");
+            bytes.extend(count.to_le_bytes());
+            let digest = Sha256::digest(&bytes);
+            bytes.extend(digest);
+            decode(&bytes).unwrap_err()
+        };
+        assert!(matches!(lie(u32::MAX, 0), Error::Length));
+        assert!(matches!(lie(2, u64::MAX), Error::Length));
+        assert!(matches!(lie(2, 1 << 60), Error::Length));
+        assert!(matches!(lie(2, 0), Error::Spec(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(
+            spec in "[ -~]{0,80}",
+            count in any::<u64>(),
+            tail in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut bytes = [&MAGIC[..], &[FORMAT_VERSION], &(spec.len() as u32).to_le_bytes()[..]].concat();
+            bytes.extend(spec.as_bytes());
+            bytes.extend(count.to_le_bytes());
+            bytes.extend(&tail);
+            let _ = decode(&bytes);
+            let digest = Sha256::digest(&bytes);
+            bytes.extend(digest);
+            let _ = decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Features of a sentence: extractors in one table, each making 64-bit keys from the words.
+//!
+//! Keys are hashes, so a model needs no vocabulary to score. At a million distinct features the chance that any two
+//! share a key is about 1 in 37 million.
+
+mod bigrams;
+mod edges;
+mod unigrams;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::{self, Word, WordRule};
+
+/// One occurrence of a feature in a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// What the model's table is looked up with.
+    pub key: u64,
+    /// First word that makes it.
+    pub first_word: u32,
+    /// Last word that makes it.
+    pub last_word: u32,
+}
+
+/// A way of making features from the words of a sentence.
+pub trait Extractor: Send + Sync {
+    /// Its name in configurations and artifacts; never changed once released.
+    fn name(&self) -> &'static str;
+    /// Appends the features of a sentence, in order of appearance.
+    fn extract(&self, words: &[Word], features: &mut Vec<Feature>);
+}
+
+/// Every extractor, by name.
+pub const EXTRACTORS: &[&dyn Extractor] = &[&bigrams::Bigrams, &edges::Edges, &unigrams::Unigrams];
+
+/// Which features a model is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSet {
+    /// How words are cut.
+    pub words: WordRule,
+    /// Names of extractors.
+    pub extractors: Vec<String>,
+}
+
+/// An extractor that this program does not know.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no feature extractor is named `{0}`")]
+pub struct UnknownExtractor(String);
+
+impl FeatureSet {
+    /// A set of the named extractors.
+    #[must_use]
+    pub fn new(words: WordRule, extractors: &[&str]) -> Self {
+        Self { words, extractors: extractors.iter().map(|&name| name.to_owned()).collect() }
+    }
+
+    /// Looks the names up.
+    pub fn analyser(&self) -> Result<Analyser, UnknownExtractor> {
+        let find = |name: &String| {
+            let found = EXTRACTORS.iter().find(|extractor| extractor.name() == name);
+            found.copied().ok_or_else(|| UnknownExtractor(name.clone()))
+        };
+        Ok(Analyser { words: self.words, extractors: self.extractors.iter().map(find).collect::<Result<_, _>>()? })
+    }
+}
+
+/// Makes the features of sentences.
+pub struct Analyser {
+    words: WordRule,
+    extractors: Vec<&'static dyn Extractor>,
+}
+
+impl Analyser {
+    /// Fills `scratch` with the words and features of one sentence; allocates only while the buffers grow.
+    pub fn analyse(&self, sentence: &str, scratch: &mut Scratch) {
+        scratch.words.clear();
+        scratch.features.clear();
+        text::words(sentence, self.words, &mut scratch.words);
+        for extractor in &self.extractors {
+            extractor.extract(&scratch.words, &mut scratch.features);
+        }
+    }
+}
+
+impl std::fmt::Debug for Analyser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.extractors.iter().map(|e| e.name()).collect();
+        f.debug_struct("Analyser").field("words", &self.words).field("extractors", &names).finish()
+    }
+}
+
+/// Buffers that are used again for each sentence.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The sentence's words.
+    pub words: Vec<Word>,
+    /// The sentence's features.
+    pub features: Vec<Feature>,
+}
+
+/// Keeps the kinds of features apart.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum Kind {
+    Unigram = 1,
+    Bigram = 2,
+    First = 3,
+    FirstTwo = 4,
+    Last = 5,
+}
+
+fn key(kind: Kind, hash: u64) -> u64 {
+    mix(hash ^ (kind as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The hash of a word followed by another.
+fn pair(first: Word, second: Word) -> u64 {
+    mix(first.hash).rotate_left(17).wrapping_add(second.hash)
+}
+
+/// Finaliser of `MurmurHash3` (Appleby): a bijection that spreads every bit over the word.
+fn mix(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ (x >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_complete() {
+        let names: Vec<&str> = EXTRACTORS.iter().map(|e| e.name()).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/features")).unwrap();
+        assert_eq!(files.count() - 1, names.len(), "each file in features/ but mod.rs is an extractor of the table");
+        let set = FeatureSet::new(WordRule::Word, &["unigrams", "nonsense"]);
+        assert_eq!(set.analyser().unwrap_err(), UnknownExtractor("nonsense".into()));
+    }
+
+    #[test]
+    fn a_sentence_has_its_unigrams_bigrams_and_edges() {
+        let count = |text, extractor| {
+            let mut scratch = Scratch::default();
+            FeatureSet::new(WordRule::Word, &[extractor]).analyser().unwrap().analyse(text, &mut scratch);
+            scratch.features.len()
+        };
+        assert_eq!(count("we will come back", "unigrams"), 4);
+        assert_eq!(count("we will come back", "bigrams"), 3);
+        assert_eq!(count("we will come back", "edges"), 3);
+        assert_eq!(count("we", "bigrams"), 0);
+        assert_eq!(count("", "edges"), 0);
+    }
+
+    #[test]
+    fn different_features_of_the_sample_have_different_keys() {
+        let mut seen: BTreeMap<u64, String> = BTreeMap::new();
+        let mut scratch = Scratch::default();
+        let analyser = FeatureSet::new(WordRule::Word, &["unigrams", "bigrams"]).analyser().unwrap();
+        for row in crate::corpus::sample().rows {
+            analyser.analyse(&row.text, &mut scratch);
+            for feature in &scratch.features {
+                let words = &scratch.words[feature.first_word as usize..=feature.last_word as usize];
+                let name: Vec<String> =
+                    words.iter().map(|w| row.text[w.start as usize..w.end as usize].to_lowercase()).collect();
+                let name = name.join(" ");
+                assert_eq!(seen.entry(feature.key).or_insert_with(|| name.clone()), &name);
+            }
+        }
+        assert!(seen.len() > 5000, "{}", seen.len());
+    }
+}

@@ -1,0 +1,50 @@
+//! Sentences that no model may confuse, written for this purpose and never trained on.
+
+use super::{Answer, Check, Evidence};
+use crate::features::Scratch;
+
+/// Of all pairs of a golden threat and a golden harmless sentence, this share must be ranked rightly.
+const LEAST: f64 = 0.75;
+
+const THREATS: &[&str] = &[
+    "I will kill you.",
+    "We are going to find you and kill you all.",
+    "You will die for this.",
+    "I will come to your house and shoot you.",
+    "Kill them all and burn their houses.",
+    "Someone should shoot him.",
+];
+
+const HARMLESS: &[&str] = &[
+    "Thank you for the video, I learned a lot.",
+    "What is the name of the song at the end?",
+    "I do not agree with you, but that is a good point.",
+    "The second part of the film is better than the first.",
+    "My brother works there and says it is a good place.",
+    "Does anybody know when the next episode comes out?",
+];
+
+pub(super) struct GoldenExamples;
+
+impl Check for GoldenExamples {
+    fn name(&self) -> &'static str {
+        "golden_examples"
+    }
+
+    fn judge(&self, evidence: &Evidence<'_>) -> Answer {
+        let mut scratch = Scratch::default();
+        let mut score = |text: &&str| evidence.candidate.score(text, &mut scratch).logit;
+        let threats: Vec<f64> = THREATS.iter().map(&mut score).collect();
+        let harmless: Vec<f64> = HARMLESS.iter().map(&mut score).collect();
+        let right = threats.iter().map(|t| harmless.iter().filter(|&h| t > h).count()).sum::<usize>();
+        let pairs = THREATS.len() * HARMLESS.len();
+        let value = right as f64 / pairs as f64;
+        Answer {
+            value,
+            at_least: LEAST,
+            meaning: format!(
+                "In {right} of {pairs} pairs of an obvious threat and a harmless sentence the threat scores higher."
+            ),
+        }
+    }
+}

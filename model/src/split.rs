@@ -1,0 +1,85 @@
+//! Who is held out and who is in which fold: by commenter, never by sentence.
+//!
+//! One person's sentences resemble each other; a split by sentence would measure memory.
+
+use std::collections::BTreeMap;
+
+use crate::{Row, version::Digest};
+
+/// One commenter in this many is held out for evaluation and for the gate.
+pub const HELD_OUT_ONE_IN: u64 = 5;
+
+/// Whether a commenter is in the held-out set of the split with this seed.
+///
+/// It depends on nothing but the seed and the name: a commenter stays on his side when the corpus grows.
+#[must_use]
+pub fn is_held_out(seed: u64, commenter: &str) -> bool {
+    hash(seed, commenter).is_multiple_of(HELD_OUT_ONE_IN)
+}
+
+/// Training rows and held-out rows.
+#[must_use]
+pub fn held_out(seed: u64, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
+    rows.into_iter().partition(|row| !is_held_out(seed, &row.commenter))
+}
+
+/// The fold (0 to `k`-1) of each row; all rows of a commenter share one.
+///
+/// Largest commenters first, each into the fold that is lightest so far (scikit-learn's `GroupKFold`);
+/// ties are broken by seed and name, so the order of the rows does not matter.
+#[must_use]
+pub fn folds(seed: u64, rows: &[Row], k: usize) -> Vec<usize> {
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows {
+        *sizes.entry(&row.commenter).or_default() += 1;
+    }
+    let mut groups: Vec<(&str, usize)> = sizes.into_iter().collect();
+    groups.sort_by_key(|&(name, size)| (std::cmp::Reverse(size), hash(seed, name)));
+    let mut load = vec![0; k.max(1)];
+    let mut fold_of: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, size) in groups {
+        let lightest = (0..load.len()).min_by_key(|&fold| load[fold]).unwrap_or(0);
+        load[lightest] += size;
+        fold_of.insert(name, lightest);
+    }
+    rows.iter().map(|row| fold_of[row.commenter.as_str()]).collect()
+}
+
+fn hash(seed: u64, commenter: &str) -> u64 {
+    let digest = Digest::of(format!("{seed}\n{commenter}").as_bytes());
+    u64::from_str_radix(&digest.as_str()[..16], 16).expect("a digest is hex")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus;
+
+    #[test]
+    fn no_commenter_is_on_two_sides() {
+        let rows = corpus::sample().rows;
+        let assigned = folds(7, &rows, 5);
+        let mut fold_of = BTreeMap::new();
+        for (row, &fold) in rows.iter().zip(&assigned) {
+            assert_eq!(*fold_of.entry(&row.commenter).or_insert(fold), fold);
+        }
+        let size = |k| assigned.iter().filter(|&&f| f == k).count();
+        assert!((0..5).all(|k| size(k).abs_diff(rows.len() / 5) <= 10));
+
+        let total = rows.len();
+        let (train, test) = held_out(1, rows);
+        assert_eq!(train.len() + test.len(), total);
+        assert!(test.iter().all(|row| is_held_out(1, &row.commenter)));
+        assert!(test.len() * 10 > total && test.len() * 3 < total, "{} of {total}", test.len());
+    }
+
+    #[test]
+    fn the_order_of_rows_does_not_change_a_fold() {
+        let mut rows = corpus::sample().rows;
+        let before: BTreeMap<String, usize> =
+            rows.iter().map(|r| r.commenter.clone()).zip(folds(3, &rows, 5)).collect();
+        rows.reverse();
+        let after: BTreeMap<String, usize> = rows.iter().map(|r| r.commenter.clone()).zip(folds(3, &rows, 5)).collect();
+        assert_eq!(before, after);
+    }
+}

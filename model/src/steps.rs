@@ -1,0 +1,422 @@
+//! What crosses Temporal's wire: ids, digests and scores; never rows, comments or models.
+//!
+//! Histories outlive releases, so every field added later has a serde default. `...Request` and `...Report` are what a
+//! workflow takes and gives; `...Input` and a past participle are what an activity takes and gives.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Digest, Generation, Version, evaluation::Scores, experiment::DEFAULT_SEED, gate::Finding, trainers::Preset,
+};
+
+/// What `TrainWorkflow` is given: one JSON object, every field optional.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainRequest {
+    /// Names of trainers; each makes a version, the best by cross-validated PR-AUC is proposed.
+    pub trainers: Vec<String>,
+    /// Parameters of the trainers.
+    pub preset: Preset,
+    /// A stored dataset; without it the newest imported one, else the sample.
+    pub dataset: Option<Digest>,
+    /// Decides the held-out commenters and the folds.
+    pub seed: u64,
+    /// Whether the best version is promoted.
+    pub auto_promote: AutoPromote,
+    /// Who asks, for the history.
+    pub actor: Option<String>,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+impl Default for TrainRequest {
+    fn default() -> Self {
+        Self {
+            trainers: vec!["multinomial_nb".to_owned()],
+            preset: Preset::Default,
+            dataset: None,
+            seed: DEFAULT_SEED,
+            auto_promote: AutoPromote::Never,
+            actor: None,
+            reason: None,
+        }
+    }
+}
+
+impl TrainRequest {
+    /// Refuses what could only fail later; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        if self.trainers.is_empty() {
+            return Err(format!("`trainers` is empty: name one or more of {}", crate::trainers::names()));
+        }
+        for (at, name) in self.trainers.iter().enumerate() {
+            crate::trainers::find(name).map_err(|error| format!("`trainers`: {error}"))?;
+            if self.trainers[..at].contains(name) {
+                return Err(format!("`trainers` names `{name}` twice"));
+            }
+        }
+        check_note("actor", self.actor.as_deref())?;
+        check_note("reason", self.reason.as_deref())
+    }
+}
+
+/// Whether a training run promotes what it made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoPromote {
+    /// Somebody promotes by hand.
+    #[default]
+    Never,
+    /// At once, when every check of the gate passes.
+    IfGatePasses,
+}
+
+/// What `TrainWorkflow` gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainReport {
+    /// The best version of this run.
+    pub version: Version,
+    /// Its trainer.
+    pub trainer: String,
+    /// What it was trained on.
+    pub dataset: Digest,
+    /// Every version of this run, best first.
+    pub candidates: Vec<Candidate>,
+    /// The gate's report on the best.
+    pub gate: Gated,
+    /// Whether it was promoted.
+    pub promoted: bool,
+    /// The generation that the promotion made.
+    pub generation: Option<Generation>,
+}
+
+/// A version that a training run made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its id.
+    pub version: Version,
+    /// Its trainer.
+    pub trainer: String,
+    /// Figures of cross-validation by commenter on the training rows.
+    pub cross_validation: Scores,
+    /// Figures on the held-out rows.
+    pub held_out: Scores,
+}
+
+/// What `PromoteWorkflow` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// What to promote.
+    pub version: Version,
+    /// Refuse if production is not at this generation.
+    #[serde(default)]
+    pub expected_generation: Option<Generation>,
+    /// Do everything but the write.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who asks, for the history.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl PromoteRequest {
+    /// Refuses what could only fail later; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        check_note("actor", self.actor.as_deref())?;
+        check_note("reason", self.reason.as_deref())
+    }
+}
+
+/// What `RollbackWorkflow` is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Where to go back to; without it the newest version in the history that is not in production.
+    pub to: Option<Version>,
+    /// Who asks, for the history.
+    pub actor: Option<String>,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+impl RollbackRequest {
+    /// Refuses what could only fail later; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        check_note("actor", self.actor.as_deref())?;
+        check_note("reason", self.reason.as_deref())
+    }
+}
+
+/// What `PromoteWorkflow` and `RollbackWorkflow` give.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromoteReport {
+    /// What happened.
+    pub outcome: Outcome,
+    /// In production now.
+    pub version: Version,
+    /// The newest generation.
+    pub generation: Option<Generation>,
+    /// In production before.
+    pub previous: Option<Version>,
+    /// The gate's report; none for a rollback, whose target was in production before.
+    pub gate: Option<Gated>,
+}
+
+/// How a promotion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A generation was written.
+    Promoted,
+    /// The version was in production already.
+    AlreadyLive,
+    /// Everything was done but the write.
+    DryRun,
+}
+
+/// What `ingest` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IngestInput {
+    /// A stored dataset; without it the newest imported one, else the sample.
+    pub dataset: Option<Digest>,
+    /// Decides the held-out commenters.
+    pub seed: u64,
+}
+
+/// What `ingest` found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ingested {
+    /// The dataset.
+    pub dataset: Digest,
+    /// `import`, `sample`, or `stored` where the request named it.
+    pub source: String,
+    /// Usable sentences.
+    pub sentences: u64,
+    /// Threats among them.
+    pub threats: u64,
+    /// Comments.
+    pub comments: u64,
+    /// Commenters.
+    pub commenters: u64,
+    /// Malformed rows set aside.
+    pub quarantined: u64,
+    /// Sentences of held-out commenters.
+    pub held_out: u64,
+}
+
+/// What `train` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainInput {
+    /// What to train on.
+    pub dataset: Digest,
+    /// The trainer.
+    pub trainer: String,
+    /// Its parameters.
+    pub preset: Preset,
+    /// Decides the held-out commenters and the folds.
+    pub seed: u64,
+}
+
+/// What `train` made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// The trainer.
+    pub trainer: String,
+    /// The artifact's bytes are stored under this digest.
+    pub artifact: Digest,
+    /// Its length in bytes.
+    pub artifact_bytes: u64,
+    /// Features with a weight.
+    pub features: u64,
+    /// Figures of cross-validation by commenter on the training rows.
+    pub cross_validation: Scores,
+}
+
+/// What `evaluate` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluateInput {
+    /// Whose held-out rows.
+    pub dataset: Digest,
+    /// Decides the held-out commenters.
+    pub seed: u64,
+    /// The model.
+    pub artifact: Digest,
+}
+
+/// What `evaluate` measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// Figures on the held-out rows.
+    pub held_out: Scores,
+}
+
+/// What `register` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegisterInput {
+    /// Derived from the run and the trainer.
+    pub version: Version,
+    /// When the run started: seconds since 1970, UTC.
+    pub started: i64,
+    /// The workflow.
+    pub workflow_id: String,
+    /// Its run.
+    pub run_id: String,
+    /// What was trained.
+    pub input: TrainInput,
+    /// What came of it.
+    pub trained: Trained,
+    /// What it is worth.
+    pub evaluated: Evaluated,
+}
+
+/// What `register` wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The version.
+    pub version: Version,
+    /// Digest of its manifest.
+    pub manifest: Digest,
+}
+
+/// What `gate` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateInput {
+    /// The candidate.
+    pub version: Version,
+}
+
+/// What `gate` found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gated {
+    /// Whether every check passed.
+    pub passed: bool,
+    /// Every check.
+    pub checks: Vec<Finding>,
+    /// The version in production that the candidate was compared with.
+    pub against: Option<Version>,
+    /// The generation of that version.
+    pub generation: Option<Generation>,
+}
+
+impl Gated {
+    /// The checks that did not pass, in one line for a message.
+    #[must_use]
+    pub fn failures(&self) -> String {
+        let failed = self.checks.iter().filter(|finding| !finding.passed);
+        let each = failed.map(|f| format!("{} is {:.4}, at least {:.4} is needed", f.check, f.value, f.at_least));
+        each.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What `promote` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromoteInput {
+    /// What goes into production.
+    pub version: Version,
+    /// The same for every attempt of one promotion, so that a lost reply is recognised.
+    pub change_id: String,
+    /// Refuse if production is not at this generation.
+    pub expected_generation: Option<Generation>,
+    /// Who asked.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The gate's report, kept in the history.
+    pub gate: Option<Gated>,
+}
+
+/// What `promote` wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// In production now.
+    pub version: Version,
+    /// The generation.
+    pub generation: Generation,
+    /// In production before.
+    pub previous: Option<Version>,
+    /// False where the version was in production already.
+    pub is_new: bool,
+}
+
+/// What `find_rollback` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindRollbackInput {
+    /// Where to go back to, if the caller says.
+    pub to: Option<Version>,
+}
+
+/// What `find_rollback` found, verified: its blob hashes, loads and ranks the golden examples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundRollback {
+    /// Where to go back to.
+    pub version: Version,
+    /// The generation in production, which must still be so when the rollback is written.
+    pub generation: Generation,
+}
+
+/// Answer of the query `status`, at any time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `ingest`, `train`, `evaluate`, `register`, `gate`, `promote`, then `done`.
+    pub stage: String,
+    /// Activities finished.
+    pub done: u32,
+    /// Activities in all.
+    pub total: u32,
+    /// One line for people.
+    pub message: String,
+    /// What is trained on, once known.
+    #[serde(default)]
+    pub dataset: Option<Digest>,
+    /// Versions registered so far.
+    #[serde(default)]
+    pub versions: Vec<Version>,
+}
+
+/// Notes go into the history for ever: 500 characters are enough.
+fn check_note(field: &str, note: Option<&str>) -> Result<(), String> {
+    match note {
+        Some(note) if note.chars().count() > 500 => Err(format!("`{field}` is longer than 500 characters")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_form_of_a_request_is_fixed() {
+        let json = serde_json::to_string(&TrainRequest::default()).unwrap();
+        assert_eq!(
+            json,
+            r#"{"trainers":["multinomial_nb"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","actor":null,"reason":null}"#
+        );
+        assert_eq!(serde_json::from_str::<TrainRequest>("{}").unwrap(), TrainRequest::default());
+        let request: TrainRequest =
+            serde_json::from_str(r#"{"trainers":["multinomial_nb"],"auto_promote":"if_gate_passes"}"#).unwrap();
+        assert_eq!(request.auto_promote, AutoPromote::IfGatePasses);
+    }
+
+    #[test]
+    fn a_wrong_request_is_refused_by_the_fields_name() {
+        for (json, named) in [
+            (r#"{"trainer":"x"}"#, "trainer"),
+            (r#"{"trainers":"multinomial_nb"}"#, "sequence"),
+            (r#"{"dataset":"../x"}"#, "64 lower-case hex digits"),
+            (r#"{"auto_promote":"sometimes"}"#, "if_gate_passes"),
+        ] {
+            let error = serde_json::from_str::<TrainRequest>(json).unwrap_err().to_string();
+            assert!(error.contains(named), "{json}: {error}");
+        }
+        let check = |json| serde_json::from_str::<TrainRequest>(json).unwrap().check().unwrap_err();
+        assert!(check(r#"{"trainers":["forest"]}"#).contains("`trainers`: no trainer is named `forest`"));
+        assert!(check(r#"{"trainers":[]}"#).contains("`trainers` is empty"));
+        assert!(check(r#"{"trainers":["multinomial_nb","multinomial_nb"]}"#).contains("twice"));
+        assert!(check(&format!(r#"{{"reason":"{}"}}"#, "x".repeat(501))).contains("`reason`"));
+    }
+}

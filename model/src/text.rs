@@ -1,0 +1,201 @@
+//! Words and sentences of a text: lower-cased, hashed and located, without an allocation per word.
+
+/// Which runs of characters count as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WordRule {
+    /// One or more letters, digits, marks or underscores.
+    Word,
+    /// Two or more: scikit-learn's default token pattern, `(?u)\b\w\w+\b`.
+    TwoOrMore,
+}
+
+/// One word of a text: the hash of its lower-cased form and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// FNV-1a (64 bits) of the lower-cased word's UTF-8 bytes.
+    pub hash: u64,
+    /// First byte in the text.
+    pub start: u32,
+    /// One past the last byte in the text.
+    pub end: u32,
+}
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// Lower-cased form of an ASCII word byte, or 0 where the byte is no part of a word.
+const ASCII_WORD: [u8; 128] = {
+    let mut table = [0_u8; 128];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// Whether a character is part of a word.
+#[must_use]
+pub fn is_word(c: char) -> bool {
+    if c.is_ascii() { ASCII_WORD[c as usize] != 0 } else { c.is_alphanumeric() }
+}
+
+/// Appends the words of `text` to `words`.
+///
+/// Lower-casing is Unicode's, character by character. Texts past 4 GiB are cut there.
+pub fn words(text: &str, rule: WordRule, words: &mut Vec<Word>) {
+    let text = text.get(..u32::MAX as usize).unwrap_or(text);
+    let bytes = text.as_bytes();
+    let mut word = WordInProgress::default();
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if byte < 128 {
+            let lower = ASCII_WORD[byte as usize];
+            if lower == 0 {
+                word.finish(at, rule, words);
+            } else {
+                word.push_char(at);
+                word.push_byte(lower);
+            }
+            at += 1;
+            continue;
+        }
+        let c = text[at..].chars().next().expect("a lead byte starts a character");
+        for lower in c.to_lowercase() {
+            if is_word(lower) {
+                word.push_char(at);
+                let mut buffer = [0; 4];
+                for &b in lower.encode_utf8(&mut buffer).as_bytes() {
+                    word.push_byte(b);
+                }
+            } else {
+                word.finish(at, rule, words);
+            }
+        }
+        at += c.len_utf8();
+    }
+    word.finish(bytes.len(), rule, words);
+}
+
+/// The word that the scan stands in, if any.
+#[derive(Default)]
+struct WordInProgress {
+    hash: u64,
+    start: usize,
+    chars: u32,
+}
+
+impl WordInProgress {
+    #[inline]
+    fn push_char(&mut self, at: usize) {
+        if self.chars == 0 {
+            self.hash = FNV_OFFSET;
+            self.start = at;
+        }
+        self.chars += 1;
+    }
+
+    #[inline]
+    fn push_byte(&mut self, byte: u8) {
+        self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+    }
+
+    #[inline]
+    fn finish(&mut self, end: usize, rule: WordRule, words: &mut Vec<Word>) {
+        let least = match rule {
+            WordRule::Word => 1,
+            WordRule::TwoOrMore => 2,
+        };
+        if self.chars >= least {
+            words.push(Word { hash: self.hash, start: self.start as u32, end: end as u32 });
+        }
+        self.chars = 0;
+    }
+}
+
+/// Byte ranges of the sentences of a comment, trimmed, in order.
+///
+/// A sentence ends at a line break, or after `.`, `!`, `?` or `…` (and any closing quotes) before white space.
+/// Every character that is not white space is in exactly one sentence.
+#[must_use]
+pub fn sentences(text: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    let mut ended = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '\n' | '\r' | '\u{2028}' | '\u{2029}' => {
+                push_trimmed(text, start..at, &mut found);
+                start = at;
+                ended = false;
+            }
+            '.' | '!' | '?' | '…' => ended = true,
+            '"' | '\'' | ')' | ']' | '”' | '’' | '»' if ended => {}
+            c if c.is_whitespace() && ended => {
+                push_trimmed(text, start..at, &mut found);
+                start = at;
+                ended = false;
+            }
+            _ => ended = false,
+        }
+    }
+    push_trimmed(text, start..text.len(), &mut found);
+    found
+}
+
+fn push_trimmed(text: &str, range: std::ops::Range<usize>, found: &mut Vec<std::ops::Range<usize>>) {
+    let piece = &text[range.clone()];
+    let start = range.start + (piece.len() - piece.trim_start().len());
+    let end = start + piece.trim().len();
+    if start < end {
+        found.push(start..end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(text: &str, rule: WordRule) -> Vec<&str> {
+        let mut found = Vec::new();
+        words(text, rule, &mut found);
+        found.iter().map(|w| &text[w.start as usize..w.end as usize]).collect()
+    }
+
+    #[test]
+    fn words_are_runs_of_letters_digits_and_underscores() {
+        for (text, expected) in [
+            ("I'll be there", vec!["I", "ll", "be", "there"]),
+            ("snake_case x2, naïve CAFÉ!", vec!["snake_case", "x2", "naïve", "CAFÉ"]),
+            ("Привет, мир… 你好", vec!["Привет", "мир", "你好"]),
+            ("", vec![]),
+            (" \0 \u{1F600} ", vec![]),
+        ] {
+            assert_eq!(cut(text, WordRule::Word), expected, "{text}");
+        }
+        assert_eq!(cut("I am a b cd", WordRule::TwoOrMore), ["am", "cd"]);
+    }
+
+    #[test]
+    fn case_does_not_change_a_hash() {
+        let hash = |text| {
+            let mut found = Vec::new();
+            words(text, WordRule::Word, &mut found);
+            found.iter().map(|w| w.hash).collect::<Vec<_>>()
+        };
+        assert_eq!(hash("KILL Über ΑΒΓ"), hash("kill über αβγ"));
+        assert_ne!(hash("kill"), hash("kilt"));
+    }
+
+    #[test]
+    fn sentences_keep_every_visible_character() {
+        let text = " First one. \"Second!\" third?? No.5 stays\nLine two… end ";
+        let parts: Vec<&str> = sentences(text).into_iter().map(|r| &text[r]).collect();
+        assert_eq!(parts, ["First one.", "\"Second!\"", "third??", "No.5 stays", "Line two…", "end"]);
+        assert!(sentences(" \n ").is_empty());
+    }
+}
