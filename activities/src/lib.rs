@@ -1,1 +1,13 @@
-//! x
+//! The bodies of the activities, where datasets come from, and the worker.
+
+mod alive;
+mod failure;
+mod sources;
+mod steps;
+pub mod worker;
+
+pub use self::{
+    sources::SOURCES,
+    steps::Activities,
+    worker::{plugin, run},
+};

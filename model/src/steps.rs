@@ -372,6 +372,9 @@ pub struct Status {
     /// What is trained on, once known.
     #[serde(default)]
     pub dataset: Option<Digest>,
+    /// Start of the run: seconds since 1970, UTC; 0 before it is known.
+    #[serde(default)]
+    pub started: i64,
     /// Versions registered so far.
     #[serde(default)]
     pub versions: Vec<Version>,

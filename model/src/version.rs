@@ -109,8 +109,8 @@ pub fn stamp(seconds: i64) -> String {
         .expect("the format has only numbers")
 }
 
-/// A place in the history of production: 1 is the first promotion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A place in the history of production: 1 is the first promotion, 0 is before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 

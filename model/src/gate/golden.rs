@@ -1,10 +1,10 @@
 //! Sentences that no model may confuse, written for this purpose and never trained on.
 
 use super::{Answer, Check, Evidence};
-use crate::features::Scratch;
+use crate::{Model, features::Scratch};
 
 /// Of all pairs of a golden threat and a golden harmless sentence, this share must be ranked rightly.
-const LEAST: f64 = 0.75;
+pub(super) const LEAST: f64 = 0.75;
 
 const THREATS: &[&str] = &[
     "I will kill you.",
@@ -32,19 +32,24 @@ impl Check for GoldenExamples {
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Answer {
-        let mut scratch = Scratch::default();
-        let mut score = |text: &&str| evidence.candidate.score(text, &mut scratch).logit;
-        let threats: Vec<f64> = THREATS.iter().map(&mut score).collect();
-        let harmless: Vec<f64> = HARMLESS.iter().map(&mut score).collect();
-        let right = threats.iter().map(|t| harmless.iter().filter(|&h| t > h).count()).sum::<usize>();
-        let pairs = THREATS.len() * HARMLESS.len();
-        let value = right as f64 / pairs as f64;
+        let value = share_ranked_rightly(evidence.candidate);
         Answer {
             value,
             at_least: LEAST,
             meaning: format!(
-                "In {right} of {pairs} pairs of an obvious threat and a harmless sentence the threat scores higher."
+                "In {:.0}% of the pairs of an obvious threat and a harmless sentence the threat scores higher.",
+                100.0 * value
             ),
         }
     }
+}
+
+/// Share of the pairs of a golden threat and a golden harmless sentence in which the threat scores higher.
+pub(super) fn share_ranked_rightly(model: &Model) -> f64 {
+    let mut scratch = Scratch::default();
+    let mut score = |text: &&str| model.score(text, &mut scratch).logit;
+    let threats: Vec<f64> = THREATS.iter().map(&mut score).collect();
+    let harmless: Vec<f64> = HARMLESS.iter().map(&mut score).collect();
+    let right = threats.iter().map(|t| harmless.iter().filter(|&h| t > h).count()).sum::<usize>();
+    right as f64 / (THREATS.len() * HARMLESS.len()) as f64
 }

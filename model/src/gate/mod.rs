@@ -66,6 +66,12 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
     CHECKS.iter().map(ask).collect()
 }
 
+/// Whether a model ranks obvious threats above harmless sentences: the least that any model in production must do.
+#[must_use]
+pub fn ranks_golden_examples(model: &Model) -> bool {
+    golden::share_ranked_rightly(model) >= golden::LEAST
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,33 @@
+//! Tells Temporal that an activity is alive while it works.
+
+use std::time::Duration;
+
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::failure::Failure;
+
+/// A quarter of the heartbeat timeout: a beat may be late three times before the worker counts as dead.
+const BEAT: Duration = Duration::from_secs(2);
+
+/// Waits for `work`, sending a heartbeat every two seconds; gives up when the activity is cancelled.
+pub(crate) async fn alive<T>(
+    ctx: &ActivityContext,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, ActivityError> {
+    let mut beat = tokio::time::interval(BEAT);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done.map_err(Failure::into_activity_error),
+            () = ctx.cancelled() => return Err(ActivityError::cancelled()),
+            _ = beat.tick() => ctx.record_heartbeat(()).await?,
+        }
+    }
+}
+
+/// Runs a computation on a thread of its own, so that heartbeats and other activities go on.
+pub(crate) async fn compute<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Failure::Panicked(panic.to_string())))
+}

@@ -1,0 +1,66 @@
+//! Which failures are worth another try: the whole policy in one match.
+
+use model::{corpus, trainers};
+use registry::Error as RegistryError;
+use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
+use workflows::failure;
+
+/// An activity that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Trainer(#[from] trainers::Error),
+    #[error(transparent)]
+    Corpus(#[from] corpus::Error),
+    #[error("{0} does not rank the golden examples rightly any more")]
+    GoldenExamples(model::Version),
+    #[error("the computation panicked: {0}")]
+    Panicked(String),
+}
+
+impl Failure {
+    /// The type of a failure that no retry can mend; none where the next try may succeed.
+    fn final_type(&self) -> Option<&'static str> {
+        match self {
+            Self::Registry(error) => match error {
+                RegistryError::NotFound { .. } => Some(failure::NOT_FOUND),
+                RegistryError::Conflict { .. } => Some(failure::CONFLICT),
+                RegistryError::NothingInProduction | RegistryError::NothingToRollBackTo => Some(failure::NO_TARGET),
+                RegistryError::Corrupt { .. } => Some(failure::CORRUPT),
+                RegistryError::Corpus(_) => Some(failure::INVALID_DATASET),
+                // Wrong credentials or a missing bucket are mended outside; the run goes on when they are.
+                RegistryError::Store(_) => None,
+            },
+            Self::Trainer(trainers::Error::Unknown(_)) => Some(failure::INVALID_INPUT),
+            Self::Trainer(_) | Self::Corpus(_) => Some(failure::INVALID_DATASET),
+            Self::GoldenExamples(_) => Some(failure::CORRUPT),
+            Self::Panicked(_) => None,
+        }
+    }
+}
+
+impl Failure {
+    /// For Temporal. Not a `From`: the SDK's own makes every error retryable.
+    pub(crate) fn into_activity_error(self) -> ActivityError {
+        let error = self;
+        let kind = error.final_type();
+        // One line: what failed and, where the message does not say so already, why.
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !message.contains(&cause_text) {
+                message += &format!(": {cause_text}");
+            }
+            source = cause.source();
+        }
+        match kind {
+            Some(kind) => {
+                ApplicationFailure::builder(message).type_name(kind.to_owned()).non_retryable(true).build().into()
+            }
+            None => ApplicationFailure::builder(message).type_name("Unavailable".to_owned()).build().into(),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The activities: each loads what its input names, calls the pure crate, and stores what came of it.
+//!
+//! Each may run again at any time: outputs are named by their content or by the run, so a second time changes nothing.
+
+use std::sync::Arc;
+
+use model::{
+    Row, artifact, experiment, gate, split,
+    steps::{
+        EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated, IngestInput, Ingested,
+        PromoteInput, Promoted, RegisterInput, Registered, TrainInput, Trained,
+    },
+    trainers,
+};
+use registry::{LoadedModel, ModelManifest, Registry};
+use temporalio_sdk::activities::{ActivityContext, ActivityError, activities};
+use workflows::signatures;
+
+use crate::{
+    alive::{alive, compute},
+    failure::Failure,
+    sources::SOURCES,
+};
+
+/// The activities and what they may touch: the registry, nothing else.
+pub struct Activities {
+    registry: Registry,
+}
+
+impl Activities {
+    /// Activities on a registry.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self { registry }
+    }
+
+    async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
+        let (manifest, source) = match &input.dataset {
+            Some(digest) => (self.registry.dataset(digest).await?, "stored"),
+            None => self.first_source().await?,
+        };
+        let rows = self.registry.rows(&manifest).await?;
+        let (train, test) = split::held_out(input.seed, rows);
+        model::corpus::require_trainable(&train)?;
+        tracing::info!(
+            dataset = %manifest.digest.short(),
+            source,
+            sentences = manifest.sentences,
+            quarantined = manifest.quarantined,
+            "ingested"
+        );
+        Ok(Ingested {
+            source: source.to_owned(),
+            sentences: manifest.sentences,
+            threats: manifest.threats,
+            comments: manifest.comments,
+            commenters: manifest.commenters,
+            quarantined: manifest.quarantined,
+            held_out: test.len() as u64,
+            dataset: manifest.digest,
+        })
+    }
+
+    async fn first_source(&self) -> Result<(registry::DatasetManifest, &'static str), Failure> {
+        for source in SOURCES {
+            if let Some(manifest) = source.find(&self.registry).await? {
+                return Ok((manifest, source.name()));
+            }
+        }
+        unreachable!("the last source always has a dataset")
+    }
+
+    /// Training rows and held-out rows.
+    async fn rows(&self, dataset: &model::Digest, seed: u64) -> Result<(Vec<Row>, Vec<Row>), Failure> {
+        let manifest = self.registry.dataset(dataset).await?;
+        Ok(split::held_out(seed, self.registry.rows(&manifest).await?))
+    }
+
+    async fn fit(&self, input: TrainInput) -> Result<Trained, Failure> {
+        let trainer = trainers::find(&input.trainer)?;
+        let (train, _) = self.rows(&input.dataset, input.seed).await?;
+        let config = experiment::Config { preset: input.preset, seed: input.seed, ..experiment::Config::default() };
+        let (bytes, features, cross_validation) = compute(move || {
+            let trained = experiment::train(trainer, &train, &config, &|_, _| {})?;
+            let features = trained.model.table().keys().len() as u64;
+            Ok((artifact::encode(&trained.model), features, trained.cross_validation))
+        })
+        .await?;
+        let artifact_bytes = bytes.len() as u64;
+        let artifact = self.registry.put_artifact(bytes).await?;
+        tracing::info!(trainer = %input.trainer, artifact = %artifact.short(), features, "trained");
+        Ok(Trained { trainer: input.trainer, artifact, artifact_bytes, features, cross_validation })
+    }
+
+    async fn judge_artifact(&self, input: EvaluateInput) -> Result<Evaluated, Failure> {
+        let model = self.registry.model(&input.artifact).await?;
+        let (_, test) = self.rows(&input.dataset, input.seed).await?;
+        compute(move || Ok(Evaluated { held_out: experiment::evaluate(&model, &test) })).await
+    }
+
+    async fn write_manifest(&self, input: RegisterInput) -> Result<Registered, Failure> {
+        let manifest = ModelManifest {
+            version: input.version,
+            artifact: input.trained.artifact,
+            artifact_bytes: input.trained.artifact_bytes,
+            features: input.trained.features,
+            dataset: input.input.dataset,
+            trainer: input.input.trainer,
+            preset: input.input.preset,
+            seed: input.input.seed,
+            cross_validation: input.trained.cross_validation,
+            held_out: input.evaluated.held_out,
+            code_version: env!("CARGO_PKG_VERSION").to_owned(),
+            workflow_id: input.workflow_id,
+            run_id: input.run_id,
+            started: input.started,
+        };
+        let (manifest, digest) = self.registry.register(&manifest).await?;
+        tracing::info!(model.version = %manifest.version, trainer = %manifest.trainer, "registered");
+        Ok(Registered { version: manifest.version, manifest: digest })
+    }
+
+    async fn hold_against_checks(&self, input: GateInput) -> Result<Gated, Failure> {
+        let LoadedModel { manifest, model: candidate, .. } = self.registry.load(&input.version).await?;
+        let production = match self.registry.production().await? {
+            Some(promotion) => {
+                Some((promotion.record.generation, self.registry.load(&promotion.record.version).await?))
+            }
+            None => None,
+        };
+        let (_, test) = self.rows(&manifest.dataset, manifest.seed).await?;
+        let gated = compute(move || {
+            let scores = experiment::evaluate(&candidate, &test);
+            let production_scores = production.as_ref().map(|(_, loaded)| experiment::evaluate(&loaded.model, &test));
+            let evidence =
+                gate::Evidence { candidate: &candidate, scores: &scores, production: production_scores.as_ref() };
+            let checks = gate::judge(&evidence);
+            let (generation, against) = production.map(|(g, loaded)| (g, loaded.manifest.version)).unzip();
+            Ok(Gated { passed: checks.iter().all(|finding| finding.passed), checks, against, generation })
+        })
+        .await?;
+        tracing::info!(model.version = %input.version, passed = gated.passed, "gated");
+        Ok(gated)
+    }
+
+    async fn write_generation(&self, input: PromoteInput) -> Result<Promoted, Failure> {
+        let promoted = self.registry.promote(&input, now_millis()).await?;
+        tracing::info!(model.version = %promoted.version, generation = promoted.generation.0, "promoted");
+        Ok(promoted)
+    }
+
+    async fn verify_rollback(&self, input: FindRollbackInput) -> Result<FoundRollback, Failure> {
+        let (version, generation) = self.registry.rollback_target(input.to.as_ref()).await?;
+        let loaded = self.registry.load(&version).await?;
+        let is_sound = compute(move || Ok(gate::ranks_golden_examples(&loaded.model))).await?;
+        if is_sound { Ok(FoundRollback { version, generation }) } else { Err(Failure::GoldenExamples(version)) }
+    }
+}
+
+// The macro's handles on activities are used where an activity is called; ours are called by their signatures.
+#[allow(dead_code, reason = "generated constants")]
+#[activities]
+impl Activities {
+    #[activity(definition = signatures::Ingest)]
+    async fn ingest(self: Arc<Self>, ctx: ActivityContext, input: IngestInput) -> Result<Ingested, ActivityError> {
+        alive(&ctx, self.find_dataset(input)).await
+    }
+
+    #[activity(definition = signatures::Train)]
+    async fn train(self: Arc<Self>, ctx: ActivityContext, input: TrainInput) -> Result<Trained, ActivityError> {
+        alive(&ctx, self.fit(input)).await
+    }
+
+    #[activity(definition = signatures::Evaluate)]
+    async fn evaluate(self: Arc<Self>, ctx: ActivityContext, input: EvaluateInput) -> Result<Evaluated, ActivityError> {
+        alive(&ctx, self.judge_artifact(input)).await
+    }
+
+    #[activity(definition = signatures::Register)]
+    async fn register(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: RegisterInput,
+    ) -> Result<Registered, ActivityError> {
+        alive(&ctx, self.write_manifest(input)).await
+    }
+
+    #[activity(definition = signatures::Gate)]
+    async fn gate(self: Arc<Self>, ctx: ActivityContext, input: GateInput) -> Result<Gated, ActivityError> {
+        alive(&ctx, self.hold_against_checks(input)).await
+    }
+
+    #[activity(definition = signatures::Promote)]
+    async fn promote(self: Arc<Self>, ctx: ActivityContext, input: PromoteInput) -> Result<Promoted, ActivityError> {
+        alive(&ctx, self.write_generation(input)).await
+    }
+
+    #[activity(definition = signatures::FindRollback)]
+    async fn find_rollback(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: FindRollbackInput,
+    ) -> Result<FoundRollback, ActivityError> {
+        alive(&ctx, self.verify_rollback(input)).await
+    }
+}
+
+fn now_millis() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| d.as_millis() as i64)
+}

@@ -1,0 +1,223 @@
+//! The way into Temporal: starts workflows, asks for their status, waits for their results.
+//!
+//! The connection is made when it is first needed, so a service starts and goes on while Temporal is away.
+
+use std::{sync::OnceLock, time::Duration};
+
+use model::steps::{PromoteReport, PromoteRequest, RollbackRequest, Status, TrainReport, TrainRequest};
+use temporalio_client::{
+    Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowGetResultOptions,
+    WorkflowIdConflictPolicy, WorkflowQueryOptions, WorkflowStartOptions,
+    envconfig::LoadClientConfigProfileOptions,
+    errors::{WorkflowGetResultError, WorkflowQueryError, WorkflowStartError},
+};
+use temporalio_common::{
+    data_converters::RawValue,
+    protos::temporal::api::{failure::v1::failure::FailureInfo, operatorservice::v1::AddSearchAttributesRequest},
+    telemetry::metrics::TemporalMeter,
+};
+
+use crate::{ATTRIBUTES, PROMOTE_WORKFLOW_ID, PromoteWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow};
+
+/// A server on the same network answers within this time or not at all.
+const CONNECT: Duration = Duration::from_secs(2);
+/// A training run that lasts a day is stuck.
+const TRAIN_TIMEOUT: Duration = Duration::from_hours(24);
+/// Promotion and rollback block each other: after an hour the next may try.
+const PROMOTE_TIMEOUT: Duration = Duration::from_hours(1);
+
+/// A connection to Temporal that is made on demand.
+pub struct Orchestrator {
+    address: Option<String>,
+    identity: String,
+    meter: Option<TemporalMeter>,
+    client: OnceLock<Client>,
+}
+
+/// A workflow that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its id.
+    pub workflow_id: String,
+    /// Its run.
+    pub run_id: String,
+}
+
+/// What Temporal, or a workflow, answered instead.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings for Temporal make no sense.
+    #[error("the settings for Temporal are wrong: {0}")]
+    Settings(String),
+    /// Temporal does not answer.
+    #[error("Temporal does not answer: {0}")]
+    Unreachable(String),
+    /// A workflow of this id is running already.
+    #[error("{workflow_id} is running already")]
+    AlreadyRunning {
+        /// The id.
+        workflow_id: String,
+        /// Its run, if known.
+        run_id: Option<String>,
+    },
+    /// There is no such workflow.
+    #[error("there is no workflow {0}")]
+    NotFound(String),
+    /// The workflow ended without a result.
+    #[error("{message}")]
+    Failed {
+        /// One of [`crate::failure`], or another word.
+        kind: String,
+        /// What the workflow said.
+        message: String,
+    },
+}
+
+impl Orchestrator {
+    /// A connection to `address` (`host:port`), else to what the `TEMPORAL_*` variables or Temporal's own
+    /// configuration file say. `identity` is how Temporal shows this process.
+    #[must_use]
+    pub fn new(address: Option<String>, identity: String, meter: Option<TemporalMeter>) -> Self {
+        Self { address, identity, meter, client: OnceLock::new() }
+    }
+
+    /// The client; connects if it has not yet. Bounded: two seconds for the connection.
+    pub async fn client(&self) -> Result<Client, Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let (mut connection, options) = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
+            .map_err(|error| Error::Settings(error.to_string()))?;
+        if let Some(address) = &self.address {
+            let url = if address.contains("://") { address.clone() } else { format!("http://{address}") };
+            connection.target = url.parse().map_err(|_| Error::Settings(format!("`{address}` is no address")))?;
+        }
+        connection.identity.clone_from(&self.identity);
+        connection.connect_timeout = Some(CONNECT);
+        connection.metrics_meter.clone_from(&self.meter);
+        let connection =
+            Connection::connect(connection).await.map_err(|error| Error::Unreachable(error.to_string()))?;
+        let client = Client::new(connection, options).map_err(|error| Error::Settings(error.to_string()))?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// Creates the search attributes unless they exist.
+    pub async fn ensure_search_attributes(&self) -> Result<(), Error> {
+        let client = self.client().await?;
+        let request = AddSearchAttributesRequest {
+            search_attributes: ATTRIBUTES.iter().map(|(name, kind)| ((*name).to_owned(), *kind as i32)).collect(),
+            namespace: client.namespace(),
+        };
+        let mut operator = client.connection().operator_service();
+        match operator.add_search_attributes(temporalio_client::tonic::Request::new(request)).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == temporalio_client::tonic::Code::AlreadyExists => Ok(()),
+            Err(status) => Err(Error::Unreachable(status.message().to_owned())),
+        }
+    }
+
+    /// Starts a training run under an id of the caller's; the same id again is the same run.
+    pub async fn train(&self, request: TrainRequest, workflow_id: &str) -> Result<Started, Error> {
+        let options = WorkflowStartOptions::new(TASK_QUEUE, workflow_id)
+            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+            .execution_timeout(TRAIN_TIMEOUT)
+            .static_summary(format!("train {}", request.trainers.join(", ")))
+            .build();
+        let handle = self.client().await?.start_workflow(TrainWorkflow::run, request.into(), options).await;
+        handle.map(|h| started(workflow_id, h.run_id())).map_err(|error| not_started(workflow_id, error))
+    }
+
+    /// Starts a promotion; one promotion or rollback runs at a time.
+    pub async fn promote(&self, request: PromoteRequest) -> Result<Started, Error> {
+        let options = production_options(format!("promote {}", request.version));
+        let handle = self.client().await?.start_workflow(PromoteWorkflow::run, request.into(), options).await;
+        handle
+            .map(|h| started(PROMOTE_WORKFLOW_ID, h.run_id()))
+            .map_err(|error| not_started(PROMOTE_WORKFLOW_ID, error))
+    }
+
+    /// Starts a rollback; one promotion or rollback runs at a time.
+    pub async fn roll_back(&self, request: RollbackRequest) -> Result<Started, Error> {
+        let options = production_options("roll back".to_owned());
+        let handle = self.client().await?.start_workflow(RollbackWorkflow::run, request.into(), options).await;
+        handle
+            .map(|h| started(PROMOTE_WORKFLOW_ID, h.run_id()))
+            .map_err(|error| not_started(PROMOTE_WORKFLOW_ID, error))
+    }
+
+    /// Waits for a training run's result, as long as it takes.
+    pub async fn trained(&self, run: &Started) -> Result<TrainReport, Error> {
+        self.result::<TrainWorkflow>(run).await
+    }
+
+    /// Waits for the result of a promotion, as long as it takes.
+    pub async fn promoted(&self, run: &Started) -> Result<PromoteReport, Error> {
+        self.result::<PromoteWorkflow>(run).await
+    }
+
+    /// Waits for the result of a rollback, as long as it takes.
+    pub async fn rolled_back(&self, run: &Started) -> Result<PromoteReport, Error> {
+        self.result::<RollbackWorkflow>(run).await
+    }
+
+    /// Where a run of any of our workflows stands.
+    pub async fn status(&self, workflow_id: &str) -> Result<Status, Error> {
+        let handle = self.client().await?.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let query = UntypedQuery::new("status");
+        let answer = handle.query(query, RawValue::new(vec![]), WorkflowQueryOptions::default()).await;
+        let answer = answer.map_err(|error| match error {
+            WorkflowQueryError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
+            other => Error::Unreachable(other.to_string()),
+        })?;
+        let payload = answer.payloads.first().map_or(&[][..], |payload| &payload.data);
+        serde_json::from_slice(payload).map_err(|_| Error::NotFound(format!("{workflow_id} with a status")))
+    }
+
+    async fn result<W>(&self, run: &Started) -> Result<W::Output, Error>
+    where
+        W: temporalio_common::HasWorkflowDefinition,
+    {
+        let client = self.client().await?;
+        let handle = client.get_workflow_handle::<W>(&run.workflow_id);
+        handle.get_result(WorkflowGetResultOptions::default()).await.map_err(|error| ended(&run.workflow_id, error))
+    }
+}
+
+fn production_options(summary: String) -> WorkflowStartOptions {
+    WorkflowStartOptions::new(TASK_QUEUE, PROMOTE_WORKFLOW_ID)
+        .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+        .execution_timeout(PROMOTE_TIMEOUT)
+        .static_summary(summary)
+        .build()
+}
+
+fn started(workflow_id: &str, run_id: Option<&str>) -> Started {
+    Started { workflow_id: workflow_id.to_owned(), run_id: run_id.unwrap_or_default().to_owned() }
+}
+
+fn not_started(workflow_id: &str, error: WorkflowStartError) -> Error {
+    match error {
+        WorkflowStartError::AlreadyStarted { run_id, .. } => {
+            Error::AlreadyRunning { workflow_id: workflow_id.to_owned(), run_id }
+        }
+        other => Error::Unreachable(other.to_string()),
+    }
+}
+
+fn ended(workflow_id: &str, error: WorkflowGetResultError) -> Error {
+    match error {
+        WorkflowGetResultError::Failed(failed) => {
+            let failure = failed.failure();
+            let kind = match &failure.failure_info {
+                Some(FailureInfo::ApplicationFailureInfo(info)) => info.r#type.clone(),
+                _ => "WorkflowFailed".to_owned(),
+            };
+            Error::Failed { kind, message: failure.message.clone() }
+        }
+        WorkflowGetResultError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
+        outcome if outcome.is_workflow_outcome() => {
+            Error::Failed { kind: "WorkflowEnded".to_owned(), message: outcome.to_string() }
+        }
+        other => Error::Unreachable(other.to_string()),
+    }
+}

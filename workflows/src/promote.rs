@@ -1,0 +1,171 @@
+//! `PromoteWorkflow` and `RollbackWorkflow`: what is in production changes here and nowhere else.
+
+use model::steps::{
+    FindRollbackInput, FoundRollback, GateInput, Gated, Outcome, PromoteInput, PromoteReport, PromoteRequest, Promoted,
+    RollbackRequest, Status,
+};
+use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ActivityExecutionError, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+};
+
+use crate::{Lenient, failure, lenient::fail, policy, search, signatures::Steps};
+
+/// Puts a version into production if the gate passes.
+#[workflow]
+pub struct PromoteWorkflow {
+    request: Lenient<PromoteRequest>,
+    status: Status,
+}
+
+#[workflow_methods]
+impl PromoteWorkflow {
+    /// Keeps the input until `run`.
+    #[init]
+    pub fn new(_: &WorkflowContextView, request: Lenient<PromoteRequest>) -> Self {
+        Self { request, status: at("gate", 0, "holding the candidate against the checks") }
+    }
+
+    /// Gate, then one write.
+    #[run(name = "PromoteWorkflow")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<PromoteReport> {
+        let request = ctx.state(|w| w.request.clone()).require(PromoteRequest::check)?;
+        ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(request.version.to_string())]);
+        let options = policy::long(format!("gate {}", request.version));
+        let judged = ctx.execute_activity(Steps::gate, GateInput { version: request.version.clone() }, options).await;
+        let gate: Gated = judged.map_err(|error| rethrow("gate", error))?;
+        ctx.state_mut(|w| w.status = at("promote", 1, "writing the generation"));
+
+        if gate.against.as_ref() == Some(&request.version) {
+            return Ok(report(Outcome::AlreadyLive, &request, None, gate));
+        }
+        let result = if gate.passed { "pass" } else { "fail" };
+        ctx.upsert_search_attributes([search::GATE_RESULT.value_set(result.to_owned())]);
+        if !gate.passed {
+            let message = format!("the gate refuses {}: {}", request.version, gate.failures());
+            return Err(fail(failure::GATE_FAILED, message));
+        }
+        let generation = gate.generation.unwrap_or_default();
+        if request.expected_generation.is_some_and(|expected| expected != generation) {
+            return Err(fail(failure::CONFLICT, format!("production is at generation {generation}")));
+        }
+        if request.dry_run {
+            return Ok(report(Outcome::DryRun, &request, None, gate));
+        }
+        let input = PromoteInput {
+            version: request.version.clone(),
+            change_id: change_id(ctx.workflow_id(), ctx.run_id()),
+            // What the gate compared with must still be in production.
+            expected_generation: Some(generation),
+            actor: request.actor.clone().unwrap_or_else(|| "unknown".to_owned()),
+            reason: request.reason.clone().unwrap_or_default(),
+            gate: Some(gate.clone()),
+        };
+        let options = policy::short(format!("promote {}", request.version));
+        let promoted = ctx.execute_activity(Steps::promote, input, options).await;
+        let promoted: Promoted = promoted.map_err(|error| rethrow("promote", error))?;
+        ctx.state_mut(|w| w.status = at("done", 2, "in production"));
+        Ok(report(outcome(&promoted), &request, Some(promoted), gate))
+    }
+
+    /// Where the run stands, at any time.
+    #[query(name = "status")]
+    pub fn status(&self, _: &WorkflowContextView) -> Status {
+        self.status.clone()
+    }
+}
+
+/// Puts the version before into production again, or the one that is named.
+#[workflow]
+pub struct RollbackWorkflow {
+    request: Lenient<RollbackRequest>,
+    status: Status,
+}
+
+#[workflow_methods]
+impl RollbackWorkflow {
+    /// Keeps the input until `run`.
+    #[init]
+    pub fn new(_: &WorkflowContextView, request: Lenient<RollbackRequest>) -> Self {
+        Self { request, status: at("verify", 0, "finding and verifying the version to go back to") }
+    }
+
+    /// Find and verify the target, then one write.
+    #[run(name = "RollbackWorkflow")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<PromoteReport> {
+        let request = ctx.state(|w| w.request.clone()).require(RollbackRequest::check)?;
+        let input = FindRollbackInput { to: request.to.clone() };
+        let found = ctx.execute_activity(Steps::find_rollback, input, policy::short("find the version before")).await;
+        let target: FoundRollback = found.map_err(|error| rethrow("rollback", error))?;
+        ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(target.version.to_string())]);
+        ctx.state_mut(|w| w.status = at("promote", 1, "writing the generation"));
+
+        let input = PromoteInput {
+            version: target.version.clone(),
+            change_id: change_id(ctx.workflow_id(), ctx.run_id()),
+            expected_generation: Some(target.generation),
+            actor: request.actor.clone().unwrap_or_else(|| "unknown".to_owned()),
+            reason: request.reason.clone().unwrap_or_else(|| "rollback".to_owned()),
+            gate: None,
+        };
+        let options = policy::short(format!("roll back to {}", target.version));
+        let promoted = ctx.execute_activity(Steps::promote, input, options).await;
+        let promoted: Promoted = promoted.map_err(|error| rethrow("promote", error))?;
+        ctx.state_mut(|w| w.status = at("done", 2, "in production"));
+        Ok(PromoteReport {
+            outcome: outcome(&promoted),
+            version: promoted.version,
+            generation: Some(promoted.generation),
+            previous: promoted.previous,
+            gate: None,
+        })
+    }
+
+    /// Where the run stands, at any time.
+    #[query(name = "status")]
+    pub fn status(&self, _: &WorkflowContextView) -> Status {
+        self.status.clone()
+    }
+}
+
+/// The same for every attempt of a run's promotion.
+pub(crate) fn change_id(workflow_id: &str, run_id: &str) -> String {
+    format!("{workflow_id}/{run_id}")
+}
+
+/// Ends the run with the activity's own words as the headline, not with "Activity task failed".
+pub(crate) fn rethrow(stage: &str, error: ActivityExecutionError) -> WorkflowTermination {
+    if matches!(error, ActivityExecutionError::Cancelled(_)) {
+        return error.into();
+    }
+    let cause = error.cause().map(temporalio_common::error::IncomingError::failure);
+    match cause {
+        Some(cause) => {
+            let kind = match &cause.failure_info {
+                Some(FailureInfo::ApplicationFailureInfo(info)) if !info.r#type.is_empty() => info.r#type.clone(),
+                _ => "ActivityFailed".to_owned(),
+            };
+            fail(&kind, format!("{stage}: {}", cause.message))
+        }
+        None => error.into(),
+    }
+}
+
+fn outcome(promoted: &Promoted) -> Outcome {
+    if promoted.is_new { Outcome::Promoted } else { Outcome::AlreadyLive }
+}
+
+fn report(outcome: Outcome, request: &PromoteRequest, promoted: Option<Promoted>, gate: Gated) -> PromoteReport {
+    PromoteReport {
+        outcome,
+        version: request.version.clone(),
+        generation: promoted.as_ref().map(|p| p.generation).or(gate.generation),
+        previous: promoted.and_then(|p| p.previous).or_else(|| gate.against.clone()),
+        gate: Some(gate),
+    }
+}
+
+fn at(stage: &str, done: u32, message: &str) -> Status {
+    Status { stage: stage.to_owned(), done, total: 2, message: message.to_owned(), ..Status::default() }
+}

@@ -1,0 +1,36 @@
+//! Search attributes: what runs can be filtered by in the Temporal Web UI. Never a text, never a person.
+
+use temporalio_common::{protos::temporal::api::enums::v1::IndexedValueType, search_attributes::SearchAttributeKey};
+
+pub(crate) const MODEL_VERSION: SearchAttributeKey<String> = SearchAttributeKey::keyword("ModelVersion");
+pub(crate) const DATASET_SHA: SearchAttributeKey<String> = SearchAttributeKey::keyword("DatasetSha");
+pub(crate) const STAGE: SearchAttributeKey<String> = SearchAttributeKey::keyword("Stage");
+pub(crate) const GATE_RESULT: SearchAttributeKey<String> = SearchAttributeKey::keyword("GateResult");
+pub(crate) const TRAINER: SearchAttributeKey<String> = SearchAttributeKey::keyword("Trainer");
+pub(crate) const PR_AUC: SearchAttributeKey<f64> = SearchAttributeKey::float("PrAuc");
+pub(crate) const F1: SearchAttributeKey<f64> = SearchAttributeKey::float("F1");
+
+/// Names and types. They must exist in the namespace before a worker starts: a run that sets an unknown one hangs.
+pub const ATTRIBUTES: [(&str, IndexedValueType); 7] = [
+    ("ModelVersion", IndexedValueType::Keyword),
+    ("DatasetSha", IndexedValueType::Keyword),
+    ("Stage", IndexedValueType::Keyword),
+    ("GateResult", IndexedValueType::Keyword),
+    ("Trainer", IndexedValueType::Keyword),
+    ("PrAuc", IndexedValueType::Double),
+    ("F1", IndexedValueType::Double),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_a_workflow_sets_is_created_with_its_type() {
+        let keywords = [MODEL_VERSION, DATASET_SHA, STAGE, GATE_RESULT, TRAINER];
+        let keywords = keywords.iter().map(|key| (key.name(), IndexedValueType::Keyword));
+        let doubles = [PR_AUC, F1].into_iter().map(|key| (key.name(), IndexedValueType::Double));
+        let set: Vec<_> = keywords.chain(doubles).collect();
+        assert_eq!(set, ATTRIBUTES);
+    }
+}

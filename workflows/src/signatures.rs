@@ -1,0 +1,61 @@
+//! The activities by name, input and output. The bodies are registered elsewhere under the same definitions, so the
+//! compiler holds both sides together.
+
+use model::steps::{
+    EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated, IngestInput, Ingested, PromoteInput,
+    Promoted, RegisterInput, Registered, TrainInput, Trained,
+};
+use temporalio_common::ActivityError;
+use temporalio_macros::activity_definitions;
+
+pub use self::steps::{Evaluate, FindRollback, Gate, Ingest, Promote, Register, Train};
+
+/// Signatures only; no worker registers this type.
+pub struct Steps;
+
+// The macro demands the body `unimplemented!()` and throws it away.
+#[expect(clippy::unimplemented, reason = "declarations in the form that the macro takes")]
+#[activity_definitions]
+impl Steps {
+    /// Finds or makes the dataset.
+    #[activity(name = "ingest")]
+    pub fn ingest(input: IngestInput) -> Result<Ingested, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Trains one trainer on the training rows and stores the artifact.
+    #[activity(name = "train")]
+    pub fn train(input: TrainInput) -> Result<Trained, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Judges a stored artifact on the held-out rows.
+    #[activity(name = "evaluate")]
+    pub fn evaluate(input: EvaluateInput) -> Result<Evaluated, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Writes a version's manifest.
+    #[activity(name = "register")]
+    pub fn register(input: RegisterInput) -> Result<Registered, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Holds a version against the checks and against production.
+    #[activity(name = "gate")]
+    pub fn gate(input: GateInput) -> Result<Gated, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Writes the next generation.
+    #[activity(name = "promote")]
+    pub fn promote(input: PromoteInput) -> Result<Promoted, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Finds and verifies the version to go back to.
+    #[activity(name = "find_rollback")]
+    pub fn find_rollback(input: FindRollbackInput) -> Result<FoundRollback, ActivityError> {
+        unimplemented!()
+    }
+}
