@@ -157,27 +157,33 @@ impl Activities {
     }
 }
 
-// The macro's handles on activities are used where an activity is called; ours are called by their signatures.
-#[allow(dead_code, reason = "generated constants")]
 #[activities]
 impl Activities {
+    /// Finds or makes the dataset.
     #[activity(definition = signatures::Ingest)]
-    async fn ingest(self: Arc<Self>, ctx: ActivityContext, input: IngestInput) -> Result<Ingested, ActivityError> {
+    pub async fn ingest(self: Arc<Self>, ctx: ActivityContext, input: IngestInput) -> Result<Ingested, ActivityError> {
         alive(&ctx, self.find_dataset(input)).await
     }
 
+    /// Trains one trainer on the training rows and stores the artifact.
     #[activity(definition = signatures::Train)]
-    async fn train(self: Arc<Self>, ctx: ActivityContext, input: TrainInput) -> Result<Trained, ActivityError> {
+    pub async fn train(self: Arc<Self>, ctx: ActivityContext, input: TrainInput) -> Result<Trained, ActivityError> {
         alive(&ctx, self.fit(input)).await
     }
 
+    /// Judges a stored artifact on the held-out rows.
     #[activity(definition = signatures::Evaluate)]
-    async fn evaluate(self: Arc<Self>, ctx: ActivityContext, input: EvaluateInput) -> Result<Evaluated, ActivityError> {
+    pub async fn evaluate(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: EvaluateInput,
+    ) -> Result<Evaluated, ActivityError> {
         alive(&ctx, self.judge_artifact(input)).await
     }
 
+    /// Writes a version's manifest.
     #[activity(definition = signatures::Register)]
-    async fn register(
+    pub async fn register(
         self: Arc<Self>,
         ctx: ActivityContext,
         input: RegisterInput,
@@ -185,18 +191,25 @@ impl Activities {
         alive(&ctx, self.write_manifest(input)).await
     }
 
+    /// Holds a version against the checks and against production.
     #[activity(definition = signatures::Gate)]
-    async fn gate(self: Arc<Self>, ctx: ActivityContext, input: GateInput) -> Result<Gated, ActivityError> {
+    pub async fn gate(self: Arc<Self>, ctx: ActivityContext, input: GateInput) -> Result<Gated, ActivityError> {
         alive(&ctx, self.hold_against_checks(input)).await
     }
 
+    /// Writes the next generation.
     #[activity(definition = signatures::Promote)]
-    async fn promote(self: Arc<Self>, ctx: ActivityContext, input: PromoteInput) -> Result<Promoted, ActivityError> {
+    pub async fn promote(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PromoteInput,
+    ) -> Result<Promoted, ActivityError> {
         alive(&ctx, self.write_generation(input)).await
     }
 
+    /// Finds and verifies the version to go back to.
     #[activity(definition = signatures::FindRollback)]
-    async fn find_rollback(
+    pub async fn find_rollback(
         self: Arc<Self>,
         ctx: ActivityContext,
         input: FindRollbackInput,

@@ -1,1 +1,87 @@
-//! x
+//! The HTTP service: verdicts, what is in production, the web page.
+//!
+//! Predictions touch nothing but memory. Temporal and the object store may both be away and they go on.
+
+mod figures;
+mod limits;
+mod metrics;
+mod page;
+mod problem;
+mod routes;
+mod serving;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use poem::{
+    Endpoint, EndpointExt, Route, Server,
+    listener::{Acceptor, Listener, TcpListener},
+    middleware::CatchPanic,
+};
+use registry::Registry;
+use workflows::Orchestrator;
+
+pub use self::{metrics::Metrics, serving::Serving};
+
+/// Requests in flight when the service is told to stop end within this time.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What the service works with.
+pub struct Service {
+    /// Datasets, models, history.
+    pub registry: Registry,
+    /// Temporal.
+    pub orchestrator: Orchestrator,
+    /// Where people see runs, e.g. `http://127.0.0.1:8233`; none where there is no Web UI.
+    pub temporal_ui: Option<String>,
+}
+
+/// What every handler may use.
+#[derive(Clone)]
+struct Context {
+    registry: Registry,
+    orchestrator: Arc<Orchestrator>,
+    temporal_ui: Option<Arc<str>>,
+    serving: Arc<Serving>,
+    metrics: Arc<Metrics>,
+}
+
+/// Listens on `address`, tells `bound` where (a port of 0 is chosen by the system), and answers until `stop` resolves.
+pub async fn serve(
+    service: Service,
+    address: SocketAddr,
+    bound: impl FnOnce(SocketAddr),
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let serving = Arc::new(Serving::new(service.registry.clone(), Arc::clone(&metrics)));
+    let context = Context {
+        registry: service.registry,
+        orchestrator: Arc::new(service.orchestrator),
+        temporal_ui: service.temporal_ui.map(Into::into),
+        serving: Arc::clone(&serving),
+        metrics,
+    };
+    let acceptor = TcpListener::bind(address).into_acceptor().await?;
+    let listening = acceptor.local_addr().into_iter().find_map(|a| a.as_socket_addr().copied());
+    bound(listening.unwrap_or(address));
+    let refresh = tokio::spawn(serving.follow_production());
+    Server::new_with_acceptor(acceptor)
+        .idle_timeout(limits::IDLE)
+        .run_with_graceful_shutdown(endpoint(context), stop, Some(DRAIN))
+        .await?;
+    refresh.abort();
+    Ok(())
+}
+
+fn endpoint(context: Context) -> impl Endpoint {
+    let api = routes::service(&context);
+    let (spec, swagger) = (api.spec(), api.swagger_ui_html());
+    Route::new()
+        .at("/openapi.json", page::json(spec))
+        .at("/docs", page::swagger(swagger))
+        .at("/metrics", page::metrics(Arc::clone(&context.metrics)))
+        .nest("/", page::files(api))
+        .with(CatchPanic::new().with_handler(problem::panicked))
+        .catch_all_error(problem::from_error)
+        .with(limits::Limits::new(context.metrics))
+}

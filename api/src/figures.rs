@@ -1,0 +1,154 @@
+//! Models and their figures as the API shows them.
+
+use model::evaluation::{Evaluation, Scores};
+use poem_openapi::Object;
+use registry::{ModelManifest, PromotionRecord};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Figures of one set of judged rows.
+#[derive(Clone, Debug, Object)]
+pub(crate) struct Figures {
+    /// Threats among what is flagged.
+    precision: f64,
+    /// Flagged among the threats.
+    recall: f64,
+    /// Harmonic mean of the two.
+    f1: f64,
+    /// Chance that a threat is ranked above another row.
+    roc_auc: f64,
+    /// Average precision.
+    pr_auc: f64,
+    /// Recall at the threshold that flags 5% of the rows that are no threat.
+    recall_at_fpr_5: f64,
+    /// Mean squared error of the probability.
+    brier: f64,
+    /// Expected calibration error over 15 bins.
+    ece: f64,
+    /// At or above this probability a row is flagged.
+    threshold: f64,
+    /// Rows.
+    n: u64,
+    /// Threats among them.
+    positives: u64,
+}
+
+/// Figures by sentence and by comment.
+#[derive(Clone, Debug, Object)]
+pub(crate) struct FiguresByUnit {
+    sentence: Figures,
+    comment: Figures,
+}
+
+/// A registered version.
+#[derive(Clone, Debug, Object)]
+pub(crate) struct ModelSummary {
+    /// The version.
+    version: String,
+    /// The trainer that made it.
+    trainer: String,
+    /// Its parameters.
+    preset: String,
+    /// Start of the training run (UTC).
+    started: String,
+    /// Digest of the dataset.
+    dataset: String,
+    /// Digest of the artifact.
+    artifact: String,
+    /// Length of the artifact.
+    artifact_bytes: u64,
+    /// Features with a weight.
+    features: u64,
+    /// Release of threatwatch that trained it.
+    code_version: String,
+    /// The workflow that trained it.
+    workflow_id: String,
+    /// The workflow's run.
+    run_id: String,
+    /// Whether it is in production.
+    in_production: bool,
+    /// Five-fold cross-validation by commenter on the training rows.
+    cross_validation: FiguresByUnit,
+    /// The held-out commenters.
+    held_out: FiguresByUnit,
+}
+
+/// A promotion.
+#[derive(Clone, Debug, Object)]
+pub(crate) struct PromotionSummary {
+    /// In production from then on.
+    version: String,
+    /// The place in the history, from 1.
+    generation: u64,
+    /// In production before.
+    previous: Option<String>,
+    /// Who asked.
+    actor: String,
+    /// Why.
+    reason: String,
+    /// When (UTC).
+    at: String,
+}
+
+impl ModelSummary {
+    pub(crate) fn new(manifest: ModelManifest, in_production: bool) -> Self {
+        Self {
+            version: manifest.version.to_string(),
+            trainer: manifest.trainer,
+            preset: format!("{:?}", manifest.preset).to_lowercase(),
+            started: rfc3339(manifest.started * 1000),
+            dataset: manifest.dataset.to_string(),
+            artifact: manifest.artifact.to_string(),
+            artifact_bytes: manifest.artifact_bytes,
+            features: manifest.features,
+            code_version: manifest.code_version,
+            workflow_id: manifest.workflow_id,
+            run_id: manifest.run_id,
+            in_production,
+            cross_validation: manifest.cross_validation.into(),
+            held_out: manifest.held_out.into(),
+        }
+    }
+}
+
+impl From<PromotionRecord> for PromotionSummary {
+    fn from(record: PromotionRecord) -> Self {
+        Self {
+            version: record.version.to_string(),
+            generation: record.generation.0,
+            previous: record.previous.map(|version| version.to_string()),
+            actor: record.actor,
+            reason: record.reason,
+            at: rfc3339(record.at),
+        }
+    }
+}
+
+impl From<Scores> for FiguresByUnit {
+    fn from(scores: Scores) -> Self {
+        Self { sentence: scores.sentence.into(), comment: scores.comment.into() }
+    }
+}
+
+impl From<Evaluation> for Figures {
+    fn from(e: Evaluation) -> Self {
+        Self {
+            precision: e.precision,
+            recall: e.recall,
+            f1: e.f1,
+            roc_auc: e.roc_auc,
+            pr_auc: e.pr_auc,
+            recall_at_fpr_5: e.recall_at_fpr_5,
+            brier: e.brier,
+            ece: e.ece,
+            threshold: e.threshold,
+            n: e.n as u64,
+            positives: e.positives as u64,
+        }
+    }
+}
+
+/// Milliseconds since 1970 as `2026-11-23T02:10:09Z`.
+fn rfc3339(millis: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(millis.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    at.format(&Rfc3339).expect("years of four digits")
+}

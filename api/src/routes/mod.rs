@@ -1,0 +1,100 @@
+//! The routes, one noun a file, and the OpenAPI document that they make.
+
+mod health;
+mod models;
+mod operations;
+mod predict;
+
+use poem_openapi::{LicenseObject, OpenApiService, Tags};
+
+use crate::Context;
+
+#[derive(Tags)]
+enum Tag {
+    /// Verdicts.
+    Predict,
+    /// What is registered and what is in production.
+    Models,
+    /// Training, promotion, rollback: workflows.
+    Operations,
+    /// Is the service well?
+    Health,
+}
+
+/// Every route that the OpenAPI document describes.
+pub(crate) type Api = (predict::Predict, models::Models, operations::Operations, health::Health);
+
+pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
+    let api = (
+        predict::Predict(context.clone()),
+        models::Models(context.clone()),
+        operations::Operations(context.clone()),
+        health::Health(context.clone()),
+    );
+    OpenApiService::new(api, "threatwatch", env!("CARGO_PKG_VERSION"))
+        .description("Finds violent threats in online discussions: verdicts, models, promotion.")
+        .license(LicenseObject::new("Apache-2.0"))
+}
+
+/// The answers that a route has beside its own: every error is `application/problem+json`.
+macro_rules! answers {
+    ($(#[$doc:meta])* $name:ident { $($rest:tt)* }) => {
+        $(#[$doc])*
+        #[derive(poem_openapi::ApiResponse)]
+        enum $name {
+            $($rest)*
+            /// The request cannot be read.
+            #[oai(status = 400, content_type = "application/problem+json")]
+            BadRequest(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// What was named is not there.
+            #[oai(status = 404, content_type = "application/problem+json")]
+            NotFound(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// Production is not where the caller thought, or another operation is running.
+            #[oai(status = 409, content_type = "application/problem+json")]
+            Conflict(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// The body is too large.
+            #[oai(status = 413, content_type = "application/problem+json")]
+            TooLarge(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// The body is not JSON by its content type.
+            #[oai(status = 415, content_type = "application/problem+json")]
+            UnsupportedMediaType(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// The input is readable and wrong, or the gate refuses.
+            #[oai(status = 422, content_type = "application/problem+json")]
+            Unprocessable(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// Something is wrong with the service.
+            #[oai(status = 500, content_type = "application/problem+json")]
+            Internal(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// No model, or a part that is needed does not answer; the body says what to do.
+            #[oai(status = 503, content_type = "application/problem+json")]
+            Unavailable(
+                poem_openapi::payload::Json<crate::problem::Problem>,
+                /// Seconds to wait before the next try.
+                #[oai(header = "Retry-After")] u32,
+            ),
+        }
+
+        impl From<crate::problem::Problem> for $name {
+            fn from(problem: crate::problem::Problem) -> Self {
+                let status = problem.status;
+                let body = poem_openapi::payload::Json(problem);
+                match status {
+                    400 => Self::BadRequest(body),
+                    404 => Self::NotFound(body),
+                    409 => Self::Conflict(body),
+                    413 => Self::TooLarge(body),
+                    415 => Self::UnsupportedMediaType(body),
+                    422 => Self::Unprocessable(body),
+                    503 => Self::Unavailable(body, 2),
+                    _ => Self::Internal(body),
+                }
+            }
+        }
+
+        impl From<registry::Error> for $name {
+            fn from(error: registry::Error) -> Self {
+                crate::problem::Problem::from(error).into()
+            }
+        }
+    };
+}
+use answers;

@@ -1,0 +1,361 @@
+//! `/train`, `/promote`, `/rollback`: workflows, started and waited for a bounded time.
+
+use std::time::Duration;
+
+use model::{
+    Digest, Generation, Version,
+    experiment::DEFAULT_SEED,
+    steps::{AutoPromote, Outcome, PromoteReport, PromoteRequest, RollbackRequest, TrainRequest},
+    trainers::Preset,
+};
+use poem_openapi::{Enum, Object, OpenApi, param::Query, payload::Json};
+use workflows::{
+    TASK_QUEUE,
+    orchestrator::{Error, Started},
+};
+
+use super::{Tag, answers};
+use crate::{Context, problem::Problem};
+
+/// A promotion takes a second or two; past this the caller gets a link instead.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// Temporal answers a start at once or is away.
+const START: Duration = Duration::from_secs(4);
+/// A promotion is live within two seconds.
+const LIVE: Duration = Duration::from_secs(3);
+
+pub(crate) struct Operations(pub(crate) Context);
+
+/// What to train; every field is optional.
+#[derive(Debug, Default, Object)]
+#[oai(deny_unknown_fields)]
+struct TrainBody {
+    /// Names of trainers.
+    trainers: Option<Vec<String>>,
+    /// Parameters of the trainers.
+    preset: Option<PresetName>,
+    /// Digest of a stored dataset; without it the newest imported one, else the sample.
+    dataset: Option<String>,
+    /// Decides the held-out commenters and the folds.
+    seed: Option<u64>,
+    /// Whether the best version is promoted.
+    auto_promote: Option<AutoPromoteName>,
+    /// Who asks.
+    #[oai(validator(max_length = 500))]
+    actor: Option<String>,
+    /// Why.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename_all = "lowercase")]
+enum PresetName {
+    Default,
+    Sklearn,
+}
+
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename_all = "snake_case")]
+enum AutoPromoteName {
+    Never,
+    IfGatePasses,
+}
+
+/// What to promote.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct PromoteBody {
+    /// The version.
+    version: String,
+    /// Refuse (409) if production is not at this generation.
+    expected_generation: Option<u64>,
+    /// Do everything but the write.
+    #[oai(default)]
+    dry_run: bool,
+    /// Who asks, for the history.
+    #[oai(validator(max_length = 500))]
+    actor: Option<String>,
+    /// Why, for the history.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+}
+
+/// Where to go back to; every field is optional.
+#[derive(Debug, Default, Object)]
+#[oai(deny_unknown_fields)]
+struct RollbackBody {
+    /// The version; without it the newest in the history that is not in production.
+    to: Option<String>,
+    /// Who asks, for the history.
+    #[oai(validator(max_length = 500))]
+    actor: Option<String>,
+    /// Why, for the history.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+}
+
+/// How a promotion or rollback ended.
+#[derive(Debug, Object)]
+struct PromotionAnswer {
+    /// `promoted`, `already_live` or `dry_run`.
+    outcome: String,
+    /// The version that was asked for, or gone back to.
+    version: String,
+    /// The newest generation.
+    generation: Option<u64>,
+    /// In production before.
+    previous: Option<String>,
+    /// The gate's report; none for a rollback.
+    gate: Option<Gate>,
+    /// Whether this service answers with that generation already.
+    live: bool,
+}
+
+/// The gate's report.
+#[derive(Debug, Object)]
+struct Gate {
+    passed: bool,
+    checks: Vec<Check>,
+}
+
+/// A check of the gate.
+#[derive(Debug, Object)]
+struct Check {
+    /// Its name.
+    check: String,
+    /// Whether the value reaches the bound.
+    passed: bool,
+    /// Measured.
+    value: f64,
+    /// The least that passes.
+    at_least: f64,
+    /// What that means.
+    meaning: String,
+}
+
+/// A workflow that is running.
+#[derive(Debug, Object)]
+struct Run {
+    /// Its id.
+    workflow_id: String,
+    /// Its run.
+    run_id: String,
+    /// Where to watch it.
+    temporal_url: Option<String>,
+}
+
+answers! {
+    /// Answers of `POST /promote` and `POST /rollback`.
+    PromoteOutcome {
+        /// It is done.
+        #[oai(status = 200)]
+        Done(Json<PromotionAnswer>),
+        /// It is still running.
+        #[oai(status = 202)]
+        Running(Json<Run>),
+    }
+}
+answers! {
+    /// Answers of `POST /train`.
+    TrainOutcome {
+        /// It is running.
+        #[oai(status = 202)]
+        Running(Json<Run>),
+    }
+}
+answers! {
+    /// Answers of `GET /runs/status`.
+    StatusAnswer {
+        /// Where it stands.
+        #[oai(status = 200)]
+        Ok(Json<RunStatus>),
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Object)]
+struct RunStatus {
+    /// The step that it is in, or `done`.
+    stage: String,
+    /// Activities finished.
+    done: u32,
+    /// Activities in all.
+    total: u32,
+    /// One line for people.
+    message: String,
+    /// Versions registered so far.
+    versions: Vec<String>,
+}
+
+#[OpenApi(tag = "Tag::Operations")]
+impl Operations {
+    /// Train models.
+    #[oai(path = "/train", method = "post")]
+    async fn train(&self, body: Json<TrainBody>) -> TrainOutcome {
+        let request = match train_request(body.0) {
+            Ok(request) => request,
+            Err(reason) => return Problem::invalid(reason).into(),
+        };
+        let id = workflow_id();
+        match started_in_time(self.0.orchestrator.train(request, &id)).await {
+            Ok(started) => TrainOutcome::Running(Json(self.run(started))),
+            Err(error) => Problem::from(error).into(),
+        }
+    }
+
+    /// Put a version into production, if the gate passes.
+    #[oai(path = "/promote", method = "post")]
+    async fn promote(&self, body: Json<PromoteBody>) -> PromoteOutcome {
+        let request = match promote_request(body.0) {
+            Ok(request) => request,
+            Err(reason) => return Problem::invalid(reason).into(),
+        };
+        match started_in_time(self.0.orchestrator.promote(request)).await {
+            Ok(started) => {
+                let result = tokio::time::timeout(PATIENCE, self.0.orchestrator.promoted(&started)).await;
+                self.finish(started, result.ok()).await
+            }
+            Err(error) => Problem::from(error).into(),
+        }
+    }
+
+    /// Go back to the version before, or to the one that is named.
+    #[oai(path = "/rollback", method = "post")]
+    async fn roll_back(&self, body: Json<RollbackBody>) -> PromoteOutcome {
+        let request = match rollback_request(body.0) {
+            Ok(request) => request,
+            Err(reason) => return Problem::invalid(reason).into(),
+        };
+        match started_in_time(self.0.orchestrator.roll_back(request)).await {
+            Ok(started) => {
+                let result = tokio::time::timeout(PATIENCE, self.0.orchestrator.rolled_back(&started)).await;
+                self.finish(started, result.ok()).await
+            }
+            Err(error) => Problem::from(error).into(),
+        }
+    }
+
+    /// Show where a training run, promotion or rollback stands.
+    #[oai(path = "/runs/status", method = "get")]
+    async fn status(
+        &self,
+        /// The workflow's id.
+        workflow_id: Query<String>,
+    ) -> StatusAnswer {
+        match started_in_time(self.0.orchestrator.status(&workflow_id.0)).await {
+            Ok(status) => StatusAnswer::Ok(Json(RunStatus {
+                stage: status.stage,
+                done: status.done,
+                total: status.total,
+                message: status.message,
+                versions: status.versions.iter().map(ToString::to_string).collect(),
+            })),
+            Err(error) => Problem::from(error).into(),
+        }
+    }
+}
+
+impl Operations {
+    async fn finish(&self, started: Started, result: Option<Result<PromoteReport, Error>>) -> PromoteOutcome {
+        match result {
+            None => PromoteOutcome::Running(Json(self.run(started))),
+            Some(Err(error)) => Problem::from(error).into(),
+            Some(Ok(report)) => {
+                let live = match report.generation {
+                    Some(generation) if report.outcome != Outcome::DryRun => {
+                        self.0.serving.reaches(generation, LIVE).await
+                    }
+                    _ => false,
+                };
+                PromoteOutcome::Done(Json(answer(report, live)))
+            }
+        }
+    }
+
+    fn run(&self, started: Started) -> Run {
+        let Started { workflow_id, run_id } = started;
+        let temporal_url =
+            self.0.temporal_ui.as_ref().map(|ui| format!("{ui}/namespaces/default/workflows/{workflow_id}/{run_id}"));
+        Run { workflow_id, run_id, temporal_url }
+    }
+}
+
+async fn started_in_time<T>(start: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let no_answer = |_| Err(Error::Unreachable(format!("no answer within {} s", START.as_secs())));
+    tokio::time::timeout(START, start).await.unwrap_or_else(no_answer)
+}
+
+/// An id that sorts by time and that nobody else makes in the same microsecond.
+fn workflow_id() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{TASK_QUEUE}-train-{}-{:06}", model::version::stamp(since.as_secs() as i64), since.subsec_micros())
+}
+
+fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
+    let defaults = TrainRequest::default();
+    let dataset = body.dataset.map(|text| Digest::parse(&text)).transpose();
+    let request = TrainRequest {
+        trainers: body.trainers.unwrap_or(defaults.trainers),
+        preset: body.preset.map_or(defaults.preset, |preset| match preset {
+            PresetName::Default => Preset::Default,
+            PresetName::Sklearn => Preset::Sklearn,
+        }),
+        dataset: dataset.map_err(|error| format!("`dataset`: {error}"))?,
+        seed: body.seed.unwrap_or(DEFAULT_SEED),
+        auto_promote: body.auto_promote.map_or(defaults.auto_promote, |when| match when {
+            AutoPromoteName::Never => AutoPromote::Never,
+            AutoPromoteName::IfGatePasses => AutoPromote::IfGatePasses,
+        }),
+        actor: body.actor,
+        reason: body.reason,
+    };
+    request.check()?;
+    Ok(request)
+}
+
+fn promote_request(body: PromoteBody) -> Result<PromoteRequest, String> {
+    let version = Version::parse(&body.version).map_err(|error| format!("`version`: {error}"))?;
+    let expected_generation = body.expected_generation.map(Generation);
+    let request =
+        PromoteRequest { version, expected_generation, dry_run: body.dry_run, actor: body.actor, reason: body.reason };
+    request.check()?;
+    Ok(request)
+}
+
+fn rollback_request(body: RollbackBody) -> Result<RollbackRequest, String> {
+    let to = body.to.map(|text| Version::parse(&text)).transpose().map_err(|error| format!("`to`: {error}"))?;
+    let request = RollbackRequest { to, actor: body.actor, reason: body.reason };
+    request.check()?;
+    Ok(request)
+}
+
+fn answer(report: PromoteReport, live: bool) -> PromotionAnswer {
+    let outcome = match report.outcome {
+        Outcome::Promoted => "promoted",
+        Outcome::AlreadyLive => "already_live",
+        Outcome::DryRun => "dry_run",
+    };
+    let gate = report.gate.map(|gate| Gate {
+        passed: gate.passed,
+        checks: gate
+            .checks
+            .into_iter()
+            .map(|finding| Check {
+                check: finding.check,
+                passed: finding.passed,
+                value: finding.value,
+                at_least: finding.at_least,
+                meaning: finding.meaning,
+            })
+            .collect(),
+    });
+    PromotionAnswer {
+        outcome: outcome.to_owned(),
+        version: report.version.to_string(),
+        generation: report.generation.map(|generation| generation.0),
+        previous: report.previous.map(|version| version.to_string()),
+        gate,
+        live,
+    }
+}

@@ -1,0 +1,153 @@
+//! `/predict`: one comment in, one verdict out.
+
+use std::time::Instant;
+
+use model::Verdict;
+use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
+
+use super::{Tag, answers};
+use crate::{Context, metrics::DecisionLabels, problem::Problem, serving::Live};
+
+/// Longest comment, in Unicode code points: several times what any forum allows.
+const MAX_TEXT: usize = 10_000;
+
+pub(crate) struct Predict(pub(crate) Context);
+
+/// A comment to judge.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct PredictRequest {
+    /// The comment, of at most 10000 characters.
+    #[oai(validator(max_length = 10000))]
+    text: String,
+}
+
+/// What the model says of the comment.
+#[derive(Debug, Object)]
+struct Prediction {
+    /// `threat` or `harmless`.
+    label: String,
+    /// Probability that the comment has a threat: that of its most threatening sentence.
+    probability: f64,
+    /// At or above this probability the label is `threat`.
+    threshold: f64,
+    /// The model that said so.
+    model_version: String,
+    /// Its place in the history of production.
+    generation: u64,
+    /// The trainer that made it.
+    trainer: String,
+    /// Each sentence, in order.
+    sentences: Vec<Sentence>,
+    /// Share of the comment's words and word pairs that the model does not know, from 0 to 1.
+    unknown_share: f64,
+}
+
+/// A sentence of the comment.
+#[derive(Debug, Object)]
+struct Sentence {
+    /// First character, in Unicode code points from 0.
+    start: u32,
+    /// One past the last character.
+    end: u32,
+    /// Probability that it is a threat.
+    probability: f64,
+    /// `threat` or `harmless`.
+    label: String,
+}
+
+answers! {
+    /// Answers of `/predict`.
+    Predicted {
+        /// The verdict.
+        #[oai(status = 200)]
+        Ok(Json<Prediction>, /** The model that said so. */ #[oai(header = "X-Model-Version")] String),
+    }
+}
+
+#[OpenApi]
+impl Predict {
+    /// Judge a comment.
+    #[oai(path = "/predict", method = "post", tag = "Tag::Predict")]
+    async fn post(&self, body: Json<PredictRequest>) -> Predicted {
+        self.judge(&body.0.text)
+    }
+
+    /// Judge a comment given in the address.
+    ///
+    /// For a quick look. Addresses are logged by proxies: send people's comments with POST.
+    #[oai(path = "/predict", method = "get", tag = "Tag::Predict")]
+    async fn get(
+        &self,
+        /// The comment, of at most 10000 characters.
+        text: Query<String>,
+    ) -> Predicted {
+        self.judge(&text.0)
+    }
+}
+
+impl Predict {
+    fn judge(&self, text: &str) -> Predicted {
+        if text.trim().is_empty() {
+            return Problem::invalid("`text` is empty.").into();
+        }
+        if text.chars().nth(MAX_TEXT).is_some() {
+            return Problem::invalid(format!("`text` is longer than {MAX_TEXT} characters.")).into();
+        }
+        let Some(live) = self.0.serving.live() else { return Problem::no_model().into() };
+        let started = Instant::now();
+        let verdict = live.model.judge(text);
+        self.count(&live, &verdict, started);
+        let version = live.manifest.version.to_string();
+        Predicted::Ok(Json(prediction(text, verdict, &live)), version)
+    }
+
+    fn count(&self, live: &Live, verdict: &Verdict, started: Instant) {
+        let metrics = &self.0.metrics;
+        metrics.inference.observe(started.elapsed().as_secs_f64());
+        metrics.probability.observe(verdict.probability);
+        metrics.unknown_share.observe(verdict.unknown_share);
+        let labels =
+            DecisionLabels { decision: label(verdict.is_threat), model_version: live.manifest.version.to_string() };
+        metrics.predictions.get_or_create(&labels).inc();
+    }
+}
+
+fn prediction(text: &str, verdict: Verdict, live: &Live) -> Prediction {
+    let mut position = CodePoints { text, byte: 0, chars: 0 };
+    let sentences = verdict.sentences.into_iter().map(|sentence| Sentence {
+        start: position.of(sentence.bytes.start),
+        end: position.of(sentence.bytes.end),
+        probability: sentence.probability,
+        label: label(sentence.probability >= verdict.threshold).to_owned(),
+    });
+    Prediction {
+        label: label(verdict.is_threat).to_owned(),
+        probability: verdict.probability,
+        threshold: verdict.threshold,
+        model_version: live.manifest.version.to_string(),
+        generation: live.generation.0,
+        trainer: live.manifest.trainer.clone(),
+        sentences: sentences.collect(),
+        unknown_share: verdict.unknown_share,
+    }
+}
+
+fn label(is_threat: bool) -> &'static str {
+    if is_threat { "threat" } else { "harmless" }
+}
+
+/// From ascending byte positions to code points, in one pass over the text.
+struct CodePoints<'a> {
+    text: &'a str,
+    byte: usize,
+    chars: u32,
+}
+
+impl CodePoints<'_> {
+    fn of(&mut self, byte: usize) -> u32 {
+        self.chars += self.text[self.byte..byte].chars().count() as u32;
+        self.byte = byte;
+        self.chars
+    }
+}

@@ -1,0 +1,48 @@
+//! `threatwatch dataset`: corpora into the registry.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use registry::{DatasetManifest, Registry};
+
+use crate::settings::Settings;
+
+/// What to do with a corpus
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Import a corpus (THREAT format, JSONL or CSV); the next training runs use it
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
+    let Command::Import { file } = command;
+    let registry = settings.registry().await?;
+    let manifest = import(&registry, &file).await?;
+    println!("dataset      {}", manifest.digest);
+    println!("format       {:?}", manifest.source.format);
+    println!(
+        "sentences    {} by {} commenters in {} comments",
+        manifest.sentences, manifest.commenters, manifest.comments
+    );
+    println!("threats      {}", manifest.threats);
+    println!("quarantined  {}", manifest.quarantined);
+    for row in manifest.quarantine.iter().take(20) {
+        println!("  line {}: {}", row.line, row.reason);
+    }
+    Ok(())
+}
+
+/// Imports a file.
+pub(crate) async fn import(registry: &Registry, file: &Path) -> anyhow::Result<DatasetManifest> {
+    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
+    registry.import_dataset(&name, &bytes, now).await.with_context(|| format!("import {}", file.display()))
+}

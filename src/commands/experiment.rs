@@ -1,0 +1,89 @@
+//! `threatwatch experiment`: the pure pipeline on files, without a server.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use model::{
+    Row,
+    corpus::{self, Format},
+    evaluation::Scores,
+    experiment::{self, Config, DEFAULT_SEED},
+    trainers::{self, Preset},
+};
+use serde_json::{Map, Value, json};
+
+/// What to try
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The corpus to train on (THREAT format, JSONL or CSV)
+    #[arg(long, value_name = "FILE")]
+    train: PathBuf,
+    /// A corpus to evaluate on
+    #[arg(long, value_name = "FILE", conflicts_with = "cv")]
+    test: Option<PathBuf>,
+    /// Cross-validate by commenter with this many folds
+    #[arg(long, value_name = "FOLDS", value_parser = clap::value_parser!(u64).range(2..=100))]
+    cv: Option<u64>,
+    /// The trainer
+    #[arg(long, value_name = "NAME", default_value = "multinomial_nb")]
+    trainer: String,
+    /// Use the parameters of scikit-learn's defaults
+    #[arg(long)]
+    sklearn: bool,
+    /// Decides the held-out commenters and the folds
+    #[arg(long, default_value_t = DEFAULT_SEED)]
+    seed: u64,
+    /// Print the figures as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let trainer = trainers::find(&arguments.trainer)?;
+    let rows = read(&arguments.train)?;
+    let defaults = Config::default();
+    let config = Config {
+        preset: if arguments.sklearn { Preset::Sklearn } else { Preset::Default },
+        seed: arguments.seed,
+        folds: arguments.cv.map_or(defaults.folds, |folds| folds as usize),
+    };
+    corpus::require_trainable(&rows)?;
+    let trained = experiment::train(trainer, &rows, &config, &|_, _| {})?;
+    let mut figures = Map::new();
+    figures.insert("trainer".to_owned(), json!(trainer.name()));
+    match &arguments.test {
+        Some(test) => {
+            let scores = experiment::evaluate(&trained.model, &read(test)?);
+            figures.extend(by_unit(&scores)?);
+        }
+        None => {
+            figures.insert("cv".to_owned(), Value::Object(by_unit(&trained.cross_validation)?));
+        }
+    }
+    if arguments.json {
+        println!("{}", Value::Object(figures));
+    } else {
+        println!("{}", serde_json::to_string_pretty(&figures)?);
+    }
+    Ok(())
+}
+
+fn by_unit(scores: &Scores) -> anyhow::Result<Map<String, Value>> {
+    let mut figures = Map::new();
+    figures.insert("sentence".to_owned(), serde_json::to_value(&scores.sentence)?);
+    figures.insert("comment".to_owned(), serde_json::to_value(&scores.comment)?);
+    Ok(figures)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<Row>> {
+    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let format = Format::guess(&file.to_string_lossy(), &bytes);
+    let parsed = corpus::parse(format, &bytes).with_context(|| format!("read {}", file.display()))?;
+    if !parsed.quarantined.is_empty() {
+        eprintln!("{}: {} malformed rows set aside", file.display(), parsed.quarantined.len());
+    }
+    Ok(parsed.rows)
+}

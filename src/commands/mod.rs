@@ -1,0 +1,139 @@
+//! The command line: one file a command.
+
+pub(crate) mod dataset;
+mod doctor;
+mod experiment;
+mod models;
+mod predict;
+mod promote;
+mod serve;
+pub(crate) mod train;
+mod worker;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    settings::{STATE_DIR, Settings},
+    up,
+};
+
+/// Finds violent threats in online discussions: trains, judges, promotes and serves classifiers
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Where `up` keeps its state; other commands find the parts through it
+    #[arg(long, global = true, env = "THREATWATCH_STATE_DIR", default_value = STATE_DIR)]
+    state_dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start every part on this machine and train a first model
+    Up {
+        /// A corpus to import and train on (THREAT format, JSONL or CSV); without it the sample is used
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        #[command(flatten)]
+        ports: up::Ports,
+    },
+    /// Run a worker: the workflows and their activities
+    Worker(worker::Arguments),
+    /// Run the API: predictions, promotion, the web page
+    Serve(serve::Arguments),
+    /// Start a training run
+    Train(train::Arguments),
+    /// Put a version into production, if the gate passes
+    Promote(promote::PromoteArguments),
+    /// Go back to the version that was in production before
+    Rollback(promote::RollbackArguments),
+    /// Show the registered versions
+    #[command(subcommand)]
+    Models(models::Command),
+    /// Judge a comment with the model in production
+    Predict(predict::Arguments),
+    /// Import corpora
+    #[command(subcommand)]
+    Dataset(dataset::Command),
+    /// Check every part and say what is wrong
+    Doctor,
+    /// Train and evaluate on files, without a server
+    Experiment(experiment::Arguments),
+    /// Run a program that ends when this process's parent does
+    #[command(hide = true)]
+    RunBound {
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::RunBound { program, arguments } = &cli.command {
+        match up::supervisor::run_bound(program, arguments)? {}
+    }
+    if let Command::Experiment(arguments) = cli.command {
+        experiment::run(arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Up { data, ports } = cli.command {
+        // One thread: the parts are bound to the life of the thread that starts them.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(up::up(up::Options { state_dir: cli.state_dir, data, ports }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = Settings::load(&cli.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(dispatch(cli.command, &settings))
+}
+
+async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Worker(arguments) => worker::run(arguments, settings).await?,
+        Command::Serve(arguments) => serve::run(arguments, settings).await?,
+        Command::Train(arguments) => train::run(arguments, settings).await?,
+        Command::Promote(arguments) => promote::promote(arguments, settings).await?,
+        Command::Rollback(arguments) => promote::roll_back(arguments, settings).await?,
+        Command::Models(command) => models::run(command, settings).await?,
+        Command::Predict(arguments) => predict::run(arguments, settings).await?,
+        Command::Dataset(command) => dataset::run(command, settings).await?,
+        Command::Doctor => return doctor::run(settings).await,
+        Command::Up { .. } | Command::Experiment(_) | Command::RunBound { .. } => unreachable!("handled before"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who asks, where the command line does not say.
+fn current_user() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.is_empty())
+}
+
+/// Logs of the long-running parts: to standard error, as text or JSON.
+fn start_logging() {
+    use tracing_subscriber::EnvFilter;
+
+    // The SDK's core logs task tokens and payloads with its warnings: errors are enough.
+    const DEFAULT: &str = "info,temporalio_sdk_core=error,temporalio_client=error";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| DEFAULT.into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("THREATWATCH_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        builder.json().init();
+    } else {
+        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,118 @@
+//! `threatwatch train`: starts a training run and, if asked, watches it.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use model::{
+    Digest,
+    experiment::DEFAULT_SEED,
+    steps::{AutoPromote, TrainReport, TrainRequest},
+    trainers::Preset,
+};
+use workflows::{Orchestrator, orchestrator::Started};
+
+use super::current_user;
+use crate::settings::{Settings, names};
+
+/// How often the status is asked for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What to train
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A trainer; may be given several times
+    #[arg(long = "trainer", value_name = "NAME")]
+    trainers: Vec<String>,
+    /// Use the parameters of scikit-learn's defaults
+    #[arg(long)]
+    sklearn: bool,
+    /// Digest of a stored dataset; without it the newest imported one, else the sample
+    #[arg(long)]
+    dataset: Option<Digest>,
+    /// Decides the held-out commenters and the folds
+    #[arg(long, default_value_t = DEFAULT_SEED)]
+    seed: u64,
+    /// Promote the best version if the gate passes
+    #[arg(long)]
+    promote: bool,
+    /// Why, for the history
+    #[arg(long)]
+    reason: Option<String>,
+    /// Wait for the result
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+    let defaults = TrainRequest::default();
+    let request = TrainRequest {
+        trainers: if arguments.trainers.is_empty() { defaults.trainers } else { arguments.trainers },
+        preset: if arguments.sklearn { Preset::Sklearn } else { Preset::Default },
+        dataset: arguments.dataset,
+        seed: arguments.seed,
+        auto_promote: if arguments.promote { AutoPromote::IfGatePasses } else { AutoPromote::Never },
+        actor: current_user(),
+        reason: arguments.reason,
+    };
+    request.check().map_err(anyhow::Error::msg)?;
+    let orchestrator = settings.orchestrator("cli");
+    let id = format!("train-{}", Digest::of(&rand::random::<[u8; 16]>()).short());
+    let started = orchestrator.train(request, &id).await?;
+    match settings.get(names::TEMPORAL_UI) {
+        Some(ui) => println!("started {ui}/namespaces/default/workflows/{id}/{}", started.run_id),
+        None => println!("started {id}"),
+    }
+    if arguments.wait {
+        let report = follow(&orchestrator, &started, &ProgressBar::new(0)).await?;
+        print_report(&report);
+    }
+    Ok(())
+}
+
+/// Waits for a run's result and shows its status on the bar.
+pub(crate) async fn follow(
+    orchestrator: &Orchestrator,
+    started: &Started,
+    bar: &ProgressBar,
+) -> anyhow::Result<TrainReport> {
+    bar.set_style(ProgressStyle::with_template("  {bar:20} {pos}/{len} {msg}")?);
+    let result = orchestrator.trained(started);
+    tokio::pin!(result);
+    let mut tick = tokio::time::interval(LOOK);
+    let report = loop {
+        tokio::select! {
+            report = &mut result => break report,
+            _ = tick.tick() => {
+                // The worker may be away for a moment: the bar stands still then.
+                if let Ok(Ok(status)) =
+                    tokio::time::timeout(Duration::from_secs(2), orchestrator.status(&started.workflow_id)).await
+                {
+                    bar.set_length(u64::from(status.total));
+                    bar.set_position(u64::from(status.done));
+                    bar.set_message(format!("{}: {}", status.stage, status.message));
+                }
+            }
+        }
+    };
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+fn print_report(report: &TrainReport) {
+    println!("{:<16} {:<26} {:>10} {:>8} {:>16}", "trainer", "version", "PR-AUC cv", "F1 cv", "PR-AUC held out");
+    for candidate in &report.candidates {
+        let (cv, held_out) = (&candidate.cross_validation.sentence, &candidate.held_out.sentence);
+        println!(
+            "{:<16} {:<26} {:>10.3} {:>8.3} {:>16.3}",
+            candidate.trainer, candidate.version, cv.pr_auc, cv.f1, held_out.pr_auc
+        );
+    }
+    for finding in &report.gate.checks {
+        let result = if finding.passed { "pass" } else { "FAIL" };
+        println!("{result} {:<18} {}", finding.check, finding.meaning);
+    }
+    match report.generation {
+        Some(generation) => println!("{} is in production, generation {generation}", report.version),
+        None => println!("not promoted; to promote it: threatwatch promote {}", report.version),
+    }
+}

@@ -1,0 +1,145 @@
+//! `threatwatch worker`: workflows and activities, and a small server for health and metrics.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use poem::{
+    Endpoint, EndpointExt, Response, Route, Server,
+    endpoint::make,
+    http::{StatusCode, header},
+    listener::TcpListener,
+};
+use temporalio_common::telemetry::{
+    PrometheusExporterOptions, TelemetryOptions,
+    metrics::{CoreMeter, TemporalMeter},
+    start_prometheus_metric_exporter, telemetry_init,
+};
+use temporalio_sdk::{Runtime, runtime::RuntimeOptions};
+use workflows::Orchestrator;
+
+use super::start_logging;
+use crate::{
+    settings::{Settings, names},
+    up::supervisor::stop_signal,
+};
+
+/// Pause between tries while a part that the worker needs is away.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Settings of a worker
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where health and metrics are served
+    #[arg(long, env = "THREATWATCH_WORKER_ADDRESS", default_value = "127.0.0.1:9095")]
+    address: SocketAddr,
+}
+
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+    start_logging();
+    let stop = stop_signal()?;
+    let telemetry = Telemetry::start()?;
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let server = Server::new(TcpListener::bind(arguments.address));
+    let endpoint = endpoint(Arc::clone(&is_ready), telemetry.exporter);
+    let stopped = stop.clone();
+    let server = tokio::spawn(async move {
+        server.run_with_graceful_shutdown(endpoint, stopped.received(), Some(Duration::from_secs(1))).await
+    });
+
+    let work = async {
+        let identity = format!("threatwatch-worker@{}", std::process::id());
+        let orchestrator =
+            Orchestrator::new(settings.get(names::TEMPORAL_ADDRESS), identity, Some(telemetry.client_meter));
+        let registry = until_ok("the object store", || settings.registry()).await;
+        until_ok("Temporal", || async { Ok(orchestrator.ensure_search_attributes().await?) }).await;
+        let client = orchestrator.client().await?;
+        is_ready.store(true, Ordering::Relaxed);
+        tracing::info!(task_queue = workflows::TASK_QUEUE, "working");
+        let stop = stop.clone();
+        activities::run(&telemetry.runtime, client, activities::plugin(registry), async move { stop.received().await })
+            .await
+    };
+    tokio::select! {
+        worked = work => worked?,
+        served = server => {
+            served?.with_context(|| format!("serve health and metrics on {}", arguments.address))?;
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tries until it succeeds, saying once every few seconds what is missing.
+async fn until_ok<T, F>(what: &str, attempt: impl Fn() -> F) -> T
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => tracing::warn!("waiting for {what}: {error:#}"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// The SDK's metrics and what makes them.
+struct Telemetry {
+    runtime: Runtime,
+    client_meter: TemporalMeter,
+    /// Where the SDK's own exporter listens; its registry is private.
+    exporter: SocketAddr,
+}
+
+impl Telemetry {
+    fn start() -> anyhow::Result<Self> {
+        let exporter = start_prometheus_metric_exporter(
+            PrometheusExporterOptions::builder()
+                .socket_addr(SocketAddr::from(([127, 0, 0, 1], 0)))
+                .counters_total_suffix(true)
+                .unit_suffix(true)
+                .use_seconds_for_durations(true)
+                .build(),
+        )?;
+        let meter: Arc<dyn CoreMeter> = exporter.meter.clone();
+        let options = || TelemetryOptions::builder().metrics(Arc::clone(&meter)).build();
+        let runtime = RuntimeOptions::builder().telemetry_options(options()).build().map_err(anyhow::Error::msg)?;
+        let client_meter = telemetry_init(options())?.get_temporal_metric_meter().context("the SDK has no meter")?;
+        Ok(Self { runtime: Runtime::from_current_tokio(runtime)?, client_meter, exporter: exporter.bound_addr })
+    }
+}
+
+fn endpoint(is_ready: Arc<AtomicBool>, exporter: SocketAddr) -> impl Endpoint {
+    let ready = move |_| {
+        let status = if is_ready.load(Ordering::Relaxed) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        async move { Response::builder().status(status).finish() }
+    };
+    Route::new()
+        .at("/health/live", make(|_| async { StatusCode::OK }))
+        .at("/health/ready", make(ready))
+        .at(
+            "/metrics",
+            make(|request: poem::Request| async move {
+                let exporter = *request.data::<SocketAddr>().expect("given to every request");
+                metrics(exporter).await
+            }),
+        )
+        .data(exporter)
+}
+
+async fn metrics(exporter: SocketAddr) -> Response {
+    let read = async { reqwest::get(format!("http://{exporter}/metrics")).await?.text().await };
+    match read.await {
+        Ok(text) => {
+            Response::builder().header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8").body(text)
+        }
+        Err(_) => Response::builder().status(StatusCode::BAD_GATEWAY).finish(),
+    }
+}

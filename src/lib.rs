@@ -1,0 +1,26 @@
+//! Everything behind the binary `threatwatch`: the command line, and the parts that `up` starts.
+
+mod commands;
+mod http;
+pub mod programs;
+pub mod settings;
+pub mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    // The first provider wins; a second call would only say that there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = commands::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

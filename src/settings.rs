@@ -1,0 +1,174 @@
+//! Where the parts are and who we are there: from the environment, else from the file that `up` leaves.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow};
+use registry::{Registry, S3Settings, S3Store, Secret};
+use workflows::Orchestrator;
+
+/// Where `up` keeps everything, by default.
+pub const STATE_DIR: &str = ".threatwatch";
+/// The bucket.
+const BUCKET: &str = "threatwatch";
+
+/// Names of environment variables.
+pub mod names {
+    /// Temporal's frontend, `host:port`.
+    pub const TEMPORAL_ADDRESS: &str = "TEMPORAL_ADDRESS";
+    /// The Temporal Web UI, for links.
+    pub const TEMPORAL_UI: &str = "THREATWATCH_TEMPORAL_UI";
+    /// The object store, as a URL.
+    pub const S3_ENDPOINT: &str = "S3_ENDPOINT";
+    /// The bucket.
+    pub const S3_BUCKET: &str = "S3_BUCKET";
+    /// Its region.
+    pub const AWS_REGION: &str = "AWS_REGION";
+    /// Who we are there.
+    pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+    /// The proof.
+    pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+    /// Our own API, as a URL.
+    pub const URL: &str = "THREATWATCH_URL";
+    /// The worker's health and metrics, as a URL.
+    pub const WORKER_URL: &str = "THREATWATCH_WORKER_URL";
+}
+
+/// Settings by name.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    state_dir: PathBuf,
+    file: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Reads the file that `up` left in the state directory, if there is one.
+    pub fn load(state_dir: &Path) -> anyhow::Result<Self> {
+        let path = env_file(state_dir);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let file = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Ok(Self { state_dir: state_dir.to_owned(), file })
+    }
+
+    /// A setting: the process's own environment first.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| self.file.get(name).cloned())
+    }
+
+    /// The registry's store.
+    pub fn s3(&self) -> anyhow::Result<S3Settings> {
+        let required = |name: &'static str| {
+            self.get(name).ok_or_else(|| {
+                anyhow!(
+                    "{name} is not set, and {} does not say it: set it, or start the parts with `threatwatch up`",
+                    env_file(&self.state_dir).display()
+                )
+            })
+        };
+        Ok(S3Settings {
+            endpoint: required(names::S3_ENDPOINT)?,
+            bucket: self.get(names::S3_BUCKET).unwrap_or_else(|| BUCKET.to_owned()),
+            region: self.get(names::AWS_REGION).unwrap_or_else(|| "us-east-1".to_owned()),
+            access_key_id: required(names::AWS_ACCESS_KEY_ID)?,
+            secret_access_key: Secret::new(required(names::AWS_SECRET_ACCESS_KEY)?),
+        })
+    }
+
+    /// The registry; the bucket is created if it is not there.
+    pub async fn registry(&self) -> anyhow::Result<Registry> {
+        let store = self.store()?;
+        store.ensure_bucket().await?;
+        Ok(Registry::new(std::sync::Arc::new(store)))
+    }
+
+    /// The store. Nothing is sent yet.
+    pub fn store(&self) -> anyhow::Result<S3Store> {
+        Ok(S3Store::new(&self.s3()?))
+    }
+
+    /// The way into Temporal. Nothing is sent yet.
+    #[must_use]
+    pub fn orchestrator(&self, role: &str) -> Orchestrator {
+        let identity = format!("threatwatch-{role}@{}", std::process::id());
+        Orchestrator::new(self.get(names::TEMPORAL_ADDRESS), identity, None)
+    }
+
+    /// Our own API, without a slash at the end.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        let url = self.get(names::URL).unwrap_or_else(|| "http://127.0.0.1:8086".to_owned());
+        url.trim_end_matches('/').to_owned()
+    }
+
+    /// The worker's health and metrics, without a slash at the end.
+    #[must_use]
+    pub fn worker_url(&self) -> String {
+        let url = self.get(names::WORKER_URL).unwrap_or_else(|| "http://127.0.0.1:9095".to_owned());
+        url.trim_end_matches('/').to_owned()
+    }
+}
+
+/// The file of settings in a state directory.
+#[must_use]
+pub fn env_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("env")
+}
+
+/// Writes settings that only their owner may read.
+pub(crate) fn write_env_file(state_dir: &Path, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let lines: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    write_private(&env_file(state_dir), &lines)
+}
+
+/// Writes a file of mode 0600, whole or not at all.
+pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let whole = path.with_extension("new");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let write = || {
+        options.open(&whole)?.write_all(text.as_bytes())?;
+        fs::rename(&whole, path)
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again_and_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = [("S3_ENDPOINT", "http://127.0.0.1:1"), ("AWS_SECRET_ACCESS_KEY", "a=b")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        write_env_file(dir.path(), &settings).unwrap();
+        let loaded = Settings::load(dir.path()).unwrap();
+        assert_eq!(loaded.file, settings);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(env_file(dir.path())).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_missing_setting_is_named() {
+        let settings = Settings { state_dir: "/nowhere".into(), file: BTreeMap::new() };
+        if std::env::var(names::S3_ENDPOINT).is_err() {
+            let error = settings.s3().unwrap_err().to_string();
+            assert!(error.contains("S3_ENDPOINT") && error.contains("threatwatch up"), "{error}");
+        }
+    }
+}

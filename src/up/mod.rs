@@ -1,0 +1,288 @@
+//! `threatwatch up`: every part on this machine, as processes of their own, with durable state.
+
+mod parts;
+mod ports;
+pub(crate) mod supervisor;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use indicatif::ProgressBar;
+use model::steps::{AutoPromote, TrainRequest};
+use registry::Registry;
+
+pub use self::ports::Ports;
+use self::{
+    parts::Part,
+    supervisor::{Supervisor, wait_until},
+};
+use crate::{
+    commands::train::follow,
+    http, programs,
+    settings::{Settings, names, write_env_file, write_private},
+};
+
+/// What `up` is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where everything is kept.
+    pub state_dir: PathBuf,
+    /// A file to import and train on.
+    pub data: Option<PathBuf>,
+    /// Where the parts listen.
+    pub ports: Ports,
+}
+
+/// A part that is not well by then has failed.
+const START_UP: Duration = Duration::from_secs(60);
+
+/// Starts every part, trains and promotes a first model, then keeps the parts running until the process is told to stop.
+///
+/// Runs on the thread that calls it: the parts end when that thread does.
+pub async fn up(options: Options) -> anyhow::Result<()> {
+    let stop = supervisor::stop_signal()?;
+    let state = State::open(&options.state_dir)?;
+    let external = External::from_environment();
+    options.ports.require_free(&external)?;
+    let mut supervisor = Supervisor::new(state.logs.clone());
+    let outcome = tokio::select! {
+        started = start(&options, &state, &external, &mut supervisor) => started,
+        () = stop.received() => Err(anyhow::anyhow!("stopped before everything was up")),
+    };
+    match outcome {
+        Ok(()) => {
+            stop.received().await;
+            println!("\nstopping");
+            supervisor.stop().await;
+            println!("stopped; `up` goes on from here");
+            Ok(())
+        }
+        Err(error) => {
+            supervisor.stop().await;
+            Err(error)
+        }
+    }
+}
+
+/// Parts that somebody else runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct External {
+    pub(crate) temporal: Option<String>,
+    pub(crate) s3: Option<String>,
+}
+
+impl External {
+    fn from_environment() -> Self {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self { temporal: set(names::TEMPORAL_ADDRESS), s3: set(names::S3_ENDPOINT) }
+    }
+}
+
+/// The state directory, held by this process alone.
+struct State {
+    dir: PathBuf,
+    logs: PathBuf,
+    _lock: fs::File,
+}
+
+impl State {
+    fn open(dir: &Path) -> anyhow::Result<Self> {
+        let create = |path: &Path| fs::create_dir_all(path).with_context(|| format!("create {}", path.display()));
+        create(dir)?;
+        let dir = dir.canonicalize()?;
+        let logs = dir.join("logs");
+        create(&logs)?;
+        let path = dir.join("lock");
+        let lock = fs::File::create(&path).with_context(|| format!("open {}", path.display()))?;
+        if lock.try_lock().is_err() {
+            bail!(
+                "another `threatwatch up` is running on {}: stop it, or give this one its own --state-dir and ports",
+                dir.display()
+            );
+        }
+        Ok(Self { dir, logs, _lock: lock })
+    }
+}
+
+async fn start(
+    options: &Options,
+    state: &State,
+    external: &External,
+    supervisor: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let environment = environment(options, state, external)?;
+    start_servers(options, state, external, &environment, supervisor).await?;
+    write_env_file(&state.dir, &environment)?;
+    let settings = Settings::load(&state.dir)?;
+
+    let registry = settings.registry().await?;
+    if let Some(reason) = registry.probe().await? {
+        bail!("the object store cannot be trusted with promotions: {reason}");
+    }
+    start_ourselves(options, state, &environment, supervisor).await?;
+    if let Some(file) = &options.data {
+        import(&registry, file).await?;
+    }
+    if registry.production().await?.is_none() {
+        first_model(&settings).await?;
+    }
+    let ready = format!("{}/health/ready", options.ports.api_url());
+    wait_until("the API serves a model", START_UP, || http::is_ok(&ready)).await.or_else(|error| {
+        // Without a first model the parts are still worth running: the page says what to do.
+        println!("  ! {error:#}");
+        anyhow::Ok(())
+    })?;
+    print_links(options, external);
+    Ok(())
+}
+
+/// The settings of every part; the credentials are made once and kept.
+fn environment(options: &Options, state: &State, external: &External) -> anyhow::Result<BTreeMap<String, String>> {
+    let known = Settings::load(&state.dir)?;
+    let random = |bytes: &mut [u8]| {
+        rand::fill(bytes);
+        hex::encode(bytes)
+    };
+    let credential = |name: &str, length: usize| known.get(name).unwrap_or_else(|| random(&mut vec![0; length]));
+    let ports = &options.ports;
+    let mut environment = BTreeMap::from(
+        [
+            (names::TEMPORAL_ADDRESS, external.temporal.clone().unwrap_or_else(|| ports.temporal_address())),
+            (names::S3_ENDPOINT, external.s3.clone().unwrap_or_else(|| ports.s3_url())),
+            (names::AWS_ACCESS_KEY_ID, credential(names::AWS_ACCESS_KEY_ID, 10)),
+            (names::AWS_SECRET_ACCESS_KEY, credential(names::AWS_SECRET_ACCESS_KEY, 32)),
+            (names::URL, ports.api_url()),
+            (names::WORKER_URL, ports.worker_url()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    for name in [names::S3_BUCKET, names::AWS_REGION, names::TEMPORAL_UI] {
+        if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) {
+            environment.insert(name.to_owned(), value);
+        }
+    }
+    if external.temporal.is_none() {
+        environment.insert(names::TEMPORAL_UI.to_owned(), ports.temporal_ui_url());
+    }
+    Ok(environment)
+}
+
+/// Temporal and the object store, unless somebody else runs them.
+async fn start_servers(
+    options: &Options,
+    state: &State,
+    external: &External,
+    environment: &BTreeMap<String, String>,
+    supervisor: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let tools = std::env::var_os("THREATWATCH_TOOLS_DIR").map_or_else(|| state.dir.join("tools"), PathBuf::from);
+    let say = |text: &str| println!("  {text}");
+    if external.temporal.is_none() {
+        let program = programs::temporal(&tools, &say)?;
+        supervisor.start(Part::temporal(program, &state.dir, &options.ports))?;
+    }
+    if external.s3.is_none() {
+        let server = programs::s3_server(&tools, &say)?;
+        supervisor.start(Part::s3(server, &state.dir, &options.ports, environment)?)?;
+    }
+    write_env_file(&state.dir, environment)?;
+    let settings = Settings::load(&state.dir)?;
+    let orchestrator = settings.orchestrator("up");
+    wait_until("Temporal", START_UP, || async { orchestrator.client().await.is_ok() })
+        .await
+        .with_context(|| supervisor.last_words("temporal"))?;
+    let store = settings.store()?;
+    wait_until("the object store", START_UP, || async { store.ensure_bucket().await.is_ok() })
+        .await
+        .with_context(|| supervisor.last_words("s3"))
+}
+
+/// The worker and the API.
+async fn start_ourselves(
+    options: &Options,
+    state: &State,
+    environment: &BTreeMap<String, String>,
+    supervisor: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let ports = &options.ports;
+    supervisor.start(Part::worker(&state.dir, ports, environment)?)?;
+    supervisor.start(Part::api(&state.dir, ports, environment)?)?;
+    let worker = format!("{}/health/ready", ports.worker_url());
+    wait_until("the worker", START_UP, || http::is_ok(&worker))
+        .await
+        .with_context(|| supervisor.last_words("worker"))?;
+    let api = format!("{}/health/live", ports.api_url());
+    wait_until("the API", START_UP, || http::is_ok(&api)).await.with_context(|| supervisor.last_words("api"))
+}
+
+async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {
+    let manifest = crate::commands::dataset::import(registry, file).await?;
+    println!(
+        "  dataset {}: {} sentences, {} threats, {} rows quarantined",
+        manifest.digest.short(),
+        manifest.sentences,
+        manifest.threats,
+        manifest.quarantined
+    );
+    Ok(())
+}
+
+/// Trains on the newest import, else on the sample, and promotes what comes of it.
+async fn first_model(settings: &Settings) -> anyhow::Result<()> {
+    println!("  training a first model");
+    let request = TrainRequest {
+        auto_promote: AutoPromote::IfGatePasses,
+        actor: Some("threatwatch up".to_owned()),
+        reason: Some("first model".to_owned()),
+        ..TrainRequest::default()
+    };
+    let orchestrator = settings.orchestrator("up");
+    let started = orchestrator.train(request, "train-first-model").await?;
+    let report = follow(&orchestrator, &started, &ProgressBar::new(0)).await?;
+    match report.generation {
+        Some(generation) => println!(
+            "  {} is in production, generation {generation}: PR-AUC {:.3} by cross-validation",
+            report.version, report.candidates[0].cross_validation.sentence.pr_auc
+        ),
+        None => println!("  ! the gate refuses {}: {}", report.version, report.gate.failures()),
+    }
+    Ok(())
+}
+
+fn print_links(options: &Options, external: &External) {
+    let ports = &options.ports;
+    let temporal = external.temporal.clone().unwrap_or_else(|| ports.temporal_ui_url());
+    let rows = [
+        ("Web page", ports.api_url() + "/"),
+        ("Swagger UI", ports.api_url() + "/docs"),
+        ("Temporal Web UI", temporal),
+        ("Metrics of the API", ports.api_url() + "/metrics"),
+        ("Metrics of the worker", ports.worker_url() + "/metrics"),
+        ("Object store", external.s3.clone().unwrap_or_else(|| ports.s3_url())),
+    ];
+    println!("\nthreatwatch is up. Ctrl-C stops it.\n");
+    for (what, link) in rows {
+        println!("  {what:<22} {link}");
+    }
+    println!("\n  Logs: {}", options.state_dir.join("logs").display());
+    println!("  Try:  temporal workflow start --type TrainWorkflow --task-queue threatwatch{}\n", address_flag(ports));
+}
+
+/// The Temporal CLI's own default needs no flag.
+fn address_flag(ports: &Ports) -> String {
+    if ports.temporal == Ports::default().temporal {
+        String::new()
+    } else {
+        format!(" --address {}", ports.temporal_address())
+    }
+}
+
+/// Keeps numbers that were chosen once, so that a restart finds them again.
+pub(crate) fn remember<T: serde::Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
+    write_private(path, &serde_json::to_string(value)?)
+}

@@ -1,0 +1,126 @@
+//! What each part is started with.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+use super::ports::{self, Ports};
+use crate::{programs::S3Server, settings::names};
+
+/// A process that `up` starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// What people call it, and its log.
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Servers end after those who use them.
+    pub(crate) is_server: bool,
+}
+
+impl Part {
+    /// Temporal's development server with its Web UI and a file database.
+    pub(crate) fn temporal(program: PathBuf, state_dir: &Path, ports: &Ports) -> Self {
+        let mut arguments = words("server start-dev --ip 127.0.0.1 --log-level warn");
+        arguments.extend(flag("--port", ports.temporal));
+        arguments.extend(flag("--ui-port", ports.temporal_ui));
+        arguments.extend(flag("--db-filename", state_dir.join("temporal.db").display()));
+        Self { name: "temporal", program, arguments, environment: BTreeMap::new(), is_server: true }
+    }
+
+    /// The object store.
+    pub(crate) fn s3(
+        server: S3Server,
+        state_dir: &Path,
+        ports: &Ports,
+        environment: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        let data = state_dir.join("s3");
+        fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
+        let key = environment[names::AWS_ACCESS_KEY_ID].clone();
+        let secret = environment[names::AWS_SECRET_ACCESS_KEY].clone();
+        let (program, arguments, environment) = match server {
+            S3Server::MinIo(program) => {
+                let [console] = ports::inner(state_dir, ["minio-console"])?;
+                let mut arguments = vec!["server".to_owned(), data.display().to_string()];
+                arguments.extend(flag("--address", format!("127.0.0.1:{}", ports.s3)));
+                arguments.extend(flag("--console-address", format!("127.0.0.1:{console}")));
+                let environment = [("MINIO_ROOT_USER", key), ("MINIO_ROOT_PASSWORD", secret)];
+                (program, arguments, environment)
+            }
+            S3Server::SeaweedFs(program) => {
+                let environment = [(names::AWS_ACCESS_KEY_ID, key), (names::AWS_SECRET_ACCESS_KEY, secret)];
+                (program, seaweedfs(state_dir, &data, ports)?, environment)
+            }
+        };
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
+        Ok(Self { name: "s3", program, arguments, environment, is_server: true })
+    }
+
+    /// The worker.
+    pub(crate) fn worker(
+        state_dir: &Path,
+        ports: &Ports,
+        environment: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        let mut arguments = vec!["worker".to_owned()];
+        arguments.extend(flag("--address", format!("127.0.0.1:{}", ports.worker)));
+        Self::ourselves("worker", arguments, state_dir, environment)
+    }
+
+    /// The API.
+    pub(crate) fn api(state_dir: &Path, ports: &Ports, environment: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let mut arguments = vec!["serve".to_owned()];
+        arguments.extend(flag("--address", format!("127.0.0.1:{}", ports.api)));
+        Self::ourselves("api", arguments, state_dir, environment)
+    }
+
+    fn ourselves(
+        name: &'static str,
+        mut arguments: Vec<String>,
+        state_dir: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        arguments.extend(flag("--state-dir", state_dir.display()));
+        let program = env::current_exe().context("find this program's file")?;
+        Ok(Self { name, program, arguments, environment: environment.clone(), is_server: false })
+    }
+}
+
+/// Every listener of SeaweedFS on 127.0.0.1, on ports of ours, so that two can run side by side; nothing is reported
+/// to its makers.
+fn seaweedfs(state_dir: &Path, data: &Path, ports: &Ports) -> anyhow::Result<Vec<String>> {
+    const INNER: [&str; 9] = [
+        "master.port",
+        "master.port.grpc",
+        "volume.port",
+        "volume.port.grpc",
+        "filer.port",
+        "filer.port.grpc",
+        "admin.port",
+        "admin.port.grpc",
+        "s3.port.grpc",
+    ];
+    let mut arguments = words(
+        "mini -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -admin.ui=false -webdav=false \
+         -s3.port.iceberg=0 -s3.port.lance=0 -volume.preStopSeconds=0",
+    );
+    arguments.push(format!("-dir={}", data.display()));
+    arguments.push(format!("-s3.port={}", ports.s3));
+    let inner = ports::inner(state_dir, INNER)?;
+    arguments.extend(INNER.iter().zip(inner).map(|(name, port)| format!("-{name}={port}")));
+    Ok(arguments)
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn flag(name: &str, value: impl std::fmt::Display) -> [String; 2] {
+    [name.to_owned(), value.to_string()]
+}

@@ -1,0 +1,213 @@
+//! Starts processes, starts them again when they die, stops them all.
+
+use std::{
+    fs,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::parts::Part;
+
+/// First pause before a part is started again; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A part that ran this long had started well: its next pause is the first again.
+const RAN_WELL: Duration = Duration::from_secs(60);
+/// Our own parts finish what they do, then the servers; both together stay under ten seconds.
+const GRACE_OURS: Duration = Duration::from_secs(5);
+const GRACE_SERVERS: Duration = Duration::from_secs(3);
+
+/// The processes of this run, each in the care of a task of its own.
+pub(crate) struct Supervisor {
+    logs: PathBuf,
+    ours: Group,
+    servers: Group,
+}
+
+/// Parts that are stopped together.
+struct Group {
+    stop: watch::Sender<bool>,
+    parts: Vec<JoinHandle<()>>,
+    grace: Duration,
+}
+
+impl Group {
+    fn new(grace: Duration) -> Self {
+        Self { stop: watch::Sender::new(false), parts: Vec::new(), grace }
+    }
+
+    async fn stop(&mut self) {
+        // No receiver means that nothing runs.
+        let _ = self.stop.send(true);
+        for part in self.parts.drain(..) {
+            let _ = part.await;
+        }
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn new(logs: PathBuf) -> Self {
+        Self { logs, ours: Group::new(GRACE_OURS), servers: Group::new(GRACE_SERVERS) }
+    }
+
+    /// Starts a part, and starts it again whenever it dies.
+    pub(crate) fn start(&mut self, part: Part) -> anyhow::Result<()> {
+        let log = self.log(part.name);
+        let child = spawn(&part, &log)?;
+        let group = if part.is_server { &mut self.servers } else { &mut self.ours };
+        let stop = Stop(group.stop.subscribe());
+        group.parts.push(tokio::spawn(keep_running(part, log, child, stop, group.grace)));
+        Ok(())
+    }
+
+    /// Stops everything: our own parts first, then the servers. Ends within ten seconds.
+    pub(crate) async fn stop(&mut self) {
+        self.ours.stop().await;
+        self.servers.stop().await;
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+
+    /// The end of a part's log, for an error message.
+    pub(crate) fn last_words(&self, name: &str) -> String {
+        let path = self.log(name);
+        let tail = tail(&path).unwrap_or_default();
+        let lines: Vec<&str> = tail.lines().rev().take(5).collect();
+        let lines: Vec<&str> = lines.into_iter().rev().collect();
+        format!("{} ends with:\n    {}\n ", path.display(), lines.join("\n    "))
+    }
+}
+
+fn spawn(part: &Part, log: &Path) -> anyhow::Result<Child> {
+    let open = || fs::OpenOptions::new().create(true).append(true).open(log);
+    let output = open().with_context(|| format!("open {}", log.display()))?;
+    let errors = output.try_clone()?;
+    // Through ourselves: see `run_bound`.
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("run-bound").arg(&part.program).args(&part.arguments);
+    command.envs(&part.environment).stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
+    // A group of its own: Ctrl-C in the terminal reaches `up` alone, which then stops the parts in order.
+    command.process_group(0);
+    command.spawn().with_context(|| format!("start {}", part.program.display()))
+}
+
+/// Restarts a part with growing pauses until it is told to stop, then ends it within `grace`.
+async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, grace: Duration) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let since = Instant::now();
+        let ended = tokio::select! {
+            status = child.wait() => status.map_or_else(|error| error.to_string(), words),
+            () = stop.received() => return end(child, grace).await,
+        };
+        if since.elapsed() > RAN_WELL {
+            pause = FIRST_PAUSE;
+        }
+        let (name, path) = (part.name, log.display());
+        println!("  ! {name} ended ({ended}); it is started again in {} s; log: {path}", pause.as_secs());
+        child = loop {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.received() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            match spawn(&part, &log) {
+                Ok(child) => break child,
+                Err(error) => println!("  ! {name}: {error:#}; next try in {} s", pause.as_secs()),
+            }
+        };
+        println!("  {name} runs again");
+    }
+}
+
+async fn end(mut child: Child, grace: Duration) {
+    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    if tokio::time::timeout(grace, child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
+}
+
+fn tail(path: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn words(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "for no known reason".to_owned(),
+    }
+}
+
+/// Waits until `is_well` answers yes; the error names what never was.
+pub(crate) async fn wait_until<F>(what: &str, patience: Duration, is_well: impl Fn() -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = bool>,
+{
+    let started = Instant::now();
+    while !is_well().await {
+        if started.elapsed() > patience {
+            bail!("{what}: not well after {} s", patience.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Whether the process was told to stop.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Resolves when it was, at once if it was before.
+    pub(crate) async fn received(&self) {
+        let mut receiver = self.0.clone();
+        let _ = receiver.wait_for(|stopped| *stopped).await;
+    }
+}
+
+/// Listens for SIGINT and SIGTERM.
+pub(crate) fn stop_signal() -> anyhow::Result<Stop> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        // The receivers may be gone: then nothing is left to stop.
+        let _ = sender.send(true);
+        std::future::pending::<()>().await;
+    });
+    Ok(Stop(receiver))
+}
+
+/// Becomes `program`, bound to the life of the process that started it: even `kill -9` of `up` leaves no orphan.
+pub(crate) fn run_bound(program: &Path, arguments: &[std::ffi::OsString]) -> anyhow::Result<std::convert::Infallible> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).context("bind to the parent's life")?;
+    let error = std::os::unix::process::CommandExt::exec(std::process::Command::new(program).args(arguments));
+    Err(error).with_context(|| format!("start {}", program.display()))
+}
