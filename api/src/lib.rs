@@ -73,14 +73,30 @@ pub async fn serve(
     Ok(())
 }
 
+/// The OpenAPI document, as `/openapi.json` answers it.
+#[must_use]
+pub fn openapi() -> String {
+    let registry = Registry::new(Arc::new(registry::MemoryStore::default()));
+    let metrics = Arc::new(Metrics::new());
+    let context = Context {
+        serving: Arc::new(Serving::new(registry.clone(), Arc::clone(&metrics))),
+        registry,
+        orchestrator: Arc::new(Orchestrator::new(None, String::new(), None)),
+        temporal_ui: None,
+        metrics,
+    };
+    routes::service(&context).spec()
+}
+
 fn endpoint(context: Context) -> impl Endpoint {
     let api = routes::service(&context);
     let (spec, swagger) = (api.spec(), api.swagger_ui_html());
-    Route::new()
+    let routes = Route::new()
         .at("/openapi.json", page::json(spec))
         .at("/docs", page::swagger(swagger))
         .at("/metrics", page::metrics(Arc::clone(&context.metrics)))
-        .nest("/", page::files(api))
+        .nest("/", api);
+    page::Files { rest: routes }
         .with(CatchPanic::new().with_handler(problem::panicked))
         .catch_all_error(problem::from_error)
         .with(limits::Limits::new(context.metrics))

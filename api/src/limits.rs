@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A connection without a request, or with half a one, is closed after this time.
-pub(crate) const IDLE: Duration = Duration::from_secs(60);
+pub(crate) const IDLE: Duration = Duration::from_mins(1);
 /// Longest body: many times the longest text that is accepted.
 const MAX_BODY: usize = 256 * 1024;
 /// Reading the body may take this long.
@@ -57,7 +57,10 @@ impl<E: Endpoint> Endpoint for Limited<E> {
         let method = request.method().as_str().to_owned();
         let (mut response, request_bytes) = self.bounded(request).await;
         harden(&mut response);
-        self.count(&method, &response, request_bytes, started.elapsed());
+        // Every body is in memory already: taking it costs nothing and tells its length.
+        let body = response.take_body().into_bytes().await.unwrap_or_default();
+        self.count(&method, &response, (request_bytes, body.len()), started.elapsed());
+        response.set_body(body);
         Ok(response)
     }
 }
@@ -79,7 +82,13 @@ impl<E: Endpoint> Limited<E> {
         (response, bytes)
     }
 
-    fn count(&self, method: &str, response: &Response, request_bytes: usize, took: Duration) {
+    fn count(
+        &self,
+        method: &str,
+        response: &Response,
+        (request_bytes, response_bytes): (usize, usize),
+        took: Duration,
+    ) {
         // The router leaves the pattern that matched; everything else shares one label.
         let pattern = response.data::<PathPattern>().map_or("none", |pattern| &pattern.0);
         let handler =
@@ -89,8 +98,7 @@ impl<E: Endpoint> Limited<E> {
         let metrics = &self.metrics;
         metrics.http_requests.get_or_create(&RequestLabels::new(&handler, status)).inc();
         metrics.http_request_size.get_or_create(&handler).observe(request_bytes as f64);
-        let length = response.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<f64>().ok());
-        metrics.http_response_size.get_or_create(&handler).observe(length.unwrap_or(0.0));
+        metrics.http_response_size.get_or_create(&handler).observe(response_bytes as f64);
         metrics.http_request_duration.get_or_create(&handler).observe(took.as_secs_f64());
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use poem::{
-    Endpoint, EndpointExt, IntoEndpoint, Response, Route,
+    Endpoint, IntoResponse, PathPattern, Request, Response, Result,
     endpoint::make_sync,
-    http::{StatusCode, header},
+    error::MethodNotAllowedError,
+    http::{Method, StatusCode, header},
 };
 
 use crate::metrics::Metrics;
@@ -23,14 +24,27 @@ const SCRIPT: &[u8] = include_bytes!("../../ui-static/app.js");
 const STYLE: &[u8] = include_bytes!("../../ui-static/style.css");
 
 /// The web page at `/`, its files, and `rest` for every other path.
-pub(crate) fn files(rest: impl IntoEndpoint<Endpoint: 'static>) -> impl Endpoint {
-    let file = |content_type, body| make_sync(move |_| document(content_type, PAGE_POLICY, Bytes::from_static(body)));
-    Route::new()
-        .at("/", file("text/html; charset=utf-8", INDEX))
-        .at("/app.js", file("text/javascript; charset=utf-8", SCRIPT))
-        .at("/style.css", file("text/css; charset=utf-8", STYLE))
-        .nest_no_strip("/", rest.into_endpoint())
-        .boxed()
+pub(crate) struct Files<E> {
+    pub(crate) rest: E,
+}
+
+impl<E: Endpoint> Endpoint for Files<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let (path, content_type, body) = match request.uri().path() {
+            "/" => ("/", "text/html; charset=utf-8", INDEX),
+            "/app.js" => ("/app.js", "text/javascript; charset=utf-8", SCRIPT),
+            "/style.css" => ("/style.css", "text/css; charset=utf-8", STYLE),
+            _ => return self.rest.call(request).await.map(IntoResponse::into_response),
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(MethodNotAllowedError.into());
+        }
+        let mut response = document(content_type, PAGE_POLICY, Bytes::from_static(body));
+        response.set_data(PathPattern(path.into()));
+        Ok(response)
+    }
 }
 
 /// Swagger UI.

@@ -1,7 +1,7 @@
 //! Every error as RFC 9457 `application/problem+json`. The caller's text is never repeated.
 
 use poem::{
-    Error, IntoResponse, Response,
+    Error, IntoResponse, PathPattern, Response,
     error::{MethodNotAllowedError, NotFoundError},
     http::{StatusCode, header},
 };
@@ -75,9 +75,8 @@ impl From<registry::Error> for Problem {
         let detail = error.to_string();
         match error {
             E::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
-            E::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", detail),
+            E::Conflict { .. } | E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, "conflict", detail),
             E::NothingInProduction => Self::no_model(),
-            E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, "conflict", detail),
             E::Corpus(_) => Self::invalid(detail),
             E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail),
             E::Store(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", detail),
@@ -121,8 +120,17 @@ impl IntoResponse for Problem {
 
 /// The framework's own errors. Their words may hold the caller's text, so only their kind is used.
 pub(crate) async fn from_error(error: Error) -> Response {
+    let mut response = describe(&error).into_response();
+    // The route is what the request is counted under.
+    if let Some(pattern) = error.data::<PathPattern>() {
+        response.set_data(pattern.clone());
+    }
+    response
+}
+
+fn describe(error: &Error) -> Problem {
     let status = error.status();
-    let problem = if let Some(error) = error.downcast_ref::<ParseParamError>() {
+    if let Some(error) = error.downcast_ref::<ParseParamError>() {
         Problem::new(status, "malformed-request", format!("The parameter `{}` is missing or malformed.", error.name))
     } else if let Some(error) = error.downcast_ref::<ParsePathError>() {
         Problem::new(status, "malformed-request", format!("The path segment `{}` is malformed.", error.name))
@@ -139,8 +147,7 @@ pub(crate) async fn from_error(error: Error) -> Response {
     } else {
         tracing::error!(%status, "a request failed inside the framework");
         Problem::new(status, "internal", "The request could not be answered.")
-    };
-    problem.into_response()
+    }
 }
 
 /// A handler that panicked answers 500; the service goes on.

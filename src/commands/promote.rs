@@ -69,7 +69,7 @@ fn print(report: &PromoteReport) {
         Outcome::Promoted => println!("{} is in production, generation {generation}", report.version),
         Outcome::AlreadyLive => println!("{} was in production already, generation {generation}", report.version),
         Outcome::DryRun => {
-            println!("{} would be promoted after generation {generation}; nothing was written", report.version)
+            println!("{} would be promoted after generation {generation}; nothing was written", report.version);
         }
     }
 }

@@ -39,7 +39,7 @@ pub struct Options {
 }
 
 /// A part that is not well by then has failed.
-const START_UP: Duration = Duration::from_secs(60);
+const START_UP: Duration = Duration::from_mins(1);
 
 /// Starts every part, trains and promotes a first model, then keeps the parts running until the process is told to stop.
 ///

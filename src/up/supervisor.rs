@@ -23,7 +23,7 @@ use super::parts::Part;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A part that ran this long had started well: its next pause is the first again.
-const RAN_WELL: Duration = Duration::from_secs(60);
+const RAN_WELL: Duration = Duration::from_mins(1);
 /// Our own parts finish what they do, then the servers; both together stay under ten seconds.
 const GRACE_OURS: Duration = Duration::from_secs(5);
 const GRACE_SERVERS: Duration = Duration::from_secs(3);

@@ -1,0 +1,69 @@
+//! `threatwatch experiment`, without a server.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+
+fn experiment(arguments: &[&str]) -> Value {
+    let output = Command::new(common::BINARY).arg("experiment").args(arguments).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", common::both(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+const KEYS: [&str; 11] = [
+    "precision",
+    "recall",
+    "f1",
+    "roc_auc",
+    "pr_auc",
+    "recall_at_fpr_5",
+    "brier",
+    "ece",
+    "threshold",
+    "n",
+    "positives",
+];
+
+#[test]
+fn it_prints_every_figure_by_sentence_and_by_comment() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sample.txt");
+    fs::write(&file, model::SAMPLE_CORPUS).unwrap();
+    let file = file.to_str().unwrap();
+    let cv = experiment(&["--train", file, "--cv", "5", "--trainer", "multinomial_nb"]);
+    let test = experiment(&["--train", file, "--test", file]);
+    for figures in [&cv["cv"], &test] {
+        for unit in ["sentence", "comment"] {
+            for key in KEYS {
+                assert!(figures[unit][key].is_number(), "{unit}.{key}: {figures}");
+            }
+        }
+    }
+    assert_eq!(cv, experiment(&["--train", file, "--cv", "5"]), "the same figures every time");
+
+    let missing = Command::new(common::BINARY).args(["experiment", "--train", "/nowhere.txt"]).output().unwrap();
+    assert!(!missing.status.success() && common::both(&missing).contains("/nowhere.txt"));
+}
+
+/// Figures on the THREAT corpus, if it is there: it is not ours to ship.
+#[test]
+fn the_quality_on_the_threat_corpus_holds() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/threat.txt");
+    if !corpus.exists() {
+        eprintln!("the_quality_on_the_threat_corpus_holds: not run, {} is absent", corpus.display());
+        return;
+    }
+    let corpus = corpus.to_str().unwrap();
+    let figures = experiment(&["--train", corpus, "--cv", "5"]);
+    let sentence = &figures["cv"]["sentence"];
+    let at_least = |key: &str, floor: f64| assert!(sentence[key].as_f64().unwrap() >= floor, "{key}: {sentence}");
+    at_least("pr_auc", 0.605);
+    at_least("f1", 0.565);
+    at_least("recall_at_fpr_5", 0.64);
+    let figures = experiment(&["--train", corpus, "--cv", "5", "--sklearn"]);
+    let pr_auc = figures["cv"]["sentence"]["pr_auc"].as_f64().unwrap();
+    assert!((0.26..0.30).contains(&pr_auc), "scikit-learn's defaults have 0.279: {pr_auc}");
+}
