@@ -89,6 +89,10 @@ fn training_starts_in_every_way_that_the_temporal_cli_offers() {
         let status = up.temporal(&["workflow", "query", "--type", "status", "--workflow-id", id]);
         assert!(status.status.success(), "{id}: {}", both(&status));
     }
+    up.record_history("no-input", "train");
+    up.record_history("asked", "train-promoted");
+    up.record_history("wrong-type", "train-invalid-input");
+    up.record_history("unknown-dataset", "train-failed");
     let listed = up.temporal(&["workflow", "list", "--query", "GateResult='pass' AND Trainer='multinomial_nb'"]);
     assert!(both(&listed).contains("asked"), "{}", both(&listed));
 }
@@ -130,11 +134,13 @@ fn promotion_and_rollback_are_live_at_once_and_wrong_requests_change_nothing() {
     );
     let (_, verdict) = up.post_json("/predict", &json!({ "text": THREAT }));
     assert_eq!((verdict["model_version"].as_str(), verdict["generation"].as_u64()), (Some(&*newest), Some(2)));
+    up.record_history("promote-production", "promote");
     let (_, again) = up.post_json("/promote", &json!({ "version": newest }));
     assert_eq!(again["outcome"], "already_live", "{again}");
 
     let (status, back) = up.post_json("/rollback", &json!({ "reason": "false alarms" }));
     assert_eq!((status, back["version"].as_str()), (200, Some(first)), "{back}");
+    up.record_history("promote-production", "rollback");
     let (_, verdict) = up.post_json("/predict", &json!({ "text": THREAT }));
     assert_eq!((verdict["model_version"].as_str(), verdict["generation"].as_u64()), (Some(first), Some(3)));
     let history = up.succeed(&["models", "history"]);

@@ -134,6 +134,8 @@ fn describe(error: &Error) -> Problem {
         Problem::new(status, "malformed-request", format!("The parameter `{}` is missing or malformed.", error.name))
     } else if let Some(error) = error.downcast_ref::<ParsePathError>() {
         Problem::new(status, "malformed-request", format!("The path segment `{}` is malformed.", error.name))
+    } else if let Some(broken) = error.downcast_ref::<ParseRequestPayloadError>().and_then(|e| broken_rule(&e.reason)) {
+        Problem::new(status, "malformed-request", format!("The body breaks a rule of /docs: {broken}."))
     } else if error.is::<ParseRequestPayloadError>() {
         let detail =
             "The body is not the JSON object that /docs describes: see the names and types of its fields there.";
@@ -148,6 +150,13 @@ fn describe(error: &Error) -> Problem {
         tracing::error!(%status, "a request failed inside the framework");
         Problem::new(status, "internal", "The request could not be answered.")
     }
+}
+
+/// The rule that a field breaks, as `text: maxLength(10000)`. Both words are from our own document, not the caller's.
+fn broken_rule(reason: &str) -> Option<String> {
+    let (_, rest) = reason.split_once("field `")?;
+    let (field, rule) = rest.split_once("` verification failed. ")?;
+    Some(format!("{field}: {rule}"))
 }
 
 /// A handler that panicked answers 500; the service goes on.

@@ -156,6 +156,21 @@ impl Up {
         (dir, self.ports.clone())
     }
 
+    /// Keeps a run's history for `tests/replay.rs`, when asked to: a new release of a workflow's shape needs one.
+    pub fn record_history(&self, workflow_id: &str, name: &str) {
+        if std::env::var_os("RECORD_HISTORIES").is_none() {
+            return;
+        }
+        let orchestrator = self.settings().orchestrator("test");
+        let json = block_on(async {
+            let client = orchestrator.client().await.unwrap();
+            let handle = client.get_workflow_handle::<temporalio_client::UntypedWorkflow>(workflow_id);
+            handle.fetch_history(temporalio_client::WorkflowFetchHistoryOptions::default()).to_json().await.unwrap()
+        });
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
+        fs::write(folder.join(format!("{name}.json")), json).unwrap();
+    }
+
     pub fn settings(&self) -> Settings {
         Settings::load(&self.state_dir()).unwrap()
     }

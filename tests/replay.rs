@@ -1,0 +1,28 @@
+//! Histories of released workflows, replayed by today's code: a run that is under way survives the next release.
+//!
+//! `RECORD_HISTORIES=1 cargo test --test end_to_end` writes them anew; add to them, do not replace what was released.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{fs, path::Path, sync::Arc};
+
+use registry::{MemoryStore, Registry};
+use temporalio_client::WorkflowHistory;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+
+#[tokio::test]
+async fn every_recorded_history_replays() {
+    let registry = Registry::new(Arc::new(MemoryStore::default()));
+    let options = WorkflowReplayerOptions::new().worker_plugin(activities::plugin(registry)).build();
+    let replayer = WorkflowReplayer::new(options).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
+    let mut replayed = 0;
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let history = WorkflowHistory::from_json(&fs::read(&path).unwrap()).unwrap();
+        if let Err(error) = replayer.replay_workflow(history).await {
+            panic!("{}: {error}", path.display());
+        }
+        replayed += 1;
+    }
+    assert!(replayed >= 6, "{replayed} histories");
+}
