@@ -242,6 +242,21 @@ fn an_import_is_what_the_next_run_trains_on() {
 }
 
 #[test]
+fn the_page_shows_the_models_in_a_real_browser() {
+    let Some(browser) = common::browser() else { return };
+    let up = Up::start();
+    let dom = common::dump_dom(&browser, &format!("{}/", up.ports.api_url()));
+    let version = up.get_json("/models")["models"][0]["version"].as_str().unwrap().to_owned();
+    assert!(dom.matches(&version).count() >= 2, "the table and the pill name {version}: {dom}");
+    assert!(dom.contains("in production") && dom.contains(&up.ports.temporal_ui_url()), "{dom}");
+    let swagger = common::dump_dom(&browser, &format!("{}/docs", up.ports.api_url()));
+    assert!(swagger.contains("opblock") && swagger.contains("/predict"), "Swagger UI draws the operations");
+    let workflows = format!("{}/namespaces/default/workflows/train-first-model", up.ports.temporal_ui_url());
+    let temporal = common::dump_dom(&browser, &workflows);
+    assert!(temporal.contains("TrainWorkflow"), "the Temporal Web UI shows the run");
+}
+
+#[test]
 fn no_comment_is_written_down_anywhere() {
     let up = Up::start();
     let canary = "xylophonequagmire";
