@@ -14,6 +14,12 @@ pub(crate) async fn is_ok(url: &str) -> bool {
     client.get(url).send().await.is_ok_and(|response| response.status().is_success())
 }
 
+/// The text that a service of this process answers.
+pub(crate) async fn get_text(url: &str) -> anyhow::Result<String> {
+    let response = client(Duration::from_secs(2))?.get(url).send().await.with_context(|| format!("ask {url}"))?;
+    Ok(response.error_for_status()?.text().await?)
+}
+
 /// The JSON that a service answers; a problem body becomes the error.
 pub(crate) async fn get(url: &str) -> anyhow::Result<Value> {
     answer(url, client(TIMEOUT)?.get(url)).await

@@ -2,6 +2,7 @@
 
 mod commands;
 mod http;
+mod process;
 pub mod programs;
 pub mod settings;
 pub mod up;

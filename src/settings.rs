@@ -59,16 +59,27 @@ impl Settings {
         Ok(Self { state_dir: state_dir.to_owned(), file })
     }
 
+    /// What the file says of a setting.
+    #[must_use]
+    pub(crate) fn kept(&self, name: &str) -> Option<&String> {
+        self.file.get(name)
+    }
+
     /// A setting: the process's own environment first.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| self.file.get(name).cloned())
+        from_environment(name).or_else(|| self.file.get(name).cloned())
     }
 
     /// The registry's store.
+    ///
+    /// Endpoint and credentials come from one place: all from the environment if it names an endpoint, else all from
+    /// the file. Somebody's keys for another store are never mixed in.
     pub fn s3(&self) -> anyhow::Result<S3Settings> {
+        let is_external = from_environment(names::S3_ENDPOINT).is_some();
+        let find = |name: &str| if is_external { from_environment(name) } else { self.file.get(name).cloned() };
         let required = |name: &'static str| {
-            self.get(name).ok_or_else(|| {
+            find(name).ok_or_else(|| {
                 anyhow!(
                     "{name} is not set, and {} does not say it: set it, or start the parts with `threatwatch up`",
                     env_file(&self.state_dir).display()
@@ -77,8 +88,8 @@ impl Settings {
         };
         Ok(S3Settings {
             endpoint: required(names::S3_ENDPOINT)?,
-            bucket: self.get(names::S3_BUCKET).unwrap_or_else(|| BUCKET.to_owned()),
-            region: self.get(names::AWS_REGION).unwrap_or_else(|| "us-east-1".to_owned()),
+            bucket: find(names::S3_BUCKET).unwrap_or_else(|| BUCKET.to_owned()),
+            region: find(names::AWS_REGION).unwrap_or_else(|| "us-east-1".to_owned()),
             access_key_id: required(names::AWS_ACCESS_KEY_ID)?,
             secret_access_key: Secret::new(required(names::AWS_SECRET_ACCESS_KEY)?),
         })
@@ -116,6 +127,11 @@ impl Settings {
         let url = self.get(names::WORKER_URL).unwrap_or_else(|| "http://127.0.0.1:9095".to_owned());
         url.trim_end_matches('/').to_owned()
     }
+}
+
+/// A variable that is set and not empty.
+pub(crate) fn from_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The file of settings in a state directory.

@@ -9,10 +9,20 @@ use registry::{MemoryStore, Registry};
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 
+#[derive(Debug)]
+struct Nothing;
+
+impl prometheus_client::collector::Collector for Nothing {
+    fn encode(&self, _: prometheus_client::encoding::DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn every_recorded_history_replays() {
     let registry = Registry::new(Arc::new(MemoryStore::default()));
-    let options = WorkflowReplayerOptions::new().worker_plugin(activities::plugin(registry)).build();
+    let metrics = Arc::new(activities::Metrics::new(Box::new(Nothing)));
+    let options = WorkflowReplayerOptions::new().worker_plugin(activities::plugin(registry, &metrics)).build();
     let replayer = WorkflowReplayer::new(options).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
     let mut replayed = 0;

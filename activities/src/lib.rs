@@ -2,11 +2,13 @@
 
 mod alive;
 mod failure;
+mod metrics;
 mod sources;
 mod steps;
 pub mod worker;
 
 pub use self::{
+    metrics::Metrics,
     sources::SOURCES,
     steps::Activities,
     worker::{plugin, run},

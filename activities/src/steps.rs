@@ -19,19 +19,21 @@ use workflows::signatures;
 use crate::{
     alive::{alive, compute},
     failure::Failure,
+    metrics::Metrics,
     sources::SOURCES,
 };
 
-/// The activities and what they may touch: the registry, nothing else.
+/// The activities and what they may touch: the registry and the metrics, nothing else.
 pub struct Activities {
     registry: Registry,
+    metrics: Arc<Metrics>,
 }
 
 impl Activities {
     /// Activities on a registry.
     #[must_use]
-    pub fn new(registry: Registry) -> Self {
-        Self { registry }
+    pub fn new(registry: Registry, metrics: Arc<Metrics>) -> Self {
+        Self { registry, metrics }
     }
 
     async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
@@ -40,8 +42,15 @@ impl Activities {
             None => self.first_source().await?,
         };
         let rows = self.registry.rows(&manifest).await?;
-        let (train, test) = split::held_out(input.seed, rows);
-        model::corpus::require_trainable(&train)?;
+        let seed = input.seed;
+        let held_out = compute(move || {
+            let (train, test) = split::held_out(seed, rows);
+            model::corpus::require_trainable(&train)?;
+            Ok(test.len() as u64)
+        })
+        .await?;
+        self.metrics.rows_ingested.inc_by(manifest.sentences);
+        self.metrics.rows_quarantined.inc_by(manifest.quarantined);
         tracing::info!(
             dataset = %manifest.digest.short(),
             source,
@@ -56,7 +65,7 @@ impl Activities {
             comments: manifest.comments,
             commenters: manifest.commenters,
             quarantined: manifest.quarantined,
-            held_out: test.len() as u64,
+            held_out,
             dataset: manifest.digest,
         })
     }
@@ -73,7 +82,8 @@ impl Activities {
     /// Training rows and held-out rows.
     async fn rows(&self, dataset: &model::Digest, seed: u64) -> Result<(Vec<Row>, Vec<Row>), Failure> {
         let manifest = self.registry.dataset(dataset).await?;
-        Ok(split::held_out(seed, self.registry.rows(&manifest).await?))
+        let rows = self.registry.rows(&manifest).await?;
+        compute(move || Ok(split::held_out(seed, rows))).await
     }
 
     async fn fit(&self, input: TrainInput) -> Result<Trained, Failure> {
@@ -116,6 +126,7 @@ impl Activities {
             started: input.started,
         };
         let (manifest, digest) = self.registry.register(&manifest).await?;
+        self.metrics.trained_now();
         tracing::info!(model.version = %manifest.version, trainer = %manifest.trainer, "registered");
         Ok(Registered { version: manifest.version, manifest: digest })
     }
@@ -139,6 +150,7 @@ impl Activities {
             Ok(Gated { passed: checks.iter().all(|finding| finding.passed), checks, against, generation })
         })
         .await?;
+        self.metrics.gated(gated.passed);
         tracing::info!(model.version = %input.version, passed = gated.passed, "gated");
         Ok(gated)
     }

@@ -1,33 +1,39 @@
 //! The worker: what is registered, and how it runs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use registry::Registry;
 use temporalio_client::Client;
 use temporalio_sdk::{
-    Runtime, SimplePlugin, Worker, WorkerOptions, activities::ActivityDefinitions, workflows::WorkflowDefinitions,
+    Runtime, SimplePlugin, Worker, WorkerOptions, activities::ActivityDefinitions,
+    interceptors::ActivityInboundInterceptor, workflows::WorkflowDefinitions,
 };
 use workflows::{PromoteWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow};
 
-use crate::Activities;
+use crate::{Activities, Metrics, metrics::Counted};
 
 /// Fits in flight finish or are handed to another worker within this time.
 const GRACE: Duration = Duration::from_secs(3);
 /// Runs kept in memory between their steps.
 const CACHED_RUNS: usize = 200;
 
-/// Every workflow and activity of threatwatch, for our worker or anybody's.
+/// Every workflow and activity of threatwatch, for our worker or anybody's; attempts are counted in `metrics`.
 #[must_use]
-pub fn plugin(registry: Registry) -> SimplePlugin {
+pub fn plugin(registry: Registry, metrics: &Arc<Metrics>) -> SimplePlugin {
     let mut activities = ActivityDefinitions::default();
-    activities.register_activities(Activities::new(registry));
+    activities.register_activities(Activities::new(registry, Arc::clone(metrics)));
+    let counted: Arc<dyn ActivityInboundInterceptor> = Arc::new(Counted(Arc::clone(metrics)));
     let mut definitions = WorkflowDefinitions::new();
     definitions
         .register_workflow::<TrainWorkflow>()
         .and_then(|d| d.register_workflow::<PromoteWorkflow>())
         .and_then(|d| d.register_workflow::<RollbackWorkflow>())
         .expect("three workflows of different names");
-    SimplePlugin::builder("threatwatch").activities(activities).workflows(definitions).build()
+    SimplePlugin::builder("threatwatch")
+        .activities(activities)
+        .workflows(definitions)
+        .activity_inbound_interceptors(vec![counted])
+        .build()
 }
 
 /// Works until `stop` resolves, then lets activities in flight finish for three seconds.

@@ -33,6 +33,8 @@ pub struct Service {
     pub orchestrator: Orchestrator,
     /// Where people see runs, e.g. `http://127.0.0.1:8233`; none where there is no Web UI.
     pub temporal_ui: Option<String>,
+    /// What the service counts.
+    pub metrics: Metrics,
 }
 
 /// What every handler may use.
@@ -52,7 +54,7 @@ pub async fn serve(
     bound: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(service.metrics);
     let serving = Arc::new(Serving::new(service.registry.clone(), Arc::clone(&metrics)));
     let context = Context {
         registry: service.registry,

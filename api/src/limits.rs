@@ -54,6 +54,7 @@ impl<E: Endpoint> Endpoint for Limited<E> {
 
     async fn call(&self, request: Request) -> Result<Response> {
         let started = Instant::now();
+        let _in_flight = InFlight::enter(&self.metrics);
         let method = request.method().as_str().to_owned();
         let (mut response, request_bytes) = self.bounded(request).await;
         harden(&mut response);
@@ -100,6 +101,22 @@ impl<E: Endpoint> Limited<E> {
         metrics.http_request_size.get_or_create(&handler).observe(request_bytes as f64);
         metrics.http_response_size.get_or_create(&handler).observe(response_bytes as f64);
         metrics.http_request_duration.get_or_create(&handler).observe(took.as_secs_f64());
+    }
+}
+
+/// Counts a request while it is being answered, also when its caller goes away.
+struct InFlight<'a>(&'a Metrics);
+
+impl<'a> InFlight<'a> {
+    fn enter(metrics: &'a Metrics) -> Self {
+        metrics.http_in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.http_in_flight.dec();
     }
 }
 

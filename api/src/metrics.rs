@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
+    collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
@@ -50,6 +51,7 @@ pub struct Metrics {
     pub(crate) http_request_duration: Family<HandlerLabels, Histogram>,
     pub(crate) http_request_size: Family<HandlerLabels, Sum>,
     pub(crate) http_response_size: Family<HandlerLabels, Sum>,
+    pub(crate) http_in_flight: Gauge,
     pub(crate) predictions: Family<DecisionLabels, Counter>,
     pub(crate) probability: Histogram,
     pub(crate) inference: Histogram,
@@ -57,6 +59,7 @@ pub struct Metrics {
     pub(crate) model: Family<ModelLabels, Gauge>,
     pub(crate) generation: Gauge,
     pub(crate) loaded: Gauge<f64, AtomicU64>,
+    pub(crate) trained: Gauge<f64, AtomicU64>,
     pub(crate) load_failures: Counter,
 }
 
@@ -70,6 +73,14 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Metrics that nothing has been counted in, and whatever `process` tells.
+    #[must_use]
+    pub fn with_process(process: Box<dyn Collector>) -> Self {
+        let mut this = Self::new();
+        this.registry.register_collector(process);
+        this
+    }
+
     /// Metrics that nothing has been counted in.
     #[must_use]
     pub fn new() -> Self {
@@ -84,6 +95,7 @@ impl Metrics {
             http_request_duration: Family::new_with_constructor(|| Histogram::new(DURATION)),
             http_request_size: Family::new_with_constructor(|| Histogram::new(SIZE)),
             http_response_size: Family::new_with_constructor(|| Histogram::new(SIZE)),
+            http_in_flight: Gauge::default(),
             predictions: Family::default(),
             probability: Histogram::new(TENTHS),
             inference: Histogram::new(INFERENCE),
@@ -91,6 +103,7 @@ impl Metrics {
             model: Family::default(),
             generation: Gauge::default(),
             loaded: Gauge::default(),
+            trained: Gauge::default(),
             load_failures: Counter::default(),
         };
         this.register();
@@ -107,6 +120,7 @@ impl Metrics {
         );
         r.register("http_request_size_bytes", "Length of request bodies", self.http_request_size.clone());
         r.register("http_response_size_bytes", "Length of response bodies", self.http_response_size.clone());
+        r.register("http_requests_in_flight", "Requests that are being answered", self.http_in_flight.clone());
         r.register("threatwatch_predictions", "Comments judged, by decision and model", self.predictions.clone());
         r.register("threatwatch_probability", "Probabilities that were answered", self.probability.clone());
         r.register("threatwatch_inference_seconds", "Time to judge one comment", self.inference.clone());
@@ -125,6 +139,11 @@ impl Metrics {
             "threatwatch_model_loaded_timestamp_seconds",
             "When the model that serves was loaded, in seconds since 1970",
             self.loaded.clone(),
+        );
+        r.register(
+            "threatwatch_model_trained_timestamp_seconds",
+            "Start of the run that trained the model that serves, in seconds since 1970",
+            self.trained.clone(),
         );
         r.register(
             "threatwatch_model_load_failures",

@@ -37,6 +37,7 @@ impl Problem {
             "conflict" => "Production has changed",
             "operation-in-progress" => "Another promotion or rollback is running",
             "gate-failed" => "The gate refuses the model",
+            "no-rollback-target" => "There is nothing to go back to",
             "corrupt" => "Stored bytes are corrupt",
             "no-model" => "No model is in production",
             "store-unavailable" => "The object store does not answer",
@@ -75,7 +76,8 @@ impl From<registry::Error> for Problem {
         let detail = error.to_string();
         match error {
             E::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
-            E::Conflict { .. } | E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, "conflict", detail),
+            E::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", detail),
+            E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, "no-rollback-target", detail),
             E::NothingInProduction => Self::no_model(),
             E::Corpus(_) => Self::invalid(detail),
             E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail),
@@ -96,7 +98,8 @@ impl From<orchestrator::Error> for Problem {
             E::Failed { kind, message } => match kind.as_str() {
                 failure::INVALID_INPUT | failure::INVALID_DATASET => Self::invalid(message),
                 failure::NOT_FOUND => Self::new(StatusCode::NOT_FOUND, "not-found", message),
-                failure::CONFLICT | failure::NO_TARGET => Self::new(StatusCode::CONFLICT, "conflict", message),
+                failure::CONFLICT => Self::new(StatusCode::CONFLICT, "conflict", message),
+                failure::NO_TARGET => Self::new(StatusCode::CONFLICT, "no-rollback-target", message),
                 failure::GATE_FAILED => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "gate-failed", message),
                 failure::CORRUPT => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "corrupt", message),
                 _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message),
@@ -154,13 +157,35 @@ fn describe(error: &Error) -> Problem {
 
 /// The rule that a field breaks, as `text: maxLength(10000)`. Both words are from our own document, not the caller's.
 fn broken_rule(reason: &str) -> Option<String> {
-    let (_, rest) = reason.split_once("field `")?;
+    let (_, rest) = reason.split_once("\": field `")?;
     let (field, rule) = rest.split_once("` verification failed. ")?;
-    Some(format!("{field}: {rule}"))
+    let (name, bound) = rule.strip_suffix(')')?.split_once('(')?;
+    let is_ours = field.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_alphabetic())
+        && bound.bytes().all(|b| b.is_ascii_digit());
+    is_ours.then(|| format!("{field}: {rule}"))
 }
 
 /// A handler that panicked answers 500; the service goes on.
 pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a request handler panicked");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The request could not be answered.").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rules_of_our_own_document_are_repeated() {
+        let ours = "failed to parse \"PredictRequest\": field `text` verification failed. maxLength(10000)";
+        assert_eq!(broken_rule(ours).as_deref(), Some("text: maxLength(10000)"));
+        for theirs in [
+            "failed to parse \"PredictRequest\": unknown field `canary` verification failed. words`.",
+            "failed to parse \"PredictRequest\": unknown field `x\": field `text` verification failed. canary(1)`.",
+            "failed to parse \"string\": \"canary\"",
+        ] {
+            assert_eq!(broken_rule(theirs), None, "{theirs}");
+        }
+    }
 }

@@ -137,6 +137,7 @@ impl Serving {
         self.metrics.model.get_or_create(&labels).set(1);
         self.metrics.generation.set(live.generation.0 as i64);
         self.metrics.loaded.set(now);
+        self.metrics.trained.set(live.manifest.started as f64);
         self.live.store(Some(Arc::new(live)));
         self.changed.notify_waiters();
     }

@@ -361,7 +361,7 @@ pub struct FoundRollback {
 /// Answer of the query `status`, at any time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `ingest`, `train`, `evaluate`, `register`, `gate`, `promote`, then `done`.
+    /// The step that it is in (`ingest`, `train`, `evaluate`, `register`, `gate`, `promote`, `verify`), then `done`.
     pub stage: String,
     /// Activities finished.
     pub done: u32,

@@ -7,6 +7,7 @@ mod models;
 mod predict;
 mod promote;
 mod serve;
+mod setup;
 pub(crate) mod train;
 mod worker;
 
@@ -15,6 +16,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    http,
     settings::{STATE_DIR, Settings},
     up,
 };
@@ -34,7 +36,7 @@ pub(crate) struct Cli {
 enum Command {
     /// Start every part on this machine and train a first model
     Up {
-        /// A corpus to import and train on (THREAT format, JSONL or CSV); without it the sample is used
+        /// A corpus to import (THREAT format, JSONL or CSV); a first model is trained on it, else on the sample
         #[arg(long, value_name = "FILE")]
         data: Option<PathBuf>,
         #[command(flatten)]
@@ -62,9 +64,18 @@ enum Command {
     Doctor,
     /// Train and evaluate on files, without a server
     Experiment(experiment::Arguments),
+    /// Make the bucket, the search attributes and a first model, if they are not there
+    Setup,
+    /// Exit with success if a service answers the address with success
+    Healthy {
+        /// For example http://127.0.0.1:8086/health/live
+        url: String,
+    },
     /// Run a program that ends when this process's parent does
     #[command(hide = true)]
     RunBound {
+        #[arg(long)]
+        parent: u32,
         program: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
@@ -72,8 +83,8 @@ enum Command {
 }
 
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Command::RunBound { program, arguments } = &cli.command {
-        match up::supervisor::run_bound(program, arguments)? {}
+    if let Command::RunBound { parent, program, arguments } = &cli.command {
+        match up::supervisor::run_bound(*parent, program, arguments)? {}
     }
     if let Command::Experiment(arguments) = cli.command {
         experiment::run(arguments)?;
@@ -101,6 +112,10 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Predict(arguments) => predict::run(arguments, settings).await?,
         Command::Dataset(command) => dataset::run(command, settings).await?,
         Command::Doctor => return doctor::run(settings).await,
+        Command::Setup => setup::run(settings).await?,
+        Command::Healthy { url } => {
+            return Ok(if http::is_ok(&url).await { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Up { .. } | Command::Experiment(_) | Command::RunBound { .. } => unreachable!("handled before"),
     }
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use registry::Registry;
 
 use super::start_logging;
 use crate::{
+    process::Process,
     settings::{Settings, names},
     up::supervisor::stop_signal,
 };
@@ -27,6 +28,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         registry: Registry::new(Arc::new(settings.store()?)),
         orchestrator: settings.orchestrator("api"),
         temporal_ui: settings.get(names::TEMPORAL_UI).map(|url| url.trim_end_matches('/').to_owned()),
+        metrics: api::Metrics::with_process(Box::new(Process)),
     };
     let bound = |address| tracing::info!(%address, "listening");
     api::serve(service, arguments.address, bound, async move { stop.received().await })

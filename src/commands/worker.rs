@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use poem::{
-    Endpoint, EndpointExt, Response, Route, Server,
+    Endpoint, Response, Route, Server,
     endpoint::make,
     http::{StatusCode, header},
     listener::TcpListener,
@@ -26,6 +26,8 @@ use workflows::Orchestrator;
 
 use super::start_logging;
 use crate::{
+    http,
+    process::Process,
     settings::{Settings, names},
     up::supervisor::stop_signal,
 };
@@ -45,9 +47,10 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     start_logging();
     let stop = stop_signal()?;
     let telemetry = Telemetry::start()?;
+    let metrics = Arc::new(activities::Metrics::new(Box::new(Process)));
     let is_ready = Arc::new(AtomicBool::new(false));
     let server = Server::new(TcpListener::bind(arguments.address));
-    let endpoint = endpoint(Arc::clone(&is_ready), telemetry.exporter);
+    let endpoint = endpoint(Arc::clone(&is_ready), Arc::clone(&metrics), telemetry.exporter);
     let stopped = stop.clone();
     let server = tokio::spawn(async move {
         server.run_with_graceful_shutdown(endpoint, stopped.received(), Some(Duration::from_secs(1))).await
@@ -60,11 +63,15 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         let registry = until_ok("the object store", || settings.registry()).await;
         until_ok("Temporal", || async { Ok(orchestrator.ensure_search_attributes().await?) }).await;
         let client = orchestrator.client().await?;
+        // A worker that was started anew still knows when a version was last made.
+        if let Some(newest) = until_ok("the object store", || async { Ok(registry.manifests().await?) }).await.first() {
+            metrics.set_last_training(newest.started as f64);
+        }
         is_ready.store(true, Ordering::Relaxed);
         tracing::info!(task_queue = workflows::TASK_QUEUE, "working");
         let stop = stop.clone();
-        activities::run(&telemetry.runtime, client, activities::plugin(registry), async move { stop.received().await })
-            .await
+        let plugin = activities::plugin(registry, &metrics);
+        activities::run(&telemetry.runtime, client, plugin, async move { stop.received().await }).await
     };
     tokio::select! {
         worked = work => worked?,
@@ -116,30 +123,29 @@ impl Telemetry {
     }
 }
 
-fn endpoint(is_ready: Arc<AtomicBool>, exporter: SocketAddr) -> impl Endpoint {
+fn endpoint(is_ready: Arc<AtomicBool>, metrics: Arc<activities::Metrics>, exporter: SocketAddr) -> impl Endpoint {
     let ready = move |_| {
         let status = if is_ready.load(Ordering::Relaxed) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         async move { Response::builder().status(status).finish() }
     };
+    let metrics = move |_| {
+        let metrics = Arc::clone(&metrics);
+        async move { read_metrics(&metrics, exporter).await }
+    };
     Route::new()
         .at("/health/live", make(|_| async { StatusCode::OK }))
         .at("/health/ready", make(ready))
-        .at(
-            "/metrics",
-            make(|request: poem::Request| async move {
-                let exporter = *request.data::<SocketAddr>().expect("given to every request");
-                metrics(exporter).await
-            }),
-        )
-        .data(exporter)
+        .at("/metrics", make(metrics))
 }
 
-async fn metrics(exporter: SocketAddr) -> Response {
-    let read = async { reqwest::get(format!("http://{exporter}/metrics")).await?.text().await };
-    match read.await {
+/// Our metrics, then the SDK's.
+async fn read_metrics(metrics: &activities::Metrics, exporter: SocketAddr) -> Response {
+    let ours = metrics.render().map_err(anyhow::Error::from);
+    let sdk = http::get_text(&format!("http://{exporter}/metrics")).await;
+    match ours.and_then(|ours| Ok(ours + &sdk?)) {
         Ok(text) => {
             Response::builder().header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8").body(text)
         }
-        Err(_) => Response::builder().status(StatusCode::BAD_GATEWAY).finish(),
+        Err(error) => Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body(format!("{error:#}\n")),
     }
 }

@@ -24,7 +24,7 @@ use self::{
 use crate::{
     commands::train::follow,
     http, programs,
-    settings::{Settings, names, write_env_file, write_private},
+    settings::{Settings, from_environment, names, write_env_file, write_private},
 };
 
 /// What `up` is told.
@@ -78,8 +78,7 @@ pub(crate) struct External {
 
 impl External {
     fn from_environment() -> Self {
-        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Self { temporal: set(names::TEMPORAL_ADDRESS), s3: set(names::S3_ENDPOINT) }
+        Self { temporal: from_environment(names::TEMPORAL_ADDRESS), s3: from_environment(names::S3_ENDPOINT) }
     }
 }
 
@@ -131,13 +130,14 @@ async fn start(
     if registry.production().await?.is_none() {
         first_model(&settings).await?;
     }
-    let ready = format!("{}/health/ready", options.ports.api_url());
-    wait_until("the API serves a model", START_UP, || http::is_ok(&ready)).await.or_else(|error| {
-        // Without a first model the parts are still worth running: the page says what to do.
-        println!("  ! {error:#}");
-        anyhow::Ok(())
-    })?;
-    print_links(options, external);
+    // Without a model the parts are still worth running: the page says what to do.
+    if registry.production().await?.is_some() {
+        let ready = format!("{}/health/ready", options.ports.api_url());
+        wait_until("a model that the API serves", START_UP, || http::is_ok(&ready))
+            .await
+            .with_context(|| supervisor.last_words("api"))?;
+    }
+    print_links(options, external, &settings);
     Ok(())
 }
 
@@ -148,21 +148,27 @@ fn environment(options: &Options, state: &State, external: &External) -> anyhow:
         rand::fill(bytes);
         hex::encode(bytes)
     };
-    let credential = |name: &str, length: usize| known.get(name).unwrap_or_else(|| random(&mut vec![0; length]));
+    let credential = |name: &'static str, length: usize| match &external.s3 {
+        Some(endpoint) => {
+            from_environment(name).with_context(|| format!("S3_ENDPOINT is {endpoint}, and {name} is not set"))
+        }
+        // Keys for another store, which the environment may hold, are not for ours.
+        None => Ok(known.kept(name).cloned().unwrap_or_else(|| random(&mut vec![0; length]))),
+    };
     let ports = &options.ports;
     let mut environment = BTreeMap::from(
         [
             (names::TEMPORAL_ADDRESS, external.temporal.clone().unwrap_or_else(|| ports.temporal_address())),
             (names::S3_ENDPOINT, external.s3.clone().unwrap_or_else(|| ports.s3_url())),
-            (names::AWS_ACCESS_KEY_ID, credential(names::AWS_ACCESS_KEY_ID, 10)),
-            (names::AWS_SECRET_ACCESS_KEY, credential(names::AWS_SECRET_ACCESS_KEY, 32)),
+            (names::AWS_ACCESS_KEY_ID, credential(names::AWS_ACCESS_KEY_ID, 10)?),
+            (names::AWS_SECRET_ACCESS_KEY, credential(names::AWS_SECRET_ACCESS_KEY, 32)?),
             (names::URL, ports.api_url()),
             (names::WORKER_URL, ports.worker_url()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
     for name in [names::S3_BUCKET, names::AWS_REGION, names::TEMPORAL_UI] {
-        if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) {
+        if let Some(value) = from_environment(name) {
             environment.insert(name.to_owned(), value);
         }
     }
@@ -233,7 +239,7 @@ async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {
 }
 
 /// Trains on the newest import, else on the sample, and promotes what comes of it.
-async fn first_model(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) async fn first_model(settings: &Settings) -> anyhow::Result<()> {
     println!("  training a first model");
     let request = TrainRequest {
         auto_promote: AutoPromote::IfGatePasses,
@@ -254,9 +260,10 @@ async fn first_model(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_links(options: &Options, external: &External) {
+fn print_links(options: &Options, external: &External, settings: &Settings) {
     let ports = &options.ports;
-    let temporal = external.temporal.clone().unwrap_or_else(|| ports.temporal_ui_url());
+    let temporal_ui = settings.get(names::TEMPORAL_UI);
+    let temporal = temporal_ui.unwrap_or_else(|| format!("of {}", external.temporal.clone().unwrap_or_default()));
     let rows = [
         ("Web page", ports.api_url() + "/"),
         ("Swagger UI", ports.api_url() + "/docs"),
@@ -270,15 +277,17 @@ fn print_links(options: &Options, external: &External) {
         println!("  {what:<22} {link}");
     }
     println!("\n  Logs: {}", options.state_dir.join("logs").display());
-    println!("  Try:  temporal workflow start --type TrainWorkflow --task-queue threatwatch{}\n", address_flag(ports));
+    println!(
+        "  Try:  temporal workflow start --type TrainWorkflow --task-queue threatwatch{}\n",
+        address_flag(settings)
+    );
 }
 
 /// The Temporal CLI's own default needs no flag.
-fn address_flag(ports: &Ports) -> String {
-    if ports.temporal == Ports::default().temporal {
-        String::new()
-    } else {
-        format!(" --address {}", ports.temporal_address())
+fn address_flag(settings: &Settings) -> String {
+    match settings.get(names::TEMPORAL_ADDRESS) {
+        Some(address) if address != Ports::default().temporal_address() => format!(" --address {address}"),
+        _ => String::new(),
     }
 }
 

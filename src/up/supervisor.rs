@@ -84,7 +84,7 @@ impl Supervisor {
     /// The end of a part's log, for an error message.
     pub(crate) fn last_words(&self, name: &str) -> String {
         let path = self.log(name);
-        let tail = tail(&path).unwrap_or_default();
+        let Ok(tail) = tail(&path) else { return format!("{name} is not one of the parts that run here") };
         let lines: Vec<&str> = tail.lines().rev().take(5).collect();
         let lines: Vec<&str> = lines.into_iter().rev().collect();
         format!("{} ends with:\n    {}\n ", path.display(), lines.join("\n    "))
@@ -97,7 +97,8 @@ fn spawn(part: &Part, log: &Path) -> anyhow::Result<Child> {
     let errors = output.try_clone()?;
     // Through ourselves: see `run_bound`.
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("run-bound").arg(&part.program).args(&part.arguments);
+    let ourselves = std::process::id().to_string();
+    command.args(["run-bound", "--parent", &ourselves]).arg(&part.program).args(&part.arguments);
     command.envs(&part.environment).stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
     // A group of its own: Ctrl-C in the terminal reaches `up` alone, which then stops the parts in order.
     command.process_group(0);
@@ -205,9 +206,19 @@ pub(crate) fn stop_signal() -> anyhow::Result<Stop> {
 }
 
 /// Becomes `program`, bound to the life of the process that started it: even `kill -9` of `up` leaves no orphan.
-pub(crate) fn run_bound(program: &Path, arguments: &[std::ffi::OsString]) -> anyhow::Result<std::convert::Infallible> {
+///
+/// On Linux only; elsewhere the program is started and not bound.
+pub(crate) fn run_bound(
+    parent: u32,
+    program: &Path,
+    arguments: &[std::ffi::OsString],
+) -> anyhow::Result<std::convert::Infallible> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).context("bind to the parent's life")?;
+    // The parent may have died before it was watched.
+    if std::os::unix::process::parent_id() != parent {
+        bail!("process {parent}, which started this, has ended");
+    }
     let error = std::os::unix::process::CommandExt::exec(std::process::Command::new(program).args(arguments));
     Err(error).with_context(|| format!("start {}", program.display()))
 }

@@ -7,13 +7,17 @@ use std::{sync::OnceLock, time::Duration};
 use model::steps::{PromoteReport, PromoteRequest, RollbackRequest, Status, TrainReport, TrainRequest};
 use temporalio_client::{
     Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowGetResultOptions,
-    WorkflowIdConflictPolicy, WorkflowQueryOptions, WorkflowStartOptions,
+    WorkflowHandle, WorkflowIdConflictPolicy, WorkflowQueryOptions, WorkflowStartOptions,
     envconfig::LoadClientConfigProfileOptions,
     errors::{WorkflowGetResultError, WorkflowQueryError, WorkflowStartError},
+    tonic,
 };
 use temporalio_common::{
     data_converters::RawValue,
-    protos::temporal::api::{failure::v1::failure::FailureInfo, operatorservice::v1::AddSearchAttributesRequest},
+    protos::temporal::api::{
+        failure::v1::failure::FailureInfo,
+        operatorservice::v1::{AddSearchAttributesRequest, ListSearchAttributesRequest},
+    },
     telemetry::metrics::TemporalMeter,
 };
 
@@ -89,7 +93,10 @@ impl Orchestrator {
         let (mut connection, options) = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
             .map_err(|error| Error::Settings(error.to_string()))?;
         if let Some(address) = &self.address {
-            let url = if address.contains("://") { address.clone() } else { format!("http://{address}") };
+            // As the SDK does: a bare address is encrypted if TLS or an API key is configured.
+            let is_encrypted = connection.tls_options.is_some() || connection.api_key.is_some();
+            let scheme = if is_encrypted { "https" } else { "http" };
+            let url = if address.contains("://") { address.clone() } else { format!("{scheme}://{address}") };
             connection.target = url.parse().map_err(|_| Error::Settings(format!("`{address}` is no address")))?;
         }
         connection.identity.clone_from(&self.identity);
@@ -104,15 +111,22 @@ impl Orchestrator {
     /// Creates the search attributes unless they exist.
     pub async fn ensure_search_attributes(&self) -> Result<(), Error> {
         let client = self.client().await?;
-        let request = AddSearchAttributesRequest {
-            search_attributes: ATTRIBUTES.iter().map(|(name, kind)| ((*name).to_owned(), *kind as i32)).collect(),
-            namespace: client.namespace(),
-        };
+        let namespace = client.namespace();
         let mut operator = client.connection().operator_service();
-        match operator.add_search_attributes(temporalio_client::tonic::Request::new(request)).await {
-            Ok(_) => Ok(()),
-            Err(status) if status.code() == temporalio_client::tonic::Code::AlreadyExists => Ok(()),
-            Err(status) => Err(Error::Unreachable(status.message().to_owned())),
+        let unreachable = |status: tonic::Status| Error::Unreachable(status.message().to_owned());
+        let request = ListSearchAttributesRequest { namespace: namespace.clone() };
+        let listed = operator.list_search_attributes(tonic::Request::new(request)).await.map_err(unreachable)?;
+        let known = listed.into_inner().custom_attributes;
+        let missing = ATTRIBUTES.iter().filter(|(name, _)| !known.contains_key(*name));
+        let missing: Vec<(String, i32)> = missing.map(|(name, kind)| ((*name).to_owned(), *kind as i32)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let request = AddSearchAttributesRequest { search_attributes: missing.into_iter().collect(), namespace };
+        match operator.add_search_attributes(tonic::Request::new(request)).await {
+            // Another worker may have been quicker.
+            Err(status) if status.code() != tonic::Code::AlreadyExists => Err(unreachable(status)),
+            _ => Ok(()),
         }
     }
 
@@ -178,7 +192,10 @@ impl Orchestrator {
         W: temporalio_common::HasWorkflowDefinition,
     {
         let client = self.client().await?;
-        let handle = client.get_workflow_handle::<W>(&run.workflow_id);
+        // By run: the next promotion has the same workflow id.
+        let mut info = client.get_workflow_handle::<W>(&run.workflow_id).info().clone();
+        info.run_id = Some(run.run_id.clone()).filter(|id| !id.is_empty());
+        let handle = WorkflowHandle::<_, W>::new(client, info);
         handle.get_result(WorkflowGetResultOptions::default()).await.map_err(|error| ended(&run.workflow_id, error))
     }
 }

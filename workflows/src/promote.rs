@@ -1,4 +1,4 @@
-//! `PromoteWorkflow` and `RollbackWorkflow`: what is in production changes here and nowhere else.
+//! `PromoteWorkflow` and `RollbackWorkflow`: one runs at a time, and each writes at most one generation.
 
 use model::steps::{
     FindRollbackInput, FoundRollback, GateInput, Gated, Outcome, PromoteInput, PromoteReport, PromoteRequest, Promoted,
@@ -35,9 +35,12 @@ impl PromoteWorkflow {
         let options = policy::long(format!("gate {}", request.version));
         let judged = ctx.execute_activity(Steps::gate, GateInput { version: request.version.clone() }, options).await;
         let gate: Gated = judged.map_err(|error| rethrow("gate", error))?;
-        ctx.state_mut(|w| w.status = at("promote", 1, "writing the generation"));
-
+        let generation = gate.generation.unwrap_or_default();
+        if request.expected_generation.is_some_and(|expected| expected != generation) {
+            return Err(fail(failure::CONFLICT, format!("production is at generation {generation}")));
+        }
         if gate.against.as_ref() == Some(&request.version) {
+            ctx.state_mut(|w| w.status = at("done", 2, "it was in production already"));
             return Ok(report(Outcome::AlreadyLive, &request, None, gate));
         }
         let result = if gate.passed { "pass" } else { "fail" };
@@ -46,13 +49,11 @@ impl PromoteWorkflow {
             let message = format!("the gate refuses {}: {}", request.version, gate.failures());
             return Err(fail(failure::GATE_FAILED, message));
         }
-        let generation = gate.generation.unwrap_or_default();
-        if request.expected_generation.is_some_and(|expected| expected != generation) {
-            return Err(fail(failure::CONFLICT, format!("production is at generation {generation}")));
-        }
         if request.dry_run {
+            ctx.state_mut(|w| w.status = at("done", 2, "it would be promoted; nothing was written"));
             return Ok(report(Outcome::DryRun, &request, None, gate));
         }
+        ctx.state_mut(|w| w.status = at("promote", 1, "writing the generation"));
         let input = PromoteInput {
             version: request.version.clone(),
             change_id: change_id(ctx.workflow_id(), ctx.run_id()),

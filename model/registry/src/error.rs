@@ -29,7 +29,7 @@ pub enum Error {
     #[error("nothing is in production")]
     NothingInProduction,
     /// There is no earlier version to go back to.
-    #[error("the history has no other version to go back to")]
+    #[error("the history has no such version to go back to")]
     NothingToRollBackTo,
     /// Bytes that are not what they must be. They are never served.
     #[error("{path} is corrupt: {reason}")]

@@ -16,6 +16,7 @@ mod store;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use model::{Digest, Model, Version, artifact};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,6 +30,9 @@ pub use self::{
     s3::{S3Settings, S3Store, Secret},
     store::{Created, Store, StoreError},
 };
+
+/// Small reads that are under way together: a list of a thousand versions takes a second, not a minute.
+const READS_AT_ONCE: usize = 16;
 
 /// The registry on some store. Cheap to clone; one connection pool is shared.
 #[derive(Clone, Debug)]
@@ -87,10 +91,16 @@ impl Registry {
 
     /// Every registered version, newest first. Manifests that cannot be read are left out and logged.
     pub async fn manifests(&self) -> Result<Vec<ModelManifest>, Error> {
+        let paths = self.store.list(Key::MODELS).await?;
+        let versions: Vec<Version> = paths.iter().rev().filter_map(|path| Key::version_of(path)).collect();
+        let read = |version: Version| {
+            let registry = self.clone();
+            async move { registry.manifest(&version).await }
+        };
+        let mut reads = futures_util::stream::iter(versions).map(read).buffered(READS_AT_ONCE);
         let mut found = Vec::new();
-        for path in self.store.list(Key::MODELS).await?.into_iter().rev() {
-            let Some(version) = Key::version_of(&path) else { continue };
-            match self.manifest(&version).await {
+        while let Some(read) = reads.next().await {
+            match read {
                 Ok((manifest, _)) => found.push(manifest),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => tracing::warn!(%error, "left out of the list of models"),
