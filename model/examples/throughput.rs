@@ -19,10 +19,16 @@ fn main() {
         }
         None => corpus::sample().rows,
     };
-    for (name, preset) in [("words, pairs, edges", Preset::Default), ("scikit-learn's words", Preset::Sklearn)] {
-        let trainer = trainers::find("multinomial_nb").expect("it is in the table");
+    for (name, trainer, preset) in [
+        ("words, pairs, edges", "multinomial_nb", Preset::Default),
+        ("scikit-learn's words", "multinomial_nb", Preset::Sklearn),
+        ("with characters", "linear_svc", Preset::Default),
+        ("stacked", "stacked", Preset::Default),
+    ] {
+        let trainer = trainers::find(trainer).expect("it is in the table");
         let mut model = None;
-        let fit = best_of_seven(|| model = Some(trainer.fit(&rows, preset).expect("the corpus can be learned")));
+        let fit =
+            best_of_seven(|| model = Some(trainers::fit(trainer, &rows, preset).expect("the corpus can be learned")));
         let model = model.expect("fitted seven times");
         let mut scratch = Scratch::default();
         let mut sum = 0.0;

@@ -6,19 +6,23 @@
 //! H bytes   the specification as JSON (linear::Spec)
 //! 8 bytes   number N of features, little-endian
 //! N * 8     keys, ascending, little-endian
-//! N * 8     weights in 2^-40, little-endian
+//! N * C * 8 cells in 2^-40, little-endian, row by row; C columns, as many as the components have
 //! 32 bytes  SHA-256 of everything before
 //! ```
 
 use sha2::{Digest as _, Sha256};
 
-use crate::linear::{Invalid, Model, Spec, Table};
+use crate::{
+    linear::{Invalid, Model, Spec},
+    table::Table,
+};
 
 const MAGIC: &[u8; 7] = b"threatw";
 const FORMAT_VERSION: u8 = 1;
 const MAX_SPEC: usize = 1 << 20;
-/// 64 Mi features are a table of 1 GiB.
-const MAX_FEATURES: u64 = 1 << 26;
+const MAX_FEATURES: u64 = crate::table::MAX_ROWS as u64;
+/// More than any stack of components has.
+const MAX_COLUMNS: usize = 64;
 const DIGEST: usize = 32;
 
 /// Bytes that are no model.
@@ -49,14 +53,14 @@ pub enum Error {
 pub fn encode(model: &Model) -> Vec<u8> {
     let spec = serde_json::to_vec(model.spec()).expect("a specification is plain data");
     let table = model.table();
-    let mut bytes = Vec::with_capacity(8 + 4 + spec.len() + 8 + table.keys().len() * 16 + DIGEST);
+    let mut bytes = Vec::with_capacity(8 + 4 + spec.len() + 8 + table.len() * 8 * (1 + table.columns()) + DIGEST);
     bytes.extend(MAGIC);
     bytes.push(FORMAT_VERSION);
     bytes.extend((spec.len() as u32).to_le_bytes());
     bytes.extend(spec);
-    bytes.extend((table.keys().len() as u64).to_le_bytes());
+    bytes.extend((table.len() as u64).to_le_bytes());
     bytes.extend(table.keys().iter().flat_map(|key| key.to_le_bytes()));
-    bytes.extend(table.weights().iter().flat_map(|weight| weight.to_le_bytes()));
+    bytes.extend(table.all_cells().iter().flat_map(|cell| cell.to_le_bytes()));
     let digest = Sha256::digest(&bytes);
     bytes.extend(digest);
     bytes
@@ -83,14 +87,15 @@ pub fn decode(bytes: &[u8]) -> Result<Model, Error> {
     let (spec, rest) = rest.split_at(length);
     let (count, rest) = rest.split_first_chunk::<8>().ok_or(Error::Length)?;
     let count = u64::from_le_bytes(*count);
-    if count > MAX_FEATURES || count * 16 != rest.len() as u64 {
+    let spec: Spec = serde_json::from_slice(spec)?;
+    let columns: usize = spec.components.iter().map(|component| component.normalisation.columns()).sum();
+    if count > MAX_FEATURES || columns > MAX_COLUMNS || count * 8 * (1 + columns as u64) != rest.len() as u64 {
         return Err(Error::Length);
     }
-    let (keys, weights) = rest.split_at(count as usize * 8);
+    let (keys, cells) = rest.split_at(count as usize * 8);
     let keys = keys.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
-    let weights = weights.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
-    let spec: Spec = serde_json::from_slice(spec)?;
-    Ok(Model::new(spec, Table::new(keys, weights)?)?)
+    let cells = cells.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
+    Ok(Model::new(spec, Table::new(keys, columns, cells)?)?)
 }
 
 #[cfg(test)]
@@ -133,17 +138,20 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_refused_before_memory_is_taken() {
-        let lie = |spec: u32, count: u64| {
-            let mut bytes = [&MAGIC[..], &[FORMAT_VERSION], &spec.to_le_bytes()[..]].concat();
-            bytes.extend(b"{}");
+        let spec = serde_json::to_vec(trained().spec()).unwrap();
+        let true_length = spec.len() as u32;
+        let lie = |length: u32, count: u64| {
+            let mut bytes = [&MAGIC[..], &[FORMAT_VERSION], &length.to_le_bytes()[..]].concat();
+            bytes.extend(&spec);
             bytes.extend(count.to_le_bytes());
             let digest = Sha256::digest(&bytes);
             bytes.extend(digest);
             decode(&bytes).unwrap_err()
         };
         assert!(matches!(lie(u32::MAX, 0), Error::Length));
-        assert!(matches!(lie(2, u64::MAX), Error::Length));
-        assert!(matches!(lie(2, 1 << 60), Error::Length));
+        assert!(matches!(lie(true_length, u64::MAX), Error::Length));
+        assert!(matches!(lie(true_length, 1 << 60), Error::Length));
+        assert!(matches!(lie(true_length, 1), Error::Length));
         assert!(matches!(lie(2, 0), Error::Spec(_)));
     }
 

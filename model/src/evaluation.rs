@@ -230,6 +230,20 @@ pub fn threshold_at_fpr(judged: &[Judged], fpr: f64) -> f64 {
     threshold
 }
 
+/// The lowest threshold at which at least this share of what is flagged are threats; 1 where there is none.
+#[must_use]
+pub fn threshold_at_precision(judged: &[Judged], precision: f64) -> f64 {
+    let (mut hits, mut flagged, mut threshold) = (0, 0, 1.0);
+    for (p, threats, others) in descending_groups(judged) {
+        hits += threats;
+        flagged += threats + others;
+        if hits as f64 >= precision * flagged as f64 {
+            threshold = p;
+        }
+    }
+    threshold
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,15 +1,22 @@
 //! Train, calibrate and evaluate on rows in memory: the pipeline without a server.
+//!
+//! Everything that is learned from scores (how learners are weighed, what neighbours say, calibration, thresholds) is
+//! learned from scores of rows that the learners had not seen; and the cross-validated figures of a row use no such
+//! number that the row's own fold helped to learn.
+
+mod parallel;
+mod second_stage;
 
 use serde::{Deserialize, Serialize};
 
+use self::second_stage::{SecondStage, Unseen};
 use crate::{
     Row,
-    calibration::Platt,
-    evaluation::{Judged, Scores, best_f1_threshold, threshold_at_fpr},
+    evaluation::{Judged, Scores, best_f1_threshold, threshold_at_fpr, threshold_at_precision},
     features::Scratch,
-    linear::{self, Model, OperatingPoint},
+    linear::{Model, OperatingPoint},
     split,
-    trainers::{self, Preset, Trainer},
+    trainers::{self, Fitted, Preset, Trainer},
 };
 
 /// What a training run is given, apart from its rows.
@@ -20,8 +27,10 @@ pub struct Config {
     pub preset: Preset,
     /// Decides ties between commenters when folds are made.
     pub seed: u64,
-    /// Folds by commenter for calibration, thresholds and the cross-validated figures.
+    /// Folds by commenter.
     pub folds: usize,
+    /// Fits that run side by side; never changes a result.
+    pub threads: usize,
 }
 
 /// The seed where none is given.
@@ -29,7 +38,7 @@ pub const DEFAULT_SEED: u64 = 42;
 
 impl Default for Config {
     fn default() -> Self {
-        Self { preset: Preset::Default, seed: DEFAULT_SEED, folds: 5 }
+        Self { preset: Preset::Default, seed: DEFAULT_SEED, folds: 5, threads: parallel::available() }
     }
 }
 
@@ -42,87 +51,139 @@ pub struct Trained {
     pub cross_validation: Scores,
 }
 
-/// Trains on every row; calibration and operating points come from cross-validation by commenter.
+/// Trains on every row; the second stage, calibration and operating points come from cross-validation by commenter.
 ///
-/// `progress` is told fits done and fits in all. Blocks for as long as the fits take.
+/// `progress` is told fits done and fits in all, from any thread. Blocks for as long as the fits take.
 pub fn train(
     trainer: &dyn Trainer,
     rows: &[Row],
     config: &Config,
-    progress: &dyn Fn(usize, usize),
+    progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Trained, trainers::Error> {
     let folds = config.folds.max(2);
     let assigned = split::folds(config.seed, rows, folds);
-    let mut logits = vec![0.0; rows.len()];
-    let mut scratch = Scratch::default();
-    for fold in 0..folds {
-        progress(fold, folds + 1);
-        let train: Vec<Row> =
-            rows.iter().zip(&assigned).filter(|&(_, &f)| f != fold).map(|(row, _)| row.clone()).collect();
-        let model = trainer.fit(&train, config.preset)?;
-        for (at, row) in rows.iter().enumerate().filter(|&(at, _)| assigned[at] == fold) {
-            logits[at] = model.score(&row.text, &mut scratch).logit;
-        }
+    let (scores, parts) = fit_all(trainer, rows, &assigned, folds, config, progress)?;
+    let unseen = Unseen { rows, assigned: &assigned, scores: &scores };
+    if !config.preset.is_calibrated() {
+        let model = trainers::assemble(trainer.name(), parts, &vec![1.0; scores.len()], 0.0)?;
+        let own: Vec<f64> = (0..rows.len()).map(|i| scores.iter().map(|learner| learner[i]).sum()).collect();
+        let probabilities: Vec<f64> = own.iter().map(|&s| model.spec().calibration.probability(s)).collect();
+        let cross_validation = Scores::of(rows, &probabilities, &probabilities, model.threshold());
+        return Ok(Trained { model, cross_validation });
     }
-    progress(folds, folds + 1);
-    let model = trainer.fit(rows, config.preset)?;
-    let (model, calibrated) = if config.preset.is_calibrated() {
-        let calibration = fit_platt(rows, &logits, |_| true);
-        let held_out = cross_fitted(rows, &logits, &assigned, folds);
-        (calibrate(model, rows, &logits, calibration)?, held_out)
-    } else {
-        let calibrated = logits.iter().map(|&s| Platt::IDENTITY.probability(s)).collect();
-        (model, calibrated)
-    };
-    let ranking: Vec<f64> = logits.iter().map(|&s| model.spec().calibration.probability(s)).collect();
-    let cross_validation = Scores::of(rows, &ranking, &calibrated, model.threshold());
-    progress(folds + 1, folds + 1);
+
+    let stage = SecondStage::fit(&unseen, |_| true);
+    let judged: Vec<Judged> = stage.probabilities(&unseen).into_iter().zip(rows.iter().map(Row::is_threat)).collect();
+    let model = trainers::assemble(trainer.name(), parts, &stage.weights, stage.intercept)?;
+    let model = model.finished(Some(stage.context), stage.calibration, operating_points(&judged))?;
+
+    let crossed = cross_fitted(&unseen, folds);
+    let cross_validation = Scores::of(rows, &crossed, &crossed, model.threshold());
     Ok(Trained { model, cross_validation })
 }
 
-/// Figures of a model on rows.
+/// Figures of a model on rows; sentences of a comment follow each other.
 #[must_use]
 pub fn evaluate(model: &Model, rows: &[Row]) -> Scores {
     let mut scratch = Scratch::default();
-    let probabilities: Vec<f64> = rows.iter().map(|row| model.probability(&row.text, &mut scratch)).collect();
+    let own: Vec<f64> = rows.iter().map(|row| model.score(&row.text, &mut scratch).logit).collect();
+    let mut probabilities = Vec::with_capacity(rows.len());
+    for comment in comments(rows) {
+        let scores = model.in_context(&own[comment]);
+        probabilities.extend(scores.into_iter().map(|s| model.spec().calibration.probability(s)));
+    }
     Scores::of(rows, &probabilities, &probabilities, model.threshold())
 }
 
-fn calibrate(model: Model, rows: &[Row], logits: &[f64], calibration: Platt) -> Result<Model, linear::Invalid> {
-    let judged: Vec<Judged> =
-        logits.iter().map(|&s| calibration.probability(s)).zip(rows.iter().map(Row::is_threat)).collect();
+/// Fits each learner without each fold, and on everything: scores of unseen rows by learner, and the final parts.
+fn fit_all(
+    trainer: &dyn Trainer,
+    rows: &[Row],
+    assigned: &[usize],
+    folds: usize,
+    config: &Config,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<(Vec<Vec<f64>>, Vec<Fitted>), trainers::Error> {
+    let learners = trainer.learners();
+    // The whole fits are the longest: they go first. Fold `folds` is no row's fold.
+    let jobs: Vec<(usize, usize)> =
+        (0..=folds).rev().flat_map(|fold| (0..learners.len()).map(move |learner| (fold, learner))).collect();
+    let run = |&(fold, learner): &(usize, usize)| -> Result<(Option<Fitted>, Vec<f64>), trainers::Error> {
+        let seen: Vec<&Row> = rows.iter().zip(assigned).filter(|&(_, &f)| f != fold).map(|(row, _)| row).collect();
+        let fitted = learners[learner].fit(&seen, config.preset)?;
+        if fold == folds {
+            return Ok((Some(fitted), Vec::new()));
+        }
+        let model = trainers::assemble(trainer.name(), vec![fitted], &[1.0], 0.0)?;
+        let mut scratch = Scratch::default();
+        let unseen = rows.iter().zip(assigned).filter(|&(_, &f)| f == fold);
+        Ok((None, unseen.map(|(row, _)| model.score(&row.text, &mut scratch).logit).collect()))
+    };
+    let results = parallel::map(&jobs, config.threads, run, progress);
+
+    let mut scores = vec![vec![0.0; rows.len()]; learners.len()];
+    let mut parts: Vec<(usize, Fitted)> = Vec::new();
+    for (&(fold, learner), result) in jobs.iter().zip(results) {
+        let (fitted, of_fold) = result?;
+        parts.extend(fitted.map(|fitted| (learner, fitted)));
+        let places = assigned.iter().enumerate().filter(|&(_, &f)| f == fold).map(|(i, _)| i);
+        for (i, score) in places.zip(of_fold) {
+            scores[learner][i] = score;
+        }
+    }
+    parts.sort_by_key(|(learner, _)| *learner);
+    Ok((scores, parts.into_iter().map(|(_, fitted)| fitted).collect()))
+}
+
+/// Each row's probability by a second stage that was fitted on the other folds.
+fn cross_fitted(unseen: &Unseen<'_>, folds: usize) -> Vec<f64> {
+    let mut crossed = vec![0.0; unseen.rows.len()];
+    for fold in 0..folds {
+        let stage = SecondStage::fit(unseen, |i| unseen.assigned[i] != fold);
+        let probabilities = stage.probabilities(unseen);
+        for (i, p) in probabilities.into_iter().enumerate().filter(|&(i, _)| unseen.assigned[i] == fold) {
+            crossed[i] = p;
+        }
+    }
+    crossed
+}
+
+fn operating_points(judged: &[Judged]) -> Vec<OperatingPoint> {
     let point = |name: &str, threshold| OperatingPoint { name: name.to_owned(), threshold };
-    let points = vec![point("best_f1", best_f1_threshold(&judged)), point("fpr_5", threshold_at_fpr(&judged, 0.05))];
-    model.calibrated(calibration, points)
+    vec![
+        point("best_f1", best_f1_threshold(judged)),
+        point("fpr_5", threshold_at_fpr(judged, 0.05)),
+        point("precision_80", threshold_at_precision(judged, 0.8)),
+    ]
 }
 
-/// Each row's probability by a calibration that was fitted on the other folds.
-fn cross_fitted(rows: &[Row], logits: &[f64], assigned: &[usize], folds: usize) -> Vec<f64> {
-    let by_fold: Vec<Platt> = (0..folds).map(|fold| fit_platt(rows, logits, |at| assigned[at] != fold)).collect();
-    logits.iter().zip(assigned).map(|(&s, &fold)| by_fold[fold].probability(s)).collect()
-}
-
-fn fit_platt(rows: &[Row], logits: &[f64], is_used: impl Fn(usize) -> bool) -> Platt {
-    let used = || (0..rows.len()).filter(|&at| is_used(at));
-    let scores: Vec<f64> = used().map(|at| logits[at]).collect();
-    let labels: Vec<bool> = used().map(|at| rows[at].is_threat()).collect();
-    Platt::fit(&scores, &labels)
+/// Places of each comment's sentences, which follow each other.
+fn comments(rows: &[Row]) -> Vec<std::ops::Range<usize>> {
+    let mut start = 0;
+    let of_one = rows.chunk_by(|a, b| a.comment == b.comment && a.commenter == b.commenter);
+    let range = |sentences: &[Row]| {
+        start += sentences.len();
+        start - sentences.len()..start
+    };
+    of_one.map(range).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
-    use crate::corpus;
+    use crate::{calibration::Platt, corpus};
 
     #[test]
     fn a_trained_model_is_calibrated_and_its_threshold_was_not_seen() {
         let rows = corpus::sample().rows;
         let (train_rows, test_rows) = split::held_out(DEFAULT_SEED, rows);
         let trainer = trainers::find("multinomial_nb").unwrap();
-        let steps = std::cell::RefCell::new(Vec::new());
-        let trained =
-            train(trainer, &train_rows, &Config::default(), &|done, of| steps.borrow_mut().push((done, of))).unwrap();
-        assert_eq!(steps.borrow().last(), Some(&(6, 6)));
+        let steps = Mutex::new(Vec::new());
+        let record = |done, of| steps.lock().unwrap().push((done, of));
+        let trained = train(trainer, &train_rows, &Config::default(), &record).unwrap();
+        assert_eq!(steps.lock().unwrap().iter().max(), Some(&(6, 6)));
         let held_out = evaluate(&trained.model, &test_rows);
         let base_rate = held_out.sentence.positives as f64 / held_out.sentence.n as f64;
         assert!(held_out.sentence.pr_auc > 2.0 * base_rate, "{held_out:?}");
@@ -138,6 +199,7 @@ mod tests {
         let config = Config { preset: Preset::Sklearn, ..Config::default() };
         let trained = train(trainer, &rows, &config, &|_, _| {}).unwrap();
         assert_eq!(trained.model.spec().calibration, Platt::IDENTITY);
+        assert_eq!(trained.model.spec().context, None);
         assert_eq!(trained.model.threshold(), 0.5);
     }
 }

@@ -10,6 +10,8 @@
 //! | [`trainers`] | the trainers (a plugin table) |
 //! | [`calibration`] | Platt's two numbers |
 //! | [`linear`] | the one representation of a trained model, and scoring |
+//! | [`table`] | weights by feature key |
+//! | [`logistic`] | how parts of a model are weighed against each other |
 //! | [`artifact`] | a model as bytes: own format, hardened decoder |
 //! | [`evaluation`] | what a model is worth on rows it has not seen |
 //! | [`experiment`] | train, calibrate and evaluate on rows in memory |
@@ -26,8 +28,10 @@ pub mod experiment;
 pub mod features;
 pub mod gate;
 pub mod linear;
+pub mod logistic;
 pub mod split;
 pub mod steps;
+pub mod table;
 pub mod text;
 pub mod trainers;
 pub mod version;

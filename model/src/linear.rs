@@ -1,4 +1,5 @@
-//! The one representation of a trained model: a table of weights by feature key, a calibration, operating points.
+//! The one representation of a trained model: a table of weights by feature key, how they are summed, a calibration,
+//! operating points.
 //!
 //! Whatever trained it, a model is scored, explained and stored by the code here.
 
@@ -7,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calibration::Platt,
     features::{Analyser, FeatureSet, Scratch, UnknownExtractor},
+    table::{ABSENT, Table},
     text,
 };
 
-/// Weights are whole multiples of 1 / `UNITS`: integer sums are exact and do not depend on the order of the words.
+/// Weights and scores are whole multiples of 1 / `UNITS`: sums of them are exact, in any order.
 pub const UNITS: f64 = (1_u64 << 40) as f64;
 
 /// What a model is, apart from its weights.
@@ -19,27 +21,106 @@ pub const UNITS: f64 = (1_u64 << 40) as f64;
 pub struct Spec {
     /// The trainer that made it.
     pub trainer: String,
-    /// The trainer's parameters, as it was given them.
-    pub parameters: serde_json::Value,
     /// Which features are looked up.
     pub features: FeatureSet,
-    /// Added to every sentence's score: the log-odds of a threat before a word is read.
-    pub bias: f64,
-    /// The summed weights are divided by (number of known features) to this power.
-    ///
-    /// 0 is plain naive Bayes; above 0 undoes part of its over-counting in long sentences.
-    pub length_exponent: f64,
+    /// Parts that are scored apart and then added, each with its columns of the table, in order.
+    pub components: Vec<Component>,
+    /// Added to the components' weighted scores.
+    pub intercept: f64,
+    /// What the sentences before and after say; none where a sentence is judged alone.
+    pub context: Option<Context>,
     /// From score to probability.
     pub calibration: Platt,
     /// Thresholds with names; the first is the default.
     pub operating_points: Vec<OperatingPoint>,
 }
 
+/// A linear model of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// What fitted it.
+    pub learner: String,
+    /// The learner's parameters, as it was given them.
+    pub parameters: serde_json::Value,
+    /// Added to the sum of its weights.
+    pub bias: f64,
+    /// How a sentence's length counts.
+    pub normalisation: Normalisation,
+    /// Factor of its score in the model's.
+    pub weight: f64,
+}
+
+/// How a sentence's length counts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Normalisation {
+    /// The summed weights are divided by (number of known features) to this power. One column: the weight.
+    ///
+    /// 0 is plain naive Bayes; above 0 undoes part of its over-counting in long sentences.
+    Length {
+        /// From 0 to 1.
+        exponent: f64,
+    },
+    /// Features count 1 + ln(occurrences) times their inverse document frequency, scaled to length 1.
+    /// Two columns: the weight times the frequency, and the frequency.
+    TfIdf,
+}
+
+impl Normalisation {
+    /// Columns of the table that a component of this kind has.
+    #[must_use]
+    pub fn columns(self) -> usize {
+        match self {
+            Self::Length { .. } => 1,
+            Self::TfIdf => 2,
+        }
+    }
+}
+
+/// A second, linear stage over the scores of a comment's neighbouring sentences.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// Factor of the sentence's own score.
+    pub own: f64,
+    /// Factor of the score of the sentence before, less `centre`.
+    pub previous: f64,
+    /// Factor of the score of the sentence after, less `centre`.
+    pub next: f64,
+    /// Added where there is a sentence before.
+    pub has_previous: f64,
+    /// Added where there is a sentence after.
+    pub has_next: f64,
+    /// Added always.
+    pub intercept: f64,
+    /// The mean score of training.
+    pub centre: f64,
+}
+
+impl Context {
+    /// The score of a sentence whose own score is `own`, between neighbours.
+    #[must_use]
+    pub fn combine(&self, own: f64, previous: Option<f64>, next: Option<f64>) -> f64 {
+        let near = |score: Option<f64>, factor: f64, has: f64| score.map_or(0.0, |s| factor * (s - self.centre) + has);
+        self.own * own
+            + near(previous, self.previous, self.has_previous)
+            + near(next, self.next, self.has_next)
+            + self.intercept
+    }
+
+    fn is_finite(&self) -> bool {
+        [self.own, self.previous, self.next, self.has_previous, self.has_next, self.intercept, self.centre]
+            .iter()
+            .all(|x| x.is_finite())
+    }
+}
+
 /// A threshold and what it stands for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatingPoint {
-    /// `best_f1`, `fpr_5`, `even_odds`.
+    /// `best_f1`, `fpr_5`, `precision_80`, `even_odds`.
     pub name: String,
     /// A sentence at or above this probability is called a threat.
     pub threshold: f64,
@@ -67,10 +148,10 @@ pub enum Invalid {
     OutOfRange(&'static str),
 }
 
-/// The score of one sentence.
+/// The score of one sentence, judged alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
-    /// Log-odds before calibration.
+    /// Log-odds before context and calibration, in whole units.
     pub logit: f64,
     /// Features of the sentence.
     pub features: u32,
@@ -107,21 +188,33 @@ impl Model {
     pub fn new(spec: Spec, table: Table) -> Result<Self, Invalid> {
         let analyser = spec.features.analyser()?;
         let finite = [
-            ("bias", spec.bias),
+            ("intercept", spec.intercept),
             ("calibration.slope", spec.calibration.slope),
             ("calibration.offset", spec.calibration.offset),
         ];
-        for (name, value) in finite {
+        let of_components = spec.components.iter().flat_map(|c| [("bias", c.bias), ("weight", c.weight)]);
+        for (name, value) in finite.into_iter().chain(of_components) {
             if !value.is_finite() {
                 return Err(Invalid::OutOfRange(name));
             }
         }
-        if !(0.0..=1.0).contains(&spec.length_exponent) {
-            return Err(Invalid::OutOfRange("length_exponent"));
+        for component in &spec.components {
+            if let Normalisation::Length { exponent } = component.normalisation
+                && !(0.0..=1.0).contains(&exponent)
+            {
+                return Err(Invalid::OutOfRange("exponent"));
+            }
         }
-        if spec.operating_points.is_empty() || spec.operating_points.iter().any(|p| !(0.0..=1.0).contains(&p.threshold))
-        {
+        if spec.context.is_some_and(|context| !context.is_finite()) {
+            return Err(Invalid::OutOfRange("context"));
+        }
+        let points = &spec.operating_points;
+        if points.is_empty() || points.iter().any(|p| !(0.0..=1.0).contains(&p.threshold)) {
             return Err(Invalid::OutOfRange("operating_points"));
+        }
+        let columns: usize = spec.components.iter().map(|c| c.normalisation.columns()).sum();
+        if columns == 0 || columns != table.columns() {
+            return Err(Invalid::OutOfRange("columns"));
         }
         Ok(Self { spec, analyser, table })
     }
@@ -144,34 +237,117 @@ impl Model {
         self.spec.operating_points[0].threshold
     }
 
-    /// The same model with another calibration and operating points.
-    pub fn calibrated(self, calibration: Platt, operating_points: Vec<OperatingPoint>) -> Result<Self, Invalid> {
-        Self::new(Spec { calibration, operating_points, ..self.spec }, self.table)
+    /// The same model with another context, calibration and operating points.
+    pub fn finished(
+        self,
+        context: Option<Context>,
+        calibration: Platt,
+        operating_points: Vec<OperatingPoint>,
+    ) -> Result<Self, Invalid> {
+        Self::new(Spec { context, calibration, operating_points, ..self.spec }, self.table)
     }
 
     /// Scores one sentence.
     #[must_use]
     pub fn score(&self, sentence: &str, scratch: &mut Scratch) -> Score {
         self.analyser.analyse(sentence, scratch);
-        let mut sum = 0_i64;
-        let mut known = 0_u32;
-        for feature in &scratch.features {
-            if let Some(weight) = self.table.get(feature.key) {
-                sum = sum.wrapping_add(weight);
-                known += 1;
+        let features = scratch.features.len() as u32;
+        // One naive Bayes needs no counts of single features: its weights are added as they come.
+        if let ([component], Normalisation::Length { exponent }) =
+            (&self.spec.components[..], self.spec.components[0].normalisation)
+        {
+            let (mut sum, mut known) = (0_i64, 0_u32);
+            for feature in &scratch.features {
+                if let Some(row) = self.table.find(feature.key) {
+                    sum = sum.wrapping_add(self.table.cells(row)[0]);
+                    known += 1;
+                }
             }
+            let own = length_normalised(sum, known, exponent) + component.bias;
+            return Score { logit: quantised(component.weight * own + self.spec.intercept), features, known };
         }
-        let mut logit = sum as f64 / UNITS;
-        if self.spec.length_exponent > 0.0 {
-            logit /= f64::from(known.max(1)).powf(self.spec.length_exponent);
-        }
-        Score { logit: logit + self.spec.bias, features: scratch.features.len() as u32, known }
+        let known = self.count_rows(scratch);
+        let logit = self.weigh(scratch);
+        clear_counts(scratch);
+        Score { logit, features, known }
     }
 
-    /// The calibrated probability that one sentence is a threat.
+    /// Looks the features up: which rows the sentence has, and how often.
+    pub(crate) fn count_rows(&self, scratch: &mut Scratch) -> u32 {
+        if scratch.counts.len() < self.table.len() {
+            scratch.counts.resize(self.table.len(), 0);
+        }
+        let mut known = 0;
+        for feature in &scratch.features {
+            if let Some(row) = self.table.find(feature.key) {
+                known += 1;
+                let count = &mut scratch.counts[row];
+                if *count == 0 {
+                    scratch.rows.push(row as u32);
+                }
+                *count = count.saturating_add(1);
+            }
+        }
+        known
+    }
+
+    /// The model's score of the counted rows.
+    fn weigh(&self, scratch: &Scratch) -> f64 {
+        let mut total = self.spec.intercept;
+        let mut column = 0;
+        for component in &self.spec.components {
+            total += component.weight * (self.part(component, column, scratch).score + component.bias);
+            column += component.normalisation.columns();
+        }
+        quantised(total)
+    }
+
+    /// One component's sum over the counted rows, and what each row's cell is multiplied with.
+    pub(crate) fn part(&self, component: &Component, column: usize, scratch: &Scratch) -> Part {
+        match component.normalisation {
+            Normalisation::Length { exponent } => {
+                let (mut sum, mut known) = (0_i64, 0_u32);
+                for &row in &scratch.rows {
+                    let weight = self.table.cells(row as usize)[column];
+                    if weight != ABSENT {
+                        let count = scratch.counts[row as usize];
+                        sum = sum.wrapping_add(weight.wrapping_mul(i64::from(count)));
+                        known += u32::from(count);
+                    }
+                }
+                Part { score: length_normalised(sum, known, exponent), scale: 1.0 / length(known, exponent) }
+            }
+            Normalisation::TfIdf => {
+                let (mut sum, mut squares) = (0.0, 0.0);
+                for &row in &scratch.rows {
+                    let cells = self.table.cells(row as usize);
+                    if cells[column] != ABSENT {
+                        let tf = term_frequency(scratch.counts[row as usize]);
+                        let idf = tf * cells[column + 1] as f64;
+                        sum += tf * cells[column] as f64;
+                        squares += idf * idf;
+                    }
+                }
+                let scale = if squares > 0.0 { UNITS / squares.sqrt() } else { 0.0 };
+                Part { score: sum * scale / UNITS, scale }
+            }
+        }
+    }
+
+    /// The calibrated probability that one sentence is a threat, judged alone.
     #[must_use]
     pub fn probability(&self, sentence: &str, scratch: &mut Scratch) -> f64 {
-        self.spec.calibration.probability(self.score(sentence, scratch).logit)
+        let own = self.score(sentence, scratch).logit;
+        self.spec.calibration.probability(self.spec.context.map_or(own, |context| context.combine(own, None, None)))
+    }
+
+    /// Scores after context of the sentences of one comment, from their own scores.
+    #[must_use]
+    pub fn in_context(&self, own: &[f64]) -> Vec<f64> {
+        match self.spec.context {
+            None => own.to_vec(),
+            Some(context) => apply_context(&context, own),
+        }
     }
 
     /// Judges a comment.
@@ -181,101 +357,83 @@ impl Model {
     #[must_use]
     pub fn judge(&self, comment: &str) -> Verdict {
         let mut scratch = Scratch::default();
-        let (mut features, mut known) = (0, 0);
-        let mut judge = |bytes: std::ops::Range<usize>| {
-            let score = self.score(&comment[bytes.clone()], &mut scratch);
-            features += score.features;
-            known += score.known;
-            SentenceVerdict { bytes, probability: self.spec.calibration.probability(score.logit) }
-        };
-        let sentences: Vec<SentenceVerdict> = text::sentences(comment).into_iter().map(&mut judge).collect();
-        let most = sentences.iter().map(|s| s.probability).reduce(f64::max);
-        let probability = most.unwrap_or_else(|| judge(0..0).probability);
+        let mut places = text::sentences(comment);
+        if places.is_empty() {
+            places.push(0..0);
+        }
+        let scores: Vec<Score> = places.iter().map(|place| self.score(&comment[place.clone()], &mut scratch)).collect();
+        let own: Vec<f64> = scores.iter().map(|score| score.logit).collect();
+        let probabilities = self.in_context(&own).into_iter().map(|s| self.spec.calibration.probability(s));
+        let sentences: Vec<SentenceVerdict> = places
+            .into_iter()
+            .zip(probabilities)
+            .map(|(bytes, probability)| SentenceVerdict { bytes, probability })
+            .collect();
+        let probability = sentences.iter().map(|s| s.probability).fold(0.0, f64::max);
+        let (features, known) = scores.iter().fold((0, 0), |(f, k), score| (f + score.features, k + score.known));
         let unknown_share = if features == 0 { 0.0 } else { 1.0 - f64::from(known) / f64::from(features) };
         let threshold = self.threshold();
         Verdict { probability, is_threat: probability >= threshold, threshold, sentences, unknown_share }
     }
 }
 
-/// Weights by key: one sorted array, found through an index of the keys' leading bits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    keys: Vec<u64>,
-    weights: Vec<i64>,
-    /// `starts[b]..starts[b + 1]` are the keys whose leading bits are `b`.
-    starts: Vec<u32>,
-    shift: u32,
+/// A component's score, and what a cell in units times a term frequency is multiplied with to be a part of it.
+pub(crate) struct Part {
+    pub(crate) score: f64,
+    pub(crate) scale: f64,
 }
 
-impl Table {
-    /// A table of ascending keys and their weights, in 1 / [`UNITS`].
-    pub fn new(keys: Vec<u64>, weights: Vec<i64>) -> Result<Self, Invalid> {
-        if keys.len() != weights.len() || keys.len() >= u32::MAX as usize {
-            return Err(Invalid::OutOfRange("table length"));
-        }
-        if !keys.is_sorted_by(|a, b| a < b) {
-            return Err(Invalid::Unsorted);
-        }
-        // A weight past 2^20 is no log-odds; it also keeps the sum of any sentence far from overflow.
-        if weights.iter().any(|w| w.unsigned_abs() > 1 << 60) {
-            return Err(Invalid::OutOfRange("weight"));
-        }
-        // About one key in two buckets: most lookups read one cache line of keys.
-        let bits = (usize::BITS - keys.len().leading_zeros() + 1).clamp(4, 26);
-        let shift = 64 - bits;
-        let mut starts = vec![0_u32; (1 << bits) + 1];
-        for key in &keys {
-            starts[(key >> shift) as usize + 1] += 1;
-        }
-        for b in 1..starts.len() {
-            starts[b] += starts[b - 1];
-        }
-        Ok(Self { keys, weights, starts, shift })
-    }
+/// Each score between its neighbours in the slice.
+#[must_use]
+pub fn apply_context(context: &Context, own: &[f64]) -> Vec<f64> {
+    let at = |i: usize| own.get(i).copied();
+    (0..own.len()).map(|i| context.combine(own[i], i.checked_sub(1).and_then(at), at(i + 1))).collect()
+}
 
-    /// From log-odds to whole units.
-    #[must_use]
-    pub fn quantise(weight: f64) -> i64 {
-        (weight * UNITS).round() as i64
+/// Forgets the counted rows.
+pub(crate) fn clear_counts(scratch: &mut Scratch) {
+    for &row in &scratch.rows {
+        scratch.counts[row as usize] = 0;
     }
+    scratch.rows.clear();
+}
 
-    /// The weight of a key.
-    #[inline]
-    #[must_use]
-    pub fn get(&self, key: u64) -> Option<i64> {
-        let bucket = (key >> self.shift) as usize;
-        let (from, to) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
-        let at = self.keys[from..to].iter().position(|&k| k == key)?;
-        Some(self.weights[from + at])
-    }
+/// 1 + ln(count): the tenth occurrence says less than the first.
+pub(crate) fn term_frequency(count: u16) -> f64 {
+    if count == 1 { 1.0 } else { 1.0 + f64::from(count).ln() }
+}
 
-    /// Ascending keys.
-    #[must_use]
-    pub fn keys(&self) -> &[u64] {
-        &self.keys
-    }
+fn length(known: u32, exponent: f64) -> f64 {
+    if exponent > 0.0 { f64::from(known.max(1)).powf(exponent) } else { 1.0 }
+}
 
-    /// The keys' weights, in 1 / [`UNITS`].
-    #[must_use]
-    pub fn weights(&self) -> &[i64] {
-        &self.weights
-    }
+fn length_normalised(sum: i64, known: u32, exponent: f64) -> f64 {
+    sum as f64 / UNITS / length(known, exponent)
+}
+
+/// To the nearest whole unit.
+pub(crate) fn quantised(score: f64) -> f64 {
+    (score * UNITS).round() / UNITS
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::text::WordRule;
 
     fn spec() -> Spec {
         Spec {
             trainer: "multinomial_nb".into(),
-            parameters: serde_json::Value::Null,
             features: FeatureSet::new(WordRule::Word, &["unigrams"]),
-            bias: -1.0,
-            length_exponent: 0.0,
+            components: vec![Component {
+                learner: "multinomial_nb".into(),
+                parameters: serde_json::Value::Null,
+                bias: -1.0,
+                normalisation: Normalisation::Length { exponent: 0.0 },
+                weight: 1.0,
+            }],
+            intercept: 0.0,
+            context: None,
             calibration: Platt::IDENTITY,
             operating_points: vec![OperatingPoint { name: "even_odds".into(), threshold: 0.5 }],
         }
@@ -283,13 +441,17 @@ mod tests {
 
     #[test]
     fn a_model_that_could_not_score_is_refused() {
-        let table = || Table::new(vec![1, 2], vec![0, 0]).unwrap();
+        let table = || Table::new(vec![1, 2], 1, vec![0, 0]).unwrap();
         assert!(Model::new(spec(), table()).is_ok());
-        assert!(matches!(Model::new(Spec { bias: f64::NAN, ..spec() }, table()), Err(Invalid::OutOfRange("bias"))));
-        assert!(Model::new(Spec { operating_points: vec![], ..spec() }, table()).is_err());
-        assert_eq!(Table::new(vec![2, 1], vec![0, 0]), Err(Invalid::Unsorted));
-        assert_eq!(Table::new(vec![1, 1], vec![0, 0]), Err(Invalid::Unsorted));
-        assert_eq!(Table::new(vec![1], vec![i64::MIN]), Err(Invalid::OutOfRange("weight")));
+        let refused = |spec: Spec, name: &'static str| {
+            assert!(matches!(Model::new(spec, table()), Err(Invalid::OutOfRange(found)) if found == name), "{name}");
+        };
+        refused(Spec { intercept: f64::NAN, ..spec() }, "intercept");
+        refused(Spec { operating_points: vec![], ..spec() }, "operating_points");
+        refused(Spec { components: vec![], ..spec() }, "columns");
+        let mut two_columns = spec();
+        two_columns.components[0].normalisation = Normalisation::TfIdf;
+        refused(two_columns, "columns");
     }
 
     #[test]
@@ -297,7 +459,7 @@ mod tests {
         let mut scratch = Scratch::default();
         let features = spec().features.analyser().unwrap();
         features.analyse("kill", &mut scratch);
-        let table = Table::new(vec![scratch.features[0].key], vec![Table::quantise(4.0)]).unwrap();
+        let table = Table::new(vec![scratch.features[0].key], 1, vec![Table::quantise(4.0)]).unwrap();
         let model = Model::new(spec(), table).unwrap();
         let verdict = model.judge("What a nice day. I kill you. Bye.");
         assert_eq!(verdict.sentences.len(), 3);
@@ -306,17 +468,18 @@ mod tests {
         assert!(!model.judge("").is_threat);
     }
 
-    proptest! {
-        #[test]
-        fn a_lookup_finds_what_is_there_and_nothing_else(
-            pairs in proptest::collection::btree_map(any::<u64>(), -1000_i64..1000, 0..200),
-            probe in any::<u64>(),
-        ) {
-            let table = Table::new(pairs.keys().copied().collect(), pairs.values().copied().collect()).unwrap();
-            for (key, weight) in &pairs {
-                prop_assert_eq!(table.get(*key), Some(*weight));
-            }
-            prop_assert_eq!(table.get(probe), pairs.get(&probe).copied());
-        }
+    #[test]
+    fn neighbours_count_where_there_are_any() {
+        let context = Context {
+            own: 1.0,
+            previous: 0.5,
+            next: 0.25,
+            has_previous: 10.0,
+            has_next: 100.0,
+            intercept: -1.0,
+            centre: 2.0,
+        };
+        assert_eq!(apply_context(&context, &[3.0]), [2.0]);
+        assert_eq!(apply_context(&context, &[3.0, 4.0]), [3.0 + 0.5 + 100.0 - 1.0, 4.0 + 0.5 + 10.0 - 1.0]);
     }
 }

@@ -32,7 +32,7 @@ pub struct TrainRequest {
 impl Default for TrainRequest {
     fn default() -> Self {
         Self {
-            trainers: vec!["multinomial_nb".to_owned()],
+            trainers: ["multinomial_nb", "stacked"].map(str::to_owned).to_vec(),
             preset: Preset::Default,
             dataset: None,
             seed: DEFAULT_SEED,
@@ -51,6 +51,9 @@ impl TrainRequest {
         }
         for (at, name) in self.trainers.iter().enumerate() {
             crate::trainers::find(name).map_err(|error| format!("`trainers`: {error}"))?;
+            if self.preset == Preset::Sklearn && name != "multinomial_nb" {
+                return Err(format!("`preset`: sklearn is for multinomial_nb alone, and `trainers` names `{name}`"));
+            }
             if self.trainers[..at].contains(name) {
                 return Err(format!("`trainers` names `{name}` twice"));
             }
@@ -397,7 +400,7 @@ mod tests {
         let json = serde_json::to_string(&TrainRequest::default()).unwrap();
         assert_eq!(
             json,
-            r#"{"trainers":["multinomial_nb"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","actor":null,"reason":null}"#
+            r#"{"trainers":["multinomial_nb","stacked"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","actor":null,"reason":null}"#
         );
         assert_eq!(serde_json::from_str::<TrainRequest>("{}").unwrap(), TrainRequest::default());
         let request: TrainRequest =
@@ -418,6 +421,7 @@ mod tests {
         }
         let check = |json| serde_json::from_str::<TrainRequest>(json).unwrap().check().unwrap_err();
         assert!(check(r#"{"trainers":["forest"]}"#).contains("`trainers`: no trainer is named `forest`"));
+        assert!(check(r#"{"trainers":["stacked"],"preset":"sklearn"}"#).contains("`preset`"));
         assert!(check(r#"{"trainers":[]}"#).contains("`trainers` is empty"));
         assert!(check(r#"{"trainers":["multinomial_nb","multinomial_nb"]}"#).contains("twice"));
         assert!(check(&format!(r#"{{"reason":"{}"}}"#, "x".repeat(501))).contains("`reason`"));

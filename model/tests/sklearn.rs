@@ -24,7 +24,7 @@ struct Unseen {
 fn the_sklearn_preset_gives_scikit_learns_probabilities() {
     let expected: Expected = serde_json::from_str(include_str!("sklearn/expected.json")).unwrap();
     let rows = corpus::sample().rows;
-    let model = trainers::find("multinomial_nb").unwrap().fit(&rows, Preset::Sklearn).unwrap();
+    let model = trainers::fit(trainers::find("multinomial_nb").unwrap(), &rows, Preset::Sklearn).unwrap();
     assert_eq!(model.table().keys().len(), expected.features);
     assert_eq!(rows.len(), expected.corpus.len());
 

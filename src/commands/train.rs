@@ -46,7 +46,11 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
     let defaults = TrainRequest::default();
     let request = TrainRequest {
-        trainers: if arguments.trainers.is_empty() { defaults.trainers } else { arguments.trainers },
+        trainers: match (arguments.trainers.is_empty(), arguments.sklearn) {
+            (true, true) => vec!["multinomial_nb".to_owned()],
+            (true, false) => defaults.trainers,
+            (false, _) => arguments.trainers,
+        },
         preset: if arguments.sklearn { Preset::Sklearn } else { Preset::Default },
         dataset: arguments.dataset,
         seed: arguments.seed,

@@ -214,7 +214,7 @@ pub(crate) fn run_bound(
     arguments: &[std::ffi::OsString],
 ) -> anyhow::Result<std::convert::Infallible> {
     #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).context("bind to the parent's life")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("bind to the parent's life")?;
     // The parent may have died before it was watched.
     if std::os::unix::process::parent_id() != parent {
         bail!("process {parent}, which started this, has ended");

@@ -295,8 +295,10 @@ fn workflow_id() -> String {
 fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
     let defaults = TrainRequest::default();
     let dataset = body.dataset.map(|text| Digest::parse(&text)).transpose();
+    let is_sklearn = matches!(body.preset, Some(PresetName::Sklearn));
+    let trainers = if is_sklearn { vec!["multinomial_nb".to_owned()] } else { defaults.trainers };
     let request = TrainRequest {
-        trainers: body.trainers.unwrap_or(defaults.trainers),
+        trainers: body.trainers.unwrap_or(trainers),
         preset: body.preset.map_or(defaults.preset, |preset| match preset {
             PresetName::Default => Preset::Default,
             PresetName::Sklearn => Preset::Sklearn,

@@ -10,11 +10,11 @@ impl Extractor for Bigrams {
         "bigrams"
     }
 
-    fn extract(&self, words: &[Word], features: &mut Vec<Feature>) {
-        features.extend((0..).zip(words.windows(2)).map(|(at, two)| Feature {
+    fn extract(&self, _: &str, words: &[Word], features: &mut Vec<Feature>) {
+        features.extend(words.windows(2).map(|two| Feature {
             key: key(Kind::Bigram, pair(two[0], two[1])),
-            first_word: at,
-            last_word: at + 1,
+            start: two[0].start,
+            end: two[1].end,
         }));
     }
 }

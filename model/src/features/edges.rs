@@ -12,17 +12,16 @@ impl Extractor for Edges {
         "edges"
     }
 
-    fn extract(&self, words: &[Word], features: &mut Vec<Feature>) {
-        let [first, ..] = words else { return };
-        let last = words.len() as u32 - 1;
+    fn extract(&self, _: &str, words: &[Word], features: &mut Vec<Feature>) {
+        let (Some(first), Some(last)) = (words.first(), words.last()) else { return };
         let first_key = key(Kind::First, first.hash);
-        features.push(Feature { key: first_key, first_word: 0, last_word: 0 });
+        features.push(Feature { key: first_key, start: first.start, end: first.end });
         // A sentence of one word begins with it twice over.
         let (two, end) = match words.get(1) {
-            Some(second) => (key(Kind::FirstTwo, pair(*first, *second)), 1),
-            None => (first_key, 0),
+            Some(second) => (key(Kind::FirstTwo, pair(*first, *second)), second.end),
+            None => (first_key, first.end),
         };
-        features.push(Feature { key: two, first_word: 0, last_word: end });
-        features.push(Feature { key: key(Kind::Last, words[last as usize].hash), first_word: last, last_word: last });
+        features.push(Feature { key: two, start: first.start, end });
+        features.push(Feature { key: key(Kind::Last, last.hash), start: last.start, end: last.end });
     }
 }

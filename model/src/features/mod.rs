@@ -4,6 +4,7 @@
 //! share a key is about 1 in 37 million.
 
 mod bigrams;
+mod char_ngrams;
 mod edges;
 mod unigrams;
 
@@ -16,22 +17,23 @@ use crate::text::{self, Word, WordRule};
 pub struct Feature {
     /// What the model's table is looked up with.
     pub key: u64,
-    /// First word that makes it.
-    pub first_word: u32,
-    /// Last word that makes it.
-    pub last_word: u32,
+    /// First byte of the sentence that makes it.
+    pub start: u32,
+    /// One past the last byte that makes it.
+    pub end: u32,
 }
 
-/// A way of making features from the words of a sentence.
+/// A way of making features of a sentence.
 pub trait Extractor: Send + Sync {
     /// Its name in configurations and artifacts; never changed once released.
     fn name(&self) -> &'static str;
     /// Appends the features of a sentence, in order of appearance.
-    fn extract(&self, words: &[Word], features: &mut Vec<Feature>);
+    fn extract(&self, sentence: &str, words: &[Word], features: &mut Vec<Feature>);
 }
 
 /// Every extractor, by name.
-pub const EXTRACTORS: &[&dyn Extractor] = &[&bigrams::Bigrams, &edges::Edges, &unigrams::Unigrams];
+pub const EXTRACTORS: &[&dyn Extractor] =
+    &[&bigrams::Bigrams, &char_ngrams::CharNgrams, &edges::Edges, &unigrams::Unigrams];
 
 /// Which features a model is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +80,7 @@ impl Analyser {
         scratch.features.clear();
         text::words(sentence, self.words, &mut scratch.words);
         for extractor in &self.extractors {
-            extractor.extract(&scratch.words, &mut scratch.features);
+            extractor.extract(sentence, &scratch.words, &mut scratch.features);
         }
     }
 }
@@ -97,6 +99,10 @@ pub struct Scratch {
     pub words: Vec<Word>,
     /// The sentence's features.
     pub features: Vec<Feature>,
+    /// Rows of a model's table that the sentence has, in order of first appearance; used while scoring.
+    pub(crate) rows: Vec<u32>,
+    /// How often the sentence has each row; all zero between sentences.
+    pub(crate) counts: Vec<u16>,
 }
 
 /// Keeps the kinds of features apart.
@@ -108,6 +114,7 @@ enum Kind {
     First = 3,
     FirstTwo = 4,
     Last = 5,
+    CharNgram = 6,
 }
 
 fn key(kind: Kind, hash: u64) -> u64 {
@@ -119,13 +126,11 @@ fn pair(first: Word, second: Word) -> u64 {
     mix(first.hash).rotate_left(17).wrapping_add(second.hash)
 }
 
-/// Finaliser of `MurmurHash3` (Appleby): a bijection that spreads every bit over the word.
+/// A bijection that brings every bit of a hash into the leading bits, which a table is searched by.
 fn mix(mut x: u64) -> u64 {
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    x ^ (x >> 33)
+    x ^= x >> 32;
+    x = x.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    x ^ (x >> 32)
 }
 
 #[cfg(test)]
@@ -156,6 +161,9 @@ mod tests {
         assert_eq!(count("we will come back", "edges"), 3);
         assert_eq!(count("we", "bigrams"), 0);
         assert_eq!(count("", "edges"), 0);
+        // " we " has 3 pairs, 2 triples and 1 of four; " a " has 2 pairs and 1 triple.
+        assert_eq!(count("we a", "char_ngrams"), 6 + 3);
+        assert_eq!(count("\u{1F600}", "char_ngrams"), 3);
     }
 
     #[test]
@@ -166,9 +174,9 @@ mod tests {
         for row in crate::corpus::sample().rows {
             analyser.analyse(&row.text, &mut scratch);
             for feature in &scratch.features {
-                let words = &scratch.words[feature.first_word as usize..=feature.last_word as usize];
+                let inside = scratch.words.iter().filter(|w| w.start >= feature.start && w.end <= feature.end);
                 let name: Vec<String> =
-                    words.iter().map(|w| row.text[w.start as usize..w.end as usize].to_lowercase()).collect();
+                    inside.map(|w| row.text[w.start as usize..w.end as usize].to_lowercase()).collect();
                 let name = name.join(" ");
                 assert_eq!(seen.entry(feature.key).or_insert_with(|| name.clone()), &name);
             }

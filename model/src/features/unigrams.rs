@@ -10,11 +10,11 @@ impl Extractor for Unigrams {
         "unigrams"
     }
 
-    fn extract(&self, words: &[Word], features: &mut Vec<Feature>) {
-        features.extend((0..).zip(words).map(|(at, word)| Feature {
+    fn extract(&self, _: &str, words: &[Word], features: &mut Vec<Feature>) {
+        features.extend(words.iter().map(|word| Feature {
             key: key(Kind::Unigram, word.hash),
-            first_word: at,
-            last_word: at,
+            start: word.start,
+            end: word.end,
         }));
     }
 }

@@ -1,25 +1,48 @@
-//! The trainers: one table, each entry from rows to an uncalibrated model.
+//! The trainers: one table, each a list of learners whose scores are weighed against each other out of fold.
 
+mod linear_svc;
 mod multinomial_nb;
+mod stacked;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Row, features::UnknownExtractor, linear};
+use crate::{
+    Row,
+    calibration::Platt,
+    features::{FeatureSet, UnknownExtractor},
+    linear::{self, Component, Model, OperatingPoint, Spec},
+    table::Table,
+};
 
-/// A way of learning a model from rows.
+/// A recipe for a model.
 pub trait Trainer: Send + Sync {
     /// Its name in workflow inputs, manifests and metrics; never changed once released.
     fn name(&self) -> &'static str;
     /// One line for people.
     fn summary(&self) -> &'static str;
-    /// Fits a model. The same rows and preset give the same model, whatever the order of the rows.
-    ///
-    /// The model is not calibrated: its probability is the sigmoid of its score and its threshold one half.
-    fn fit(&self, rows: &[Row], preset: Preset) -> Result<linear::Model, Error>;
+    /// What it is made of; all must cut words by the same rule.
+    fn learners(&self) -> &'static [&'static dyn Learner];
+}
+
+/// A way of learning one component from rows.
+pub trait Learner: Send + Sync {
+    /// Fits a component. The same rows and preset give the same component, whatever the order of the rows.
+    fn fit(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error>;
 }
 
 /// Every trainer, by name.
-pub const TRAINERS: &[&dyn Trainer] = &[&multinomial_nb::MultinomialNb];
+pub const TRAINERS: &[&dyn Trainer] = &[&linear_svc::LinearSvc, &multinomial_nb::MultinomialNb, &stacked::Stacked];
+
+/// A component and its table.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    /// How it is scored; its weight is 1.
+    pub component: Component,
+    /// Which features its table has.
+    pub features: FeatureSet,
+    /// Its columns.
+    pub table: Table,
+}
 
 /// A named set of a trainer's parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +56,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// Whether the model's probabilities are calibrated on rows that it has not seen.
+    /// Whether context, calibration and operating points are learned from rows that the model has not seen.
     #[must_use]
     pub fn is_calibrated(self) -> bool {
         self == Self::Default
@@ -46,6 +69,9 @@ pub enum Error {
     /// There is no such trainer.
     #[error("no trainer is named `{0}`: the trainers are {names}", names = names())]
     Unknown(String),
+    /// The trainer has no such parameters.
+    #[error("the preset `sklearn` is for multinomial_nb alone")]
+    NoSuchPreset,
     /// One class has no rows, or no feature is frequent enough.
     #[error("nothing to learn from: {0}")]
     Empty(&'static str),
@@ -72,6 +98,42 @@ pub fn names() -> String {
     TRAINERS.iter().map(|trainer| trainer.name()).collect::<Vec<_>>().join(", ")
 }
 
+/// Fits every learner on all rows and adds their scores unweighed and uncalibrated, with a threshold of one half.
+pub fn fit(trainer: &dyn Trainer, rows: &[Row], preset: Preset) -> Result<Model, Error> {
+    let rows: Vec<&Row> = rows.iter().collect();
+    let parts: Result<Vec<Fitted>, Error> =
+        trainer.learners().iter().map(|learner| learner.fit(&rows, preset)).collect();
+    let parts = parts?;
+    let weights = vec![1.0; parts.len()];
+    assemble(trainer.name(), parts, &weights, 0.0)
+}
+
+/// One model of fitted components, not yet calibrated.
+pub fn assemble(trainer: &str, parts: Vec<Fitted>, weights: &[f64], intercept: f64) -> Result<Model, Error> {
+    let mut features: Option<FeatureSet> = None;
+    let mut components = Vec::new();
+    let mut tables = Vec::new();
+    for (part, &weight) in parts.into_iter().zip(weights) {
+        let all = features.get_or_insert_with(|| FeatureSet { extractors: vec![], ..part.features.clone() });
+        all.extractors.extend(part.features.extractors);
+        components.push(Component { weight, ..part.component });
+        tables.push(part.table);
+    }
+    let mut features = features.ok_or(Error::Empty("a trainer has no learner"))?;
+    features.extractors.sort_unstable();
+    features.extractors.dedup();
+    let spec = Spec {
+        trainer: trainer.to_owned(),
+        features,
+        components,
+        intercept,
+        context: None,
+        calibration: Platt::IDENTITY,
+        operating_points: vec![OperatingPoint { name: "even_odds".to_owned(), threshold: 0.5 }],
+    };
+    Ok(Model::new(spec, Table::beside(&tables)?)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,21 +146,39 @@ mod tests {
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/trainers")).unwrap();
         assert_eq!(files.count() - 1, names.len(), "each file in trainers/ but mod.rs is a trainer of the table");
         assert!(find("forest").err().unwrap().to_string().contains("multinomial_nb"));
+        assert!(TRAINERS.iter().all(|t| !t.summary().is_empty() && !t.learners().is_empty()));
     }
 
     #[test]
-    fn every_trainer_ranks_threats_first_and_repeats_its_bytes() {
-        let mut rows = corpus::sample().rows;
+    fn every_trainer_ranks_threats_first_and_repeats_its_bytes_on_any_number_of_threads() {
+        let rows = corpus::sample().rows;
         for trainer in TRAINERS {
-            let config = experiment::Config::default();
-            let trained = experiment::train(*trainer, &rows, &config, &|_, _| {}).unwrap();
+            let train = |threads, rows: &[Row]| {
+                let config = experiment::Config { threads, ..experiment::Config::default() };
+                experiment::train(*trainer, rows, &config, &|_, _| {}).unwrap()
+            };
+            let trained = train(1, &rows);
             let base_rate = rows.iter().filter(|r| r.is_threat()).count() as f64 / rows.len() as f64;
             let pr_auc = trained.cross_validation.sentence.pr_auc;
             assert!(pr_auc > 2.5 * base_rate, "{}: PR-AUC {pr_auc}", trainer.name());
-            rows.reverse();
-            let again = experiment::train(*trainer, &rows, &config, &|_, _| {}).unwrap();
             let digest = |model| crate::Digest::of(&artifact::encode(model));
-            assert_eq!(digest(&trained.model), digest(&again.model), "{}", trainer.name());
+            let expected = digest(&trained.model);
+            assert_eq!(digest(&train(16, &rows).model), expected, "{}", trainer.name());
         }
+    }
+
+    #[test]
+    fn the_order_of_comments_does_not_change_a_model() {
+        let rows = corpus::sample().rows;
+        let mut turned: Vec<Row> = Vec::new();
+        for comment in rows.chunk_by(|a, b| a.comment == b.comment).rev() {
+            turned.extend_from_slice(comment);
+        }
+        let digest = |rows: &[Row]| {
+            let trainer = find("stacked").unwrap();
+            let trained = experiment::train(trainer, rows, &experiment::Config::default(), &|_, _| {}).unwrap();
+            crate::Digest::of(&artifact::encode(&trained.model))
+        };
+        assert_eq!(digest(&rows), digest(&turned));
     }
 }

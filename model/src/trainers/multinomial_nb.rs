@@ -12,13 +12,13 @@ use smartcore::{
     naive_bayes::multinomial::{MultinomialNB, MultinomialNBParameters},
 };
 
-use super::{Error, Preset, Trainer};
+use super::{Error, Fitted, Learner, Preset, Trainer};
 use crate::{
     Row,
-    calibration::Platt,
     counts::{Counts, FeatureCount},
     features::{FeatureSet, Scratch},
-    linear::{Model, OperatingPoint, Spec, Table},
+    linear::{Component, Normalisation},
+    table::Table,
     text::WordRule,
 };
 
@@ -31,7 +31,7 @@ struct Parameters {
     /// Features of fewer sentences are left out.
     min_sentences: u32,
     prior: Prior,
-    /// See [`Spec::length_exponent`].
+    /// See [`Normalisation::Length`].
     length_exponent: f64,
 }
 
@@ -73,18 +73,27 @@ impl Trainer for MultinomialNb {
         "multinomial naive Bayes on words, word pairs and sentence edges"
     }
 
-    fn fit(&self, rows: &[Row], preset: Preset) -> Result<Model, Error> {
+    fn learners(&self) -> &'static [&'static dyn Learner] {
+        &[&NaiveBayes]
+    }
+}
+
+/// The learner.
+pub(super) struct NaiveBayes;
+
+impl Learner for NaiveBayes {
+    fn fit(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error> {
         let parameters = Parameters::of(preset);
         let analyser = parameters.features.analyser()?;
         let (mut counts, mut scratch) = (Counts::default(), Scratch::default());
         for row in rows {
             counts.add(&analyser, &row.text, row.is_threat(), &mut scratch);
         }
-        fit_counts(self.name(), &counts, parameters)
+        fit_counts(&counts, parameters)
     }
 }
 
-fn fit_counts(trainer: &str, counts: &Counts, parameters: Parameters) -> Result<Model, Error> {
+fn fit_counts(counts: &Counts, parameters: Parameters) -> Result<Fitted, Error> {
     let [others, threats] = counts.sentences;
     if others == 0 || threats == 0 {
         return Err(Error::Empty("threats and other sentences are both needed"));
@@ -94,17 +103,15 @@ fn fit_counts(trainer: &str, counts: &Counts, parameters: Parameters) -> Result<
         return Err(Error::Empty("no word stands in enough sentences"));
     }
     let weights = log_odds(&features, parameters.prior)?.into_iter().map(Table::quantise).collect();
-    let keys = features.iter().map(|&(key, _)| key).collect();
-    let spec = Spec {
-        trainer: trainer.to_owned(),
+    let table = Table::new(features.iter().map(|&(key, _)| key).collect(), 1, weights)?;
+    let component = Component {
+        learner: "multinomial_nb".to_owned(),
         parameters: serde_json::to_value(&parameters).expect("parameters are plain data"),
-        features: parameters.features,
         bias: (threats as f64 / others as f64).ln(),
-        length_exponent: parameters.length_exponent,
-        calibration: Platt::IDENTITY,
-        operating_points: vec![OperatingPoint { name: "even_odds".to_owned(), threshold: 0.5 }],
+        normalisation: Normalisation::Length { exponent: parameters.length_exponent },
+        weight: 1.0,
     };
-    Ok(Model::new(spec, Table::new(keys, weights)?)?)
+    Ok(Fitted { component, features: parameters.features, table })
 }
 
 /// Each feature's log-odds of a threat.
@@ -150,7 +157,7 @@ fn feature_log_prob(sums: &[Vec<u64>; 2], alpha: f64) -> Result<[Vec<f64>; 2], E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{corpus, text};
+    use crate::{corpus, text, trainers};
 
     /// The oracle: smartcore fitted on every row of a dense matrix, words as text.
     #[test]
@@ -177,12 +184,12 @@ mod tests {
         let y: Vec<u32> = rows.iter().map(|row| u32::from(row.is_threat())).collect();
         let full = MultinomialNB::fit(&x, &y, MultinomialNBParameters::default()).unwrap();
 
-        let model = MultinomialNb.fit(&rows, Preset::Sklearn).unwrap();
+        let model = trainers::fit(&MultinomialNb, &rows, Preset::Sklearn).unwrap();
         let mut scratch = Scratch::default();
         for (row, counts) in rows.iter().zip(&matrix) {
             let prob = full.feature_log_prob();
             let log_odds: f64 = counts.iter().enumerate().map(|(w, &n)| n as f64 * (prob[1][w] - prob[0][w])).sum();
-            let score = model.score(&row.text, &mut scratch).logit - model.spec().bias;
+            let score = model.score(&row.text, &mut scratch).logit - model.spec().components[0].bias;
             assert!((score - log_odds).abs() < 1e-9, "{score} {log_odds}");
         }
     }
@@ -201,8 +208,9 @@ mod tests {
             for row in &rows {
                 counts.add(&analyser, &row.text, row.is_threat(), &mut scratch);
             }
-            let model = fit_counts("test", &counts, parameters).unwrap();
-            model.score("rareword", &mut scratch).logit - model.spec().bias
+            let model =
+                trainers::assemble("test", vec![fit_counts(&counts, parameters).unwrap()], &[1.0], 0.0).unwrap();
+            model.score("rareword", &mut scratch).logit - model.spec().components[0].bias
         };
         assert!(vote(Prior::Uniform { alpha: 1.0 }) > 0.5);
         assert!(vote(Prior::Background { mu: 1000.0 }).abs() < 0.2);
@@ -211,6 +219,6 @@ mod tests {
     #[test]
     fn one_class_alone_is_refused() {
         let rows = vec![Row { comment: 0, commenter: "a".into(), label: 0, text: "nice day".into() }];
-        assert!(matches!(MultinomialNb.fit(&rows, Preset::Sklearn), Err(Error::Empty(_))));
+        assert!(matches!(trainers::fit(&MultinomialNb, &rows, Preset::Sklearn), Err(Error::Empty(_))));
     }
 }

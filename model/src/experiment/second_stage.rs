@@ -1,0 +1,115 @@
+//! What is learned from scores: how learners are weighed, what neighbouring sentences say, the calibration.
+
+use super::comments;
+use crate::{
+    Row,
+    calibration::Platt,
+    linear::{Context, apply_context},
+    logistic,
+};
+
+/// Scores of rows by learners that had not seen them.
+pub(super) struct Unseen<'a> {
+    pub(super) rows: &'a [Row],
+    pub(super) assigned: &'a [usize],
+    /// By learner, then by row.
+    pub(super) scores: &'a [Vec<f64>],
+}
+
+/// The second stage.
+pub(super) struct SecondStage {
+    /// By learner.
+    pub(super) weights: Vec<f64>,
+    pub(super) intercept: f64,
+    pub(super) context: Context,
+    pub(super) calibration: Platt,
+}
+
+impl SecondStage {
+    /// Learns from the rows that `is_used` names; whole comments are used or not.
+    pub(super) fn fit(unseen: &Unseen<'_>, is_used: impl Fn(usize) -> bool) -> Self {
+        let mut used: Vec<usize> = (0..unseen.rows.len()).filter(|&i| is_used(i)).collect();
+        let (weights, intercept) = weigh(unseen, &mut used);
+        let combined = combine(unseen, &weights, intercept);
+        let context = learn_context(unseen, &combined, &is_used);
+        let scores = in_context(unseen, &combined, &context);
+        let labels: Vec<bool> = used.iter().map(|&i| unseen.rows[i].is_threat()).collect();
+        let of_used: Vec<f64> = used.iter().map(|&i| scores[i]).collect();
+        Self { weights, intercept, context, calibration: Platt::fit(&of_used, &labels) }
+    }
+
+    /// The probability of every row.
+    pub(super) fn probabilities(&self, unseen: &Unseen<'_>) -> Vec<f64> {
+        let combined = combine(unseen, &self.weights, self.intercept);
+        in_context(unseen, &combined, &self.context).into_iter().map(|s| self.calibration.probability(s)).collect()
+    }
+}
+
+/// Weights of one or two learners: logistic regression on standardised scores.
+fn weigh(unseen: &Unseen<'_>, used: &mut [usize]) -> (Vec<f64>, f64) {
+    let [first, second] = unseen.scores else { return (vec![1.0; unseen.scores.len()], 0.0) };
+    // Sums of floats depend on their order: the rows' must not matter.
+    used.sort_by(|&a, &b| first[a].total_cmp(&first[b]).then(second[a].total_cmp(&second[b])));
+    let scales = [first, second].map(|scores| {
+        let n = used.len().max(1) as f64;
+        let mean = used.iter().map(|&i| scores[i]).sum::<f64>() / n;
+        let variance = used.iter().map(|&i| (scores[i] - mean).powi(2)).sum::<f64>() / n;
+        (mean, variance.sqrt().max(1e-12))
+    });
+    let standard = |i: usize| [(first[i] - scales[0].0) / scales[0].1, (second[i] - scales[1].0) / scales[1].1];
+    let rows: Vec<[f64; 2]> = used.iter().map(|&i| standard(i)).collect();
+    let labels: Vec<bool> = used.iter().map(|&i| unseen.rows[i].is_threat()).collect();
+    let (weights, intercept) = logistic::fit(&rows, &labels, 1.0);
+    let raw: Vec<f64> = weights.iter().zip(&scales).map(|(w, (_, sd))| w / sd).collect();
+    let shift: f64 = raw.iter().zip(&scales).map(|(w, (mean, _))| w * mean).sum();
+    (raw, intercept - shift)
+}
+
+fn combine(unseen: &Unseen<'_>, weights: &[f64], intercept: f64) -> Vec<f64> {
+    let score = |i: usize| weights.iter().zip(unseen.scores).map(|(w, scores)| w * scores[i]).sum::<f64>() + intercept;
+    (0..unseen.rows.len()).map(score).collect()
+}
+
+/// Own score, neighbours' scores less their mean, and whether there are neighbours: logistic regression.
+fn learn_context(unseen: &Unseen<'_>, combined: &[f64], is_used: &impl Fn(usize) -> bool) -> Context {
+    let mut of_used: Vec<f64> = (0..combined.len()).filter(|&i| is_used(i)).map(|i| combined[i]).collect();
+    of_used.sort_by(f64::total_cmp);
+    let n = of_used.len().max(1) as f64;
+    let centre = of_used.iter().sum::<f64>() / n;
+    let spread = (of_used.iter().map(|s| (s - centre).powi(2)).sum::<f64>() / n).sqrt().max(1e-12);
+    let mut examples: Vec<([f64; 5], bool)> = Vec::new();
+    for comment in comments(unseen.rows) {
+        for i in comment.clone().filter(|&i| is_used(i)) {
+            let near = |there: bool, at: usize| if there { (combined[at] - centre) / spread } else { 0.0 };
+            let (before, after) = (i > comment.start, i + 1 < comment.end);
+            let row = [
+                (combined[i] - centre) / spread,
+                near(before, i.wrapping_sub(1)),
+                near(after, i + 1),
+                f64::from(u8::from(before)),
+                f64::from(u8::from(after)),
+            ];
+            examples.push((row, unseen.rows[i].is_threat()));
+        }
+    }
+    examples.sort_by(|a, b| {
+        let by_value = a.0.iter().zip(&b.0).map(|(x, y)| x.total_cmp(y)).find(|order| order.is_ne());
+        by_value.unwrap_or_else(|| a.1.cmp(&b.1))
+    });
+    let (rows, labels): (Vec<[f64; 5]>, Vec<bool>) = examples.into_iter().unzip();
+    let ([own, previous, next, has_previous, has_next], intercept) = logistic::fit(&rows, &labels, 10.0);
+    Context {
+        own: own / spread,
+        previous: previous / spread,
+        next: next / spread,
+        has_previous,
+        has_next,
+        intercept: intercept - own * centre / spread,
+        centre,
+    }
+}
+
+fn in_context(unseen: &Unseen<'_>, combined: &[f64], context: &Context) -> Vec<f64> {
+    let of_comment = |comment: std::ops::Range<usize>| apply_context(context, &combined[comment]);
+    comments(unseen.rows).into_iter().flat_map(of_comment).collect()
+}

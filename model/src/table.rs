@@ -1,0 +1,174 @@
+//! Weights by feature key: one sorted table, found through a flat index that a lookup touches once.
+
+use crate::linear::{Invalid, UNITS};
+
+/// The cell of a feature that a component does not have.
+pub const ABSENT: i64 = i64::MIN;
+
+/// Rows by ascending key, each with the same number of cells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    keys: Vec<u64>,
+    columns: usize,
+    cells: Vec<i64>,
+    /// Open addressing from a key's leading bits on: the key's low 40 bits, then its row in 24 bits.
+    slots: Vec<u64>,
+    shift: u32,
+}
+
+/// Rows are numbered in 24 bits of a slot.
+pub const MAX_ROWS: usize = (1 << ROW_BITS) - 1;
+const ROW_BITS: u32 = 24;
+const ROW: u64 = (1 << ROW_BITS) - 1;
+const EMPTY: u64 = ROW;
+
+impl Table {
+    /// A table of ascending keys and, for each, `columns` cells in 1 / [`UNITS`].
+    pub fn new(keys: Vec<u64>, columns: usize, cells: Vec<i64>) -> Result<Self, Invalid> {
+        if keys.len() > MAX_ROWS || keys.len().checked_mul(columns) != Some(cells.len()) {
+            return Err(Invalid::OutOfRange("table length"));
+        }
+        if !keys.is_sorted_by(|a, b| a < b) {
+            return Err(Invalid::Unsorted);
+        }
+        // A weight past 2^12 is no log-odds; it also keeps the sum of any sentence far from overflow.
+        if cells.iter().any(|&cell| cell != ABSENT && cell.unsigned_abs() > 1 << 52) {
+            return Err(Invalid::OutOfRange("weight"));
+        }
+        // A third full at the most: a lookup mostly ends where it begins.
+        let bits = (usize::BITS - (keys.len() * 3).leading_zeros()).clamp(4, 26);
+        let shift = 64 - bits;
+        let mut slots = vec![EMPTY; 1 << bits];
+        for (row, &key) in (0..).zip(&keys) {
+            let mut at = (key >> shift) as usize;
+            while slots[at] != EMPTY {
+                at = (at + 1) & (slots.len() - 1);
+            }
+            slots[at] = key << ROW_BITS | row;
+        }
+        Ok(Self { keys, columns, cells, slots, shift })
+    }
+
+    /// From log-odds to whole units.
+    #[must_use]
+    pub fn quantise(weight: f64) -> i64 {
+        (weight * UNITS).round() as i64
+    }
+
+    /// The row of a key.
+    ///
+    /// Compares the key's low 40 bits and, by where it looks, its leading 16 or more: two keys that differ are taken
+    /// for each other once in 2^56 pairs.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: u64) -> Option<usize> {
+        let wanted = key << ROW_BITS;
+        let mut at = (key >> self.shift) as usize;
+        loop {
+            let slot = self.slots[at];
+            if slot & !ROW == wanted && slot & ROW != ROW {
+                return Some((slot & ROW) as usize);
+            }
+            if slot == EMPTY {
+                return None;
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    /// A row's cells, in 1 / [`UNITS`].
+    #[inline]
+    #[must_use]
+    pub fn cells(&self, row: usize) -> &[i64] {
+        &self.cells[row * self.columns..(row + 1) * self.columns]
+    }
+
+    /// Cells of a row.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Ascending keys.
+    #[must_use]
+    pub fn keys(&self) -> &[u64] {
+        &self.keys
+    }
+
+    /// Every cell, row by row.
+    #[must_use]
+    pub fn all_cells(&self) -> &[i64] {
+        &self.cells
+    }
+
+    /// The rows of every table, with the columns of each beside each other.
+    ///
+    /// # Errors
+    /// As [`Table::new`].
+    pub fn beside(tables: &[Self]) -> Result<Self, Invalid> {
+        let mut keys: Vec<u64> = tables.iter().flat_map(|table| table.keys.iter().copied()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let columns = tables.iter().map(|table| table.columns).sum();
+        let mut cells = Vec::with_capacity(keys.len() * columns);
+        for &key in &keys {
+            for table in tables {
+                match table.find(key) {
+                    Some(row) => cells.extend_from_slice(table.cells(row)),
+                    None => cells.extend(std::iter::repeat_n(ABSENT, table.columns)),
+                }
+            }
+        }
+        Self::new(keys, columns, cells)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_table_that_could_not_be_searched_is_refused() {
+        assert_eq!(Table::new(vec![2, 1], 1, vec![0, 0]), Err(Invalid::Unsorted));
+        assert_eq!(Table::new(vec![1, 1], 1, vec![0, 0]), Err(Invalid::Unsorted));
+        assert_eq!(Table::new(vec![1], 1, vec![i64::MAX]), Err(Invalid::OutOfRange("weight")));
+        assert_eq!(Table::new(vec![1], 2, vec![1]), Err(Invalid::OutOfRange("table length")));
+    }
+
+    #[test]
+    fn tables_beside_each_other_keep_their_cells() {
+        let a = Table::new(vec![1, 5], 1, vec![10, 50]).unwrap();
+        let b = Table::new(vec![5, 9], 2, vec![51, 52, 91, 92]).unwrap();
+        let both = Table::beside(&[a, b]).unwrap();
+        assert_eq!(both.keys(), [1, 5, 9]);
+        assert_eq!(both.all_cells(), [10, ABSENT, ABSENT, 50, 51, 52, ABSENT, 91, 92]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_lookup_finds_what_is_there_and_nothing_else(
+            pairs in proptest::collection::btree_map(any::<u64>(), -1000_i64..1000, 0..200),
+            probe in any::<u64>(),
+        ) {
+            let table = Table::new(pairs.keys().copied().collect(), 1, pairs.values().copied().collect()).unwrap();
+            for (key, weight) in &pairs {
+                prop_assert_eq!(table.find(*key).map(|row| table.cells(row)[0]), Some(*weight));
+            }
+            prop_assert_eq!(table.find(probe).map(|row| table.cells(row)[0]), pairs.get(&probe).copied());
+        }
+    }
+}
