@@ -1,0 +1,52 @@
+# One image for every service of ours: `serve` (the default), `worker`, `setup` and the rest of the command line.
+#
+#   docker build --tag threatwatch .
+
+# The image carries gcc, which ring and zstd need; protobuf is compiled by a crate, TLS is rustls.
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+
+# Dependencies alone: manifests, the lock file and empty sources. This layer is made anew only when one of them changes.
+COPY Cargo.toml Cargo.lock ./
+COPY model/Cargo.toml model/
+COPY model/registry/Cargo.toml model/registry/
+COPY workflows/Cargo.toml workflows/
+COPY activities/Cargo.toml activities/
+COPY api/Cargo.toml api/
+RUN mkdir -p src model/src model/registry/src workflows/src activities/src api/src \
+    && echo 'fn main() {}' > src/main.rs \
+    && touch src/lib.rs model/src/lib.rs model/registry/src/lib.rs \
+             workflows/src/lib.rs activities/src/lib.rs api/src/lib.rs \
+    && cargo build --release --locked --bin threatwatch
+
+# Ours. The model has the sample corpus inside and the API the web page.
+COPY src src
+COPY model model
+COPY workflows workflows
+COPY activities activities
+COPY api api
+COPY ui-static ui-static
+# Cargo compares times, and a checkout may be older than the empty sources that were built above.
+RUN find src model workflows activities api -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked --bin threatwatch
+
+# glibc, CA certificates and a user 65532: no shell, no package manager.
+FROM gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57b217585af0786db3845d1f0ec1a0dd182f
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="threatwatch" \
+      org.opencontainers.image.description="Trains, judges, promotes and serves classifiers that find violent threats in online discussions" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY LICENSE /licenses/LICENSE
+COPY --from=build /src/target/release/threatwatch /usr/local/bin/threatwatch
+# In a container, 127.0.0.1 would be heard by nobody else.
+ENV THREATWATCH_ADDRESS=0.0.0.0:8086 \
+    THREATWATCH_WORKER_ADDRESS=0.0.0.0:9095
+USER 65532:65532
+EXPOSE 8086 9095
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["threatwatch", "healthy", "http://127.0.0.1:8086/health/live"]
+ENTRYPOINT ["threatwatch"]
+CMD ["serve"]
