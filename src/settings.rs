@@ -36,6 +36,30 @@ pub mod names {
     pub const URL: &str = "THREATWATCH_URL";
     /// The worker's health and metrics, as a URL.
     pub const WORKER_URL: &str = "THREATWATCH_WORKER_URL";
+    /// `json` for logs that machines read.
+    pub const LOG_FORMAT: &str = "THREATWATCH_LOG_FORMAT";
+    /// Where `up` keeps programs that it installs, if not in the state directory.
+    pub const TOOLS_DIR: &str = "THREATWATCH_TOOLS_DIR";
+}
+
+/// Every environment variable that a command reads, apart from `TEMPORAL_*`, which Temporal's client reads itself.
+#[must_use]
+pub fn variables() -> std::collections::BTreeSet<String> {
+    let own = [
+        names::TEMPORAL_ADDRESS,
+        names::TEMPORAL_UI,
+        names::S3_ENDPOINT,
+        names::S3_BUCKET,
+        names::AWS_REGION,
+        names::AWS_ACCESS_KEY_ID,
+        names::AWS_SECRET_ACCESS_KEY,
+        names::URL,
+        names::WORKER_URL,
+        names::LOG_FORMAT,
+        names::TOOLS_DIR,
+        "RUST_LOG",
+    ];
+    own.into_iter().map(str::to_owned).chain(crate::commands::variables()).collect()
 }
 
 /// Settings by name.

@@ -92,8 +92,7 @@ impl<E: Endpoint> Limited<E> {
     ) {
         // The router leaves the pattern that matched; everything else shares one label.
         let pattern = response.data::<PathPattern>().map_or("none", |pattern| &pattern.0);
-        let handler =
-            if response.status() == StatusCode::NOT_FOUND && pattern.ends_with('*') { "none" } else { pattern };
+        let handler = if pattern.is_empty() { "none" } else { pattern };
         let handler = HandlerLabels { method: method_label(method), handler: handler.to_owned() };
         let status = format!("{}xx", response.status().as_u16() / 100);
         let metrics = &self.metrics;

@@ -147,6 +147,14 @@ async fn a_promotion_is_live_within_two_seconds_and_a_corrupt_one_never() {
         .collect();
     assert_eq!(places, [(0, 10), (11, 27), (28, 34)], "offsets are code points");
     assert_eq!(service.predict("What a nice day").await["label"], "harmless");
+    let body = json!({ "text": "Über 😀 all. I will kill you.", "explain": true });
+    let explained: Value = service.post("/predict", &body).await.json().await.unwrap();
+    let sentence = &explained["sentences"][1];
+    let tokens = sentence["tokens"].as_array().unwrap();
+    let places: Vec<u64> = tokens.iter().map(|t| t["start"].as_u64().unwrap()).collect();
+    assert_eq!(places, [12, 14, 19, 24], "{explained}");
+    let parts = tokens.iter().map(|t| t["contribution"].as_f64().unwrap());
+    assert_eq!(parts.fold(sentence["bias"].as_f64().unwrap(), |a, b| a + b), sentence["logit"].as_f64().unwrap());
 
     // The next generation names a blob that is broken on disk before anybody loads it.
     let blob = service.promote(Preset::Sklearn).await;

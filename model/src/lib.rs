@@ -13,6 +13,7 @@
 //! | [`table`] | weights by feature key |
 //! | [`logistic`] | how parts of a model are weighed against each other |
 //! | [`artifact`] | a model as bytes: own format, hardened decoder |
+//! | [`explanation`] | what each token adds to a score, exactly |
 //! | [`evaluation`] | what a model is worth on rows it has not seen |
 //! | [`experiment`] | train, calibrate and evaluate on rows in memory |
 //! | [`gate`] | the checks (a plugin table) that a candidate must pass |
@@ -25,6 +26,7 @@ pub mod corpus;
 pub mod counts;
 pub mod evaluation;
 pub mod experiment;
+pub mod explanation;
 pub mod features;
 pub mod gate;
 pub mod linear;

@@ -121,6 +121,19 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+/// Environment variables that stand for flags.
+pub(crate) fn variables() -> Vec<String> {
+    fn collect(command: &clap::Command, found: &mut Vec<String>) {
+        found.extend(command.get_arguments().filter_map(|a| Some(a.get_env()?.to_string_lossy().into_owned())));
+        for sub in command.get_subcommands() {
+            collect(sub, found);
+        }
+    }
+    let mut found = Vec::new();
+    collect(&<Cli as clap::CommandFactory>::command(), &mut found);
+    found
+}
+
 /// Who asks, where the command line does not say.
 fn current_user() -> Option<String> {
     std::env::var("USER").ok().filter(|name| !name.is_empty())
@@ -134,7 +147,7 @@ fn start_logging() {
     const DEFAULT: &str = "info,temporalio_sdk_core=error,temporalio_client=error";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| DEFAULT.into());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var("THREATWATCH_LOG_FORMAT").is_ok_and(|format| format == "json") {
+    if std::env::var(crate::settings::names::LOG_FORMAT).is_ok_and(|format| format == "json") {
         builder.json().init();
     } else {
         builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();

@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 use model::steps::{AutoPromote, TrainRequest};
 use registry::Registry;
 
-pub use self::ports::Ports;
+pub use self::ports::{Ports, free_listener};
 use self::{
     parts::Part,
     supervisor::{Supervisor, wait_until},
@@ -186,7 +186,7 @@ async fn start_servers(
     environment: &BTreeMap<String, String>,
     supervisor: &mut Supervisor,
 ) -> anyhow::Result<()> {
-    let tools = std::env::var_os("THREATWATCH_TOOLS_DIR").map_or_else(|| state.dir.join("tools"), PathBuf::from);
+    let tools = std::env::var_os(names::TOOLS_DIR).map_or_else(|| state.dir.join("tools"), PathBuf::from);
     let say = |text: &str| println!("  {text}");
     if external.temporal.is_none() {
         let program = programs::temporal(&tools, &say)?;

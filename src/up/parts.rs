@@ -11,13 +11,15 @@ use anyhow::Context;
 use super::ports::{self, Ports};
 use crate::{programs::S3Server, settings::names};
 
+/// Arguments, made anew for each start: a port that was free may be taken by then.
+type Arguments = Box<dyn Fn() -> anyhow::Result<Vec<String>> + Send + Sync>;
+
 /// A process that `up` starts.
-#[derive(Clone, Debug)]
 pub(crate) struct Part {
     /// What people call it, and its log.
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
-    pub(crate) arguments: Vec<String>,
+    pub(crate) arguments: Arguments,
     pub(crate) environment: BTreeMap<String, String>,
     /// Servers end after those who use them.
     pub(crate) is_server: bool,
@@ -30,6 +32,7 @@ impl Part {
         arguments.extend(flag("--port", ports.temporal));
         arguments.extend(flag("--ui-port", ports.temporal_ui));
         arguments.extend(flag("--db-filename", state_dir.join("temporal.db").display()));
+        let arguments = Box::new(move || Ok(arguments.clone()));
         Self { name: "temporal", program, arguments, environment: BTreeMap::new(), is_server: true }
     }
 
@@ -44,18 +47,15 @@ impl Part {
         fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
         let key = environment[names::AWS_ACCESS_KEY_ID].clone();
         let secret = environment[names::AWS_SECRET_ACCESS_KEY].clone();
-        let (program, arguments, environment) = match server {
+        let (state_dir, port) = (state_dir.to_owned(), ports.s3);
+        let (program, arguments, environment): (_, Arguments, _) = match server {
             S3Server::MinIo(program) => {
-                let [console] = ports::inner(state_dir, ["minio-console"])?;
-                let mut arguments = vec!["server".to_owned(), data.display().to_string()];
-                arguments.extend(flag("--address", format!("127.0.0.1:{}", ports.s3)));
-                arguments.extend(flag("--console-address", format!("127.0.0.1:{console}")));
                 let environment = [("MINIO_ROOT_USER", key), ("MINIO_ROOT_PASSWORD", secret)];
-                (program, arguments, environment)
+                (program, Box::new(move || minio(&state_dir, &data, port)), environment)
             }
             S3Server::SeaweedFs(program) => {
                 let environment = [(names::AWS_ACCESS_KEY_ID, key), (names::AWS_SECRET_ACCESS_KEY, secret)];
-                (program, seaweedfs(state_dir, &data, ports)?, environment)
+                (program, Box::new(move || seaweedfs(&state_dir, &data, port)), environment)
             }
         };
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
@@ -88,13 +88,22 @@ impl Part {
     ) -> anyhow::Result<Self> {
         arguments.extend(flag("--state-dir", state_dir.display()));
         let program = env::current_exe().context("find this program's file")?;
+        let arguments = Box::new(move || Ok(arguments.clone()));
         Ok(Self { name, program, arguments, environment: environment.clone(), is_server: false })
     }
 }
 
+fn minio(state_dir: &Path, data: &Path, port: u16) -> anyhow::Result<Vec<String>> {
+    let [console] = ports::inner(state_dir, ["minio-console"])?;
+    let mut arguments = vec!["server".to_owned(), data.display().to_string()];
+    arguments.extend(flag("--address", format!("127.0.0.1:{port}")));
+    arguments.extend(flag("--console-address", format!("127.0.0.1:{console}")));
+    Ok(arguments)
+}
+
 /// Every listener of SeaweedFS on 127.0.0.1, on ports of ours, so that two can run side by side; nothing is reported
 /// to its makers.
-fn seaweedfs(state_dir: &Path, data: &Path, ports: &Ports) -> anyhow::Result<Vec<String>> {
+fn seaweedfs(state_dir: &Path, data: &Path, port: u16) -> anyhow::Result<Vec<String>> {
     const INNER: [&str; 9] = [
         "master.port",
         "master.port.grpc",
@@ -111,7 +120,7 @@ fn seaweedfs(state_dir: &Path, data: &Path, ports: &Ports) -> anyhow::Result<Vec
          -s3.port.iceberg=0 -s3.port.lance=0 -volume.preStopSeconds=0",
     );
     arguments.push(format!("-dir={}", data.display()));
-    arguments.push(format!("-s3.port={}", ports.s3));
+    arguments.push(format!("-s3.port={port}"));
     let inner = ports::inner(state_dir, INNER)?;
     arguments.extend(INNER.iter().zip(inner).map(|(name, port)| format!("-{name}={port}")));
     Ok(arguments)

@@ -100,7 +100,7 @@ pub(crate) fn inner<const N: usize>(state_dir: &Path, names: [&'static str; N]) 
         let kept = known.get(name).and_then(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
         let listener = match kept {
             Some(listener) => listener,
-            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?,
+            None => free_listener()?,
         };
         *port = listener.local_addr()?.port();
         known.insert(name.to_owned(), *port);
@@ -108,6 +108,13 @@ pub(crate) fn inner<const N: usize>(state_dir: &Path, names: [&'static str; N]) 
     }
     remember(&path, &known)?;
     Ok(chosen)
+}
+
+/// Holds a free port from below those that systems give to outgoing connections, so that none of these takes it.
+pub fn free_listener() -> anyhow::Result<TcpListener> {
+    let candidates = (0..200).map(|_| 20_000 + rand::random::<u16>() % 12_000);
+    let mut bound = candidates.filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+    bound.next().context("find a free port between 20000 and 32000")
 }
 
 fn is_free(port: u16) -> bool {

@@ -98,7 +98,7 @@ fn spawn(part: &Part, log: &Path) -> anyhow::Result<Child> {
     // Through ourselves: see `run_bound`.
     let mut command = Command::new(std::env::current_exe()?);
     let ourselves = std::process::id().to_string();
-    command.args(["run-bound", "--parent", &ourselves]).arg(&part.program).args(&part.arguments);
+    command.args(["run-bound", "--parent", &ourselves]).arg(&part.program).args((part.arguments)()?);
     command.envs(&part.environment).stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
     // A group of its own: Ctrl-C in the terminal reaches `up` alone, which then stops the parts in order.
     command.process_group(0);

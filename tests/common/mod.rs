@@ -207,7 +207,7 @@ pub fn up_command(dir: &Path, ports: &Ports) -> Command {
 }
 
 pub fn free_ports() -> Ports {
-    let listeners: Vec<TcpListener> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let listeners: Vec<TcpListener> = (0..5).map(|_| threatwatch::up::free_listener().unwrap()).collect();
     let port = |at: usize| listeners[at].local_addr().unwrap().port();
     Ports { api: port(0), temporal: port(1), temporal_ui: port(2), s3: port(3), worker: port(4) }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::Verdict;
+use model::{Verdict, explanation::Token, features::Scratch};
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
 use super::{Tag, answers};
@@ -20,6 +20,9 @@ struct PredictRequest {
     /// The comment, of at most 10000 characters.
     #[oai(validator(max_length = 10000))]
     text: String,
+    /// Say what each word adds.
+    #[oai(default)]
+    explain: bool,
 }
 
 /// What the model says of the comment.
@@ -54,6 +57,23 @@ struct Sentence {
     probability: f64,
     /// `threat` or `harmless`.
     label: String,
+    /// The score's log-odds before context and calibration: `bias` and the tokens' contributions add up to it.
+    logit: Option<f64>,
+    /// The log-odds before a word is read.
+    bias: Option<f64>,
+    /// What each word adds; given when `explain` is asked for.
+    tokens: Option<Vec<TokenPart>>,
+}
+
+/// What a run of characters without white space adds to a sentence's score.
+#[derive(Debug, Object)]
+struct TokenPart {
+    /// First character, in Unicode code points of the comment.
+    start: u32,
+    /// One past the last character.
+    end: u32,
+    /// Log-odds: above 0 it speaks for a threat, below 0 against.
+    contribution: f64,
 }
 
 answers! {
@@ -70,7 +90,7 @@ impl Predict {
     /// Judge a comment.
     #[oai(path = "/predict", method = "post", tag = "Tag::Predict")]
     async fn post(&self, body: Json<PredictRequest>) -> Predicted {
-        self.judge(&body.0.text)
+        self.judge(&body.0.text, body.0.explain)
     }
 
     /// Judge a comment given in the address.
@@ -81,13 +101,16 @@ impl Predict {
         &self,
         /// The comment, of at most 10000 characters.
         text: Query<String>,
+        /// Say what each word adds.
+        #[oai(default)]
+        explain: Query<bool>,
     ) -> Predicted {
-        self.judge(&text.0)
+        self.judge(&text.0, explain.0)
     }
 }
 
 impl Predict {
-    fn judge(&self, text: &str) -> Predicted {
+    fn judge(&self, text: &str, explain: bool) -> Predicted {
         if text.trim().is_empty() {
             return Problem::invalid("`text` is empty.").into();
         }
@@ -99,7 +122,7 @@ impl Predict {
         let verdict = live.model.judge(text);
         self.count(&live, &verdict, started);
         let version = live.manifest.version.to_string();
-        Predicted::Ok(Json(prediction(text, verdict, &live)), version)
+        Predicted::Ok(Json(prediction(text, verdict, &live, explain)), version)
     }
 
     fn count(&self, live: &Live, verdict: &Verdict, started: Instant) {
@@ -113,13 +136,30 @@ impl Predict {
     }
 }
 
-fn prediction(text: &str, verdict: Verdict, live: &Live) -> Prediction {
+fn prediction(text: &str, verdict: Verdict, live: &Live, explain: bool) -> Prediction {
     let mut position = CodePoints { text, byte: 0, chars: 0 };
-    let sentences = verdict.sentences.into_iter().map(|sentence| Sentence {
-        start: position.of(sentence.bytes.start),
-        end: position.of(sentence.bytes.end),
-        probability: sentence.probability,
-        label: label(sentence.probability >= verdict.threshold).to_owned(),
+    let mut scratch = Scratch::default();
+    let sentences = verdict.sentences.into_iter().map(|sentence| {
+        let from = sentence.bytes.start;
+        let start = position.of(from);
+        let explained = explain.then(|| live.model.explain(&text[sentence.bytes.clone()], &mut scratch));
+        let tokens = explained.as_ref().map(|explanation| {
+            let part = |token: &Token| TokenPart {
+                start: position.of(from + token.bytes.start),
+                end: position.of(from + token.bytes.end),
+                contribution: token.contribution,
+            };
+            explanation.tokens.iter().map(part).collect()
+        });
+        Sentence {
+            start,
+            end: position.of(sentence.bytes.end),
+            probability: sentence.probability,
+            label: label(sentence.probability >= verdict.threshold).to_owned(),
+            logit: explained.as_ref().map(|explanation| explanation.score.logit),
+            bias: explained.as_ref().map(|explanation| explanation.bias),
+            tokens,
+        }
     });
     Prediction {
         label: label(verdict.is_threat).to_owned(),

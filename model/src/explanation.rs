@@ -1,0 +1,177 @@
+//! Why a sentence has its score: what each of its tokens adds, to the last bit.
+//!
+//! Scores are whole units (see [`UNITS`]), so parts that add up can be exact: each token's part is rounded down and the
+//! units that are left are given out one by one, from the first token on.
+
+use std::ops::Range;
+
+use crate::{
+    Model,
+    features::{Feature, Scratch},
+    linear::{Normalisation, Score, UNITS, clear_counts, term_frequency},
+    table::ABSENT,
+};
+
+/// A sentence's score and its parts. `bias` and the tokens' contributions add up to `score.logit` exactly, in any order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// The score that is explained.
+    pub score: Score,
+    /// The log-odds before a word is read.
+    pub bias: f64,
+    /// Each run of characters without white space, in order.
+    pub tokens: Vec<Token>,
+}
+
+/// A run of characters without white space.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// Its bytes in the sentence.
+    pub bytes: Range<usize>,
+    /// What it adds to the score; below 0 it speaks against a threat.
+    pub contribution: f64,
+}
+
+impl Model {
+    /// Explains the score of one sentence.
+    #[must_use]
+    pub fn explain(&self, sentence: &str, scratch: &mut Scratch) -> Explanation {
+        let score = self.score(sentence, scratch);
+        let places = tokens(sentence);
+        self.count_rows(scratch);
+        let mut parts = vec![0.0; places.len()];
+        let mut bias = self.spec().intercept;
+        let mut column = 0;
+        for component in &self.spec().components {
+            let part = self.part(component, column, scratch);
+            bias += component.weight * component.bias;
+            for feature in &scratch.features {
+                let Some(row) = self.table().find(feature.key) else { continue };
+                let cell = self.table().cells(row)[column];
+                if cell == ABSENT {
+                    continue;
+                }
+                let count = scratch.counts[row];
+                // A feature that stands twice counts less than double: each time has an equal share of it.
+                let frequency = match component.normalisation {
+                    Normalisation::Length { .. } => 1.0,
+                    Normalisation::TfIdf => term_frequency(count) / f64::from(count),
+                };
+                let value = component.weight * frequency * cell as f64 / UNITS * part.scale;
+                share_out(value, feature, &places, &mut parts);
+            }
+            column += component.normalisation.columns();
+        }
+        clear_counts(scratch);
+        let (bias, contributions) = exact(score.logit, bias, &parts);
+        let tokens = places.into_iter().zip(contributions);
+        Explanation { score, bias, tokens: tokens.map(|(bytes, contribution)| Token { bytes, contribution }).collect() }
+    }
+}
+
+/// Runs without white space; every feature lies in one of them or spans some.
+fn tokens(sentence: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for (at, c) in sentence.char_indices().filter(|(_, c)| !c.is_whitespace()) {
+        match found.last_mut() {
+            Some(last) if last.end == at => last.end = at + c.len_utf8(),
+            _ => found.push(at..at + c.len_utf8()),
+        }
+    }
+    found
+}
+
+/// A feature's value, in equal parts to the tokens that make it.
+fn share_out(value: f64, feature: &Feature, places: &[Range<usize>], parts: &mut [f64]) {
+    let (start, end) = (feature.start as usize, feature.end as usize);
+    let first = places.partition_point(|place| place.end <= start);
+    let beyond = places.partition_point(|place| place.start < end).max(first + 1).min(places.len());
+    let Some(share) = parts.get_mut(first..beyond) else { return };
+    let each = value / share.len().max(1) as f64;
+    for part in share {
+        *part += each;
+    }
+}
+
+/// Whole units that add up to `total`: the parts rounded down, then what is left, one unit at a time.
+fn exact(total: f64, bias: f64, parts: &[f64]) -> (f64, Vec<f64>) {
+    let total = (total * UNITS) as i64;
+    let floor = |x: f64| (x * UNITS).floor() as i64;
+    if parts.is_empty() {
+        return (total as f64 / UNITS, Vec::new());
+    }
+    let bias = floor(bias);
+    let mut units: Vec<i64> = parts.iter().map(|&part| floor(part)).collect();
+    let left = total - bias - units.iter().sum::<i64>();
+    let n = units.len() as i64;
+    for (i, unit) in (0..).zip(&mut units) {
+        *unit += left.div_euclid(n) + i64::from(i < left.rem_euclid(n));
+    }
+    (bias as f64 / UNITS, units.into_iter().map(|unit| unit as f64 / UNITS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{corpus, experiment, trainers};
+
+    fn models() -> &'static [Model] {
+        static MODELS: std::sync::OnceLock<Vec<Model>> = std::sync::OnceLock::new();
+        MODELS.get_or_init(|| {
+            let rows = corpus::sample().rows;
+            let train = |trainer: &&dyn trainers::Trainer| {
+                experiment::train(*trainer, &rows, &experiment::Config::default(), &|_, _| {}).unwrap().model
+            };
+            trainers::TRAINERS.iter().map(train).collect()
+        })
+    }
+
+    fn check(text: &str) -> Result<(), TestCaseError> {
+        let mut scratch = Scratch::default();
+        for model in models() {
+            let explained = model.explain(text, &mut scratch);
+            prop_assert_eq!(explained.score, model.score(text, &mut scratch));
+            let sum = explained.tokens.iter().map(|t| t.contribution).fold(explained.bias, |a, b| a + b);
+            prop_assert_eq!(sum.to_bits(), explained.score.logit.to_bits(), "{} {}", sum, explained.score.logit);
+            let back = explained.tokens.iter().rev().map(|t| t.contribution).fold(0.0, |a, b| a + b) + explained.bias;
+            prop_assert_eq!(back, explained.score.logit);
+            let seen: String = explained.tokens.iter().map(|t| &text[t.bytes.clone()]).collect();
+            let visible: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+            prop_assert_eq!(seen, visible);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_words_of_a_threat_are_what_speaks_for_it() {
+        let mut scratch = Scratch::default();
+        for model in models() {
+            let text = "Lovely weather today, but I will kill you";
+            let explained = model.explain(text, &mut scratch);
+            let most = explained.tokens.iter().max_by(|a, b| a.contribution.total_cmp(&b.contribution)).unwrap();
+            let word = &text[most.bytes.clone()];
+            assert!(["kill", "will", "you", "I"].contains(&word), "{}: {word}", model.spec().trainer);
+        }
+    }
+
+    #[test]
+    fn every_sentence_of_the_sample_is_explained_exactly() {
+        for row in corpus::sample().rows {
+            check(&row.text).unwrap();
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn contributions_add_up_to_the_last_bit_for_any_text(text in any::<String>()) {
+            check(&text)?;
+        }
+
+        #[test]
+        fn and_for_texts_of_known_words(words in proptest::collection::vec("[a-z]{1,3}|kill|you|I|will|KILL!|\u{1F600}|\u{5d0}\u{5d1}", 0..60)) {
+            check(&words.join(" "))?;
+        }
+    }
+}
