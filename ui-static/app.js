@@ -6,6 +6,11 @@ const ANSWER_WITHIN_MS = 15_000;
 // A promotion is answered when the checks are done, which takes longer than a look-up.
 const ACTION_WITHIN_MS = 120_000;
 const MOSTLY_UNKNOWN = 0.5;
+// Shares of a sentence's largest contribution from which a word is underlined, and underlined more strongly.
+const STRENGTHS = [0.25, 0.5, 0.75];
+const LISTED_FOR = 5;
+const LISTED_AGAINST = 3;
+const EXCERPT_LENGTH = 60;
 const SVG = "http://www.w3.org/2000/svg";
 
 const byId = (id) => document.getElementById(id);
@@ -58,6 +63,13 @@ function percent(share, digits = 0) {
 
 function figure(value) {
   return Number.isFinite(value) ? value.toFixed(3) : "–";
+}
+
+// With its sign, even above 0; what rounds to 0 has none.
+function signed(value) {
+  const digits = Math.abs(value).toFixed(2);
+  if (Number(digits) === 0) return digits;
+  return `${value < 0 ? "\u2212" : "+"}${digits}`;
 }
 
 function localTime(iso) {
@@ -161,7 +173,7 @@ async function judge(entered) {
   const text = entered.toWellFormed();
   setJudging(true);
   try {
-    const { answer } = await post("predict", { text }, ANSWER_WITHIN_MS);
+    const { answer } = await post("predict", { text, explain: true }, ANSWER_WITHIN_MS);
     showVerdict(text, answer);
   } catch (error) {
     byId("verdict").replaceChildren(problemNotice("The comment was not judged", asProblem(error)));
@@ -180,26 +192,31 @@ function setJudging(judging) {
 }
 
 function showVerdict(text, verdict) {
+  // Offsets count code points, a JavaScript string UTF-16 units.
+  const points = Array.from(text);
   byId("verdict").replaceChildren(verdictWords(verdict));
   byId("verdict-details").replaceChildren(
     probabilityBar(verdict),
     ...unknownWordsHint(verdict),
     element("h3", {}, "Sentence by sentence"),
-    judgedComment(text, verdict.sentences),
+    judgedComment(points, verdict.sentences),
+    ...underlineKey(verdict.sentences),
     element("p", { class: "help" }, "A comment is as threatening as its most threatening sentence."),
+    ...reasons(points, verdict.sentences),
     judgedBy(verdict),
   );
 }
 
-function verdictWords({ label, probability, threshold }) {
-  const isThreat = label === "threat";
-  const words = element("p", { class: "verdict-label" }, isThreat ? "Threat" : "No threat found");
-  const side = isThreat ? "at or above" : "below";
+function verdictWords(verdict) {
+  const { probability, threshold } = verdict;
+  const threatens = isThreat(verdict);
+  const words = element("p", { class: "verdict-label" }, threatens ? "Threat" : "No threat found");
+  const side = threatens ? "at or above" : "below";
   const bound = `${side} the threshold of ${percent(threshold, 1)}`;
   const reason = `Probability of a threat ${percent(probability, 1)}, ${bound}.`;
-  const sign = element("span", { class: "verdict-sign", "aria-hidden": "true" }, isThreat ? "!" : "✓");
+  const sign = element("span", { class: "verdict-sign", "aria-hidden": "true" }, threatens ? "!" : "✓");
   const lines = element("div", {}, words, element("p", { class: "verdict-reason" }, reason));
-  return element("div", { class: "verdict", "data-label": isThreat ? "threat" : "harmless" }, sign, lines);
+  return element("div", { class: "verdict", "data-label": threatens ? "threat" : "harmless" }, sign, lines);
 }
 
 function probabilityBar({ label, probability, threshold }) {
@@ -229,25 +246,121 @@ function unknownWordsHint({ unknown_share: unknown }) {
   return [element("p", { class: "hint" }, hint)];
 }
 
-function judgedComment(text, sentences) {
-  // Offsets count code points, a JavaScript string UTF-16 units.
-  const points = Array.from(text);
-  const slice = (start, end) => points.slice(start, end).join("");
+function judgedComment(points, sentences) {
   const block = element("blockquote", { class: "comment", dir: "auto" });
   let shown = 0;
-  for (const { start, end, probability, label } of sentences) {
-    block.append(slice(shown, start), ...judgedSentence(slice(start, end), probability, label === "threat"));
-    shown = end;
+  for (const sentence of sentences) {
+    block.append(textOf(points, shown, sentence.start), ...judgedSentence(points, sentence));
+    shown = sentence.end;
   }
-  block.append(slice(shown));
+  block.append(textOf(points, shown));
   return block;
 }
 
-function judgedSentence(text, probability, isThreat) {
+function textOf(points, start, end) {
+  return points.slice(start, end).join("");
+}
+
+function judgedSentence(points, sentence) {
+  const { probability } = sentence;
+  const words = judgedWords(points, sentence);
   // A no-break space keeps the figure on the line of the last word.
-  if (!isThreat) return [text, "\u00a0", element("small", { class: "chance" }, percent(probability))];
-  const chance = element("strong", { class: "chance-threat" }, `threat\u00a0${percent(probability)}`);
-  return [element("mark", {}, text), "\u00a0", chance];
+  if (!isThreat(sentence)) return [...words, "\u00a0", element("small", { class: "chance" }, percent(probability))];
+  return [element("mark", {}, ...words), "\u00a0", threatChance(probability)];
+}
+
+function isThreat({ label }) {
+  return label === "threat";
+}
+
+function threatChance(probability) {
+  return element("strong", { class: "chance-threat" }, `threat\u00a0${percent(probability)}`);
+}
+
+// The text of a sentence, with the words that contribute most underlined.
+function judgedWords(points, sentence) {
+  const parts = [];
+  let shown = sentence.start;
+  for (const token of telling(sentence)) {
+    const { start, end, contribution, strength } = token;
+    if (strength === 0) continue;
+    parts.push(textOf(points, shown, start), word("span", textOf(points, start, end), contribution, strength));
+    shown = end;
+  }
+  return [...parts, textOf(points, shown, sentence.end)];
+}
+
+function word(tag, text, contribution, strength) {
+  const side = contribution > 0 ? "for" : "against";
+  return element(tag, { class: "word", "data-side": side, "data-strength": String(strength) }, text);
+}
+
+// The words whose contribution does not round to 0, each with its strength: 0 for little, 3 for much of the sentence.
+function telling({ tokens }) {
+  const counted = (tokens ?? []).filter(({ contribution }) => Number(contribution.toFixed(2)) !== 0);
+  const largest = counted.reduce((most, { contribution }) => Math.max(most, Math.abs(contribution)), 0);
+  const strengthOf = (contribution) => STRENGTHS.filter((from) => Math.abs(contribution) >= from * largest).length;
+  return counted.map((token) => ({ ...token, strength: strengthOf(token.contribution) }));
+}
+
+function underlineKey(sentences) {
+  if (!sentences.some((sentence) => telling(sentence).length > 0)) return [];
+  const solid = word("span", "solid line", 1, 2);
+  const dotted = word("span", "dotted line", -1, 2);
+  const rest = " against. The thicker the line, the more, next to the other words of the sentence.";
+  return [element("p", { class: "help" }, "A ", solid, " speaks for a threat, a ", dotted, rest)];
+}
+
+// ---- Why a sentence has its score ----------------------------------------------------------------------------------
+
+function reasons(points, sentences) {
+  const explained = sentences.filter(({ tokens }) => tokens?.length > 0);
+  const threats = explained.filter(isThreat);
+  const subjects = threats.length > 0 ? threats : mostProbable(explained);
+  return subjects.map((sentence) => reason(points, sentence));
+}
+
+function mostProbable(sentences) {
+  return sentences.toSorted((a, b) => b.probability - a.probability).slice(0, 1);
+}
+
+function reason(points, sentence) {
+  const { start, end, probability } = sentence;
+  const quote = element("q", { dir: "auto" }, excerpt(points, start, end));
+  const chance = isThreat(sentence) ? threatChance(probability) : `${percent(probability)}, the most probable sentence`;
+  const words = telling(sentence).toSorted((a, b) => b.contribution - a.contribution);
+  const speakFor = words.filter(({ contribution }) => contribution > 0).slice(0, LISTED_FOR);
+  const speakAgainst = words.filter(({ contribution }) => contribution < 0).reverse().slice(0, LISTED_AGAINST);
+  const lists = element(
+    "div",
+    { class: "why-lists" },
+    wordList(points, "Most for a threat", speakFor, "No word speaks for a threat."),
+    wordList(points, "Most against a threat", speakAgainst, "No word speaks against a threat."),
+  );
+  const summary = element("summary", {}, element("strong", {}, "Why?"), " ", quote, " ", chance);
+  return element("details", { class: "why" }, summary, lists, element("p", { class: "help" }, logOddsLegend(sentence)));
+}
+
+// A single word may be as long as the comment.
+function excerpt(points, start, end) {
+  if (end - start <= EXCERPT_LENGTH) return textOf(points, start, end);
+  return `${textOf(points, start, start + EXCERPT_LENGTH).trimEnd()}…`;
+}
+
+function wordList(points, title, words, none) {
+  const items = words.map(({ start, end, contribution, strength }) => {
+    const amount = element("span", { class: "contribution" }, signed(contribution));
+    return element("li", {}, amount, " ", word("bdi", excerpt(points, start, end), contribution, strength));
+  });
+  const body = items.length > 0 ? element("ol", {}, ...items) : element("p", { class: "help" }, none);
+  return element("div", {}, element("h4", {}, title), body);
+}
+
+function logOddsLegend({ bias, logit }) {
+  return (
+    "Log-odds before the neighbouring sentences and calibration are counted; they add up: " +
+    `${signed(bias)} without a word, ${signed(logit)} with all.`
+  );
 }
 
 function judgedBy({ model_version: version, generation, trainer }) {
@@ -358,7 +471,7 @@ function showRows(models) {
 
 function modelRow(model) {
   const { cross_validation: { sentence: crossed }, held_out: { sentence: heldOut } } = model;
-  const version = element("th", { scope: "row" }, element("code", {}, model.version));
+  const version = element("th", { scope: "row" }, element("code", {}, ...breakable(model.version)));
   const dataset = element("code", { title: model.dataset }, model.dataset.slice(0, 8));
   return element(
     "tr",
@@ -385,7 +498,13 @@ function numberCell(heading, text, className = "") {
 }
 
 function trainerName({ trainer, preset }) {
-  return preset === "default" ? trainer : `${trainer} (${preset})`;
+  const name = preset === "default" ? trainer : `${trainer} (${preset})`;
+  return element("span", {}, ...breakable(name));
+}
+
+// A long name may go on in the next line after one of its hyphens or underscores.
+function breakable(name) {
+  return name.split(/(?<=[-_])/).flatMap((part, i) => (i > 0 ? [element("wbr"), part] : [part]));
 }
 
 function liveTag() {

@@ -74,6 +74,7 @@ pub(crate) struct ModelSummary {
 
 /// A promotion.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub(crate) struct PromotionSummary {
     /// In production from then on.
     version: String,

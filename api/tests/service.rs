@@ -129,7 +129,7 @@ async fn without_a_model_the_answer_says_what_to_do() {
     problem(service.get("/health/ready").await, 503).await;
     assert_eq!(service.get("/health/live").await.status(), 200);
     let models: Value = service.get("/models").await.json().await.unwrap();
-    assert_eq!(models, json!({ "production": null, "serving": null, "models": [] }));
+    assert_eq!(models, json!({ "models": [] }));
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ enum Command {
     Setup,
     /// Exit with success if a service answers the address with success
     Healthy {
-        /// For example http://127.0.0.1:8086/health/live
+        /// For example `http://127.0.0.1:8086/health/live`
         url: String,
     },
     /// Run a program that ends when this process's parent does

@@ -181,6 +181,9 @@ impl Orchestrator {
         let answer = handle.query(query, RawValue::new(vec![]), WorkflowQueryOptions::default()).await;
         let answer = answer.map_err(|error| match error {
             WorkflowQueryError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
+            WorkflowQueryError::Rpc(status) if status.code() == tonic::Code::InvalidArgument => {
+                Error::NotFound(format!("of the id `{workflow_id}`"))
+            }
             other => Error::Unreachable(other.to_string()),
         })?;
         let payload = answer.payloads.first().map_or(&[][..], |payload| &payload.data);

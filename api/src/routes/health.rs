@@ -10,6 +10,7 @@ pub(crate) struct Health(pub(crate) Context);
 
 /// The service is well.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct State {
     /// `live` or `ready`.
     status: String,
@@ -23,6 +24,7 @@ struct State {
 
 /// What this is.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct About {
     /// `threatwatch`.
     name: String,

@@ -14,6 +14,7 @@ pub(crate) struct Models(pub(crate) Context);
 
 /// Every registered version and what is in production.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct ModelList {
     /// The newest promotion.
     production: Option<PromotionSummary>,

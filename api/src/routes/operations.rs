@@ -97,6 +97,7 @@ struct RollbackBody {
 
 /// How a promotion or rollback ended.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct PromotionAnswer {
     /// `promoted`, `already_live` or `dry_run`.
     outcome: String,
@@ -136,6 +137,7 @@ struct Check {
 
 /// A workflow that is running.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Run {
     /// Its id.
     workflow_id: String,

@@ -48,6 +48,7 @@ struct Prediction {
 
 /// A sentence of the comment.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Sentence {
     /// First character, in Unicode code points from 0.
     start: u32,
