@@ -265,8 +265,8 @@ function judgedSentence(points, sentence) {
   const { probability } = sentence;
   const words = judgedWords(points, sentence);
   // A no-break space keeps the figure on the line of the last word.
-  if (!isThreat(sentence)) return [...words, "\u00a0", element("small", { class: "chance" }, percent(probability))];
-  return [element("mark", {}, ...words), "\u00a0", threatChance(probability)];
+  if (isThreat(sentence)) return [element("mark", {}, ...words), "\u00a0", threatChance(probability)];
+  return [...words, "\u00a0", element("small", { class: "chance", dir: "ltr" }, percent(probability))];
 }
 
 function isThreat({ label }) {
@@ -274,7 +274,7 @@ function isThreat({ label }) {
 }
 
 function threatChance(probability) {
-  return element("strong", { class: "chance-threat" }, `threat\u00a0${percent(probability)}`);
+  return element("strong", { class: "chance-threat", dir: "ltr" }, `threat\u00a0${percent(probability)}`);
 }
 
 // The text of a sentence, with the words that contribute most underlined.

@@ -8,8 +8,7 @@ use std::ops::Range;
 use crate::{
     Model,
     features::{Feature, Scratch},
-    linear::{Normalisation, Score, UNITS, clear_counts, term_frequency},
-    table::ABSENT,
+    linear::{Normalisation, Score, UNITS, clear_counts, part, term_frequency},
 };
 
 /// A sentence's score and its parts. `bias` and the tokens' contributions add up to `score.logit` exactly, in any order.
@@ -41,26 +40,21 @@ impl Model {
         self.count_rows(scratch);
         let mut parts = vec![0.0; places.len()];
         let mut bias = self.spec().intercept;
-        let mut column = 0;
-        for component in &self.spec().components {
-            let part = self.part(component, column, scratch);
+        for (component, column) in self.spec().components.iter().zip(self.columns()) {
+            let part = part(component, column, scratch);
             bias += component.weight * component.bias;
             for feature in &scratch.features {
                 let Some(row) = self.table().find(feature.key) else { continue };
-                let cell = self.table().cells(row)[column];
-                if cell == ABSENT {
-                    continue;
-                }
+                let Some(weight) = column.weight(row) else { continue };
                 let count = scratch.counts[row];
                 // A feature that stands twice counts less than double: each time has an equal share of it.
                 let frequency = match component.normalisation {
                     Normalisation::Length { .. } => 1.0,
                     Normalisation::TfIdf => term_frequency(count) / f64::from(count),
                 };
-                let value = component.weight * frequency * cell as f64 / UNITS * part.scale;
+                let value = component.weight * frequency * weight * part.scale;
                 share_out(value, feature, &places, &mut parts);
             }
-            column += component.normalisation.columns();
         }
         clear_counts(scratch);
         let (bias, contributions) = exact(score.logit, bias, &parts);

@@ -132,6 +132,36 @@ pub struct Model {
     spec: Spec,
     analyser: Analyser,
     table: Table,
+    /// The table's cells by component, each as small as scoring allows: memory is what a lookup waits for.
+    columns: Vec<Column>,
+}
+
+/// A component's cells by row.
+#[derive(Debug)]
+pub(crate) enum Column {
+    /// In units; [`ABSENT`] where the component has no such feature.
+    Weights(Vec<i64>),
+    /// Weight times frequency, and frequency; zeros where the component has no such feature.
+    TfIdf(Vec<[f32; 2]>),
+}
+
+impl Column {
+    fn of(table: &Table, normalisation: Normalisation, at: usize) -> Self {
+        let rows = (0..table.len()).map(|row| table.cells(row));
+        let real = |cell: i64| if cell == ABSENT { 0.0 } else { (cell as f64 / UNITS) as f32 };
+        match normalisation {
+            Normalisation::Length { .. } => Self::Weights(rows.map(|cells| cells[at]).collect()),
+            Normalisation::TfIdf => Self::TfIdf(rows.map(|cells| [real(cells[at]), real(cells[at + 1])]).collect()),
+        }
+    }
+
+    /// What one occurrence of a row's feature weighs, in log-odds before normalisation.
+    pub(crate) fn weight(&self, row: usize) -> Option<f64> {
+        match self {
+            Self::Weights(weights) => Some(weights[row]).filter(|&w| w != ABSENT).map(|w| w as f64 / UNITS),
+            Self::TfIdf(cells) => Some(f64::from(cells[row][0])).filter(|_| cells[row][1] != 0.0),
+        }
+    }
 }
 
 /// A model that could not score sensibly.
@@ -216,7 +246,13 @@ impl Model {
         if columns == 0 || columns != table.columns() {
             return Err(Invalid::OutOfRange("columns"));
         }
-        Ok(Self { spec, analyser, table })
+        let mut at = 0;
+        let mut column = |component: &Component| {
+            at += component.normalisation.columns();
+            Column::of(&table, component.normalisation, at - component.normalisation.columns())
+        };
+        let columns = spec.components.iter().map(&mut column).collect();
+        Ok(Self { spec, analyser, table, columns })
     }
 
     /// What it is, apart from its weights.
@@ -229,6 +265,10 @@ impl Model {
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
     }
 
     /// The default operating point's threshold.
@@ -253,13 +293,13 @@ impl Model {
         self.analyser.analyse(sentence, scratch);
         let features = scratch.features.len() as u32;
         // One naive Bayes needs no counts of single features: its weights are added as they come.
-        if let ([component], Normalisation::Length { exponent }) =
-            (&self.spec.components[..], self.spec.components[0].normalisation)
+        if let ([component], [Column::Weights(weights)]) = (&self.spec.components[..], &self.columns[..])
+            && let Normalisation::Length { exponent } = component.normalisation
         {
             let (mut sum, mut known) = (0_i64, 0_u32);
             for feature in &scratch.features {
                 if let Some(row) = self.table.find(feature.key) {
-                    sum = sum.wrapping_add(self.table.cells(row)[0]);
+                    sum = sum.wrapping_add(weights[row]);
                     known += 1;
                 }
             }
@@ -294,44 +334,10 @@ impl Model {
     /// The model's score of the counted rows.
     fn weigh(&self, scratch: &Scratch) -> f64 {
         let mut total = self.spec.intercept;
-        let mut column = 0;
-        for component in &self.spec.components {
-            total += component.weight * (self.part(component, column, scratch).score + component.bias);
-            column += component.normalisation.columns();
+        for (component, column) in self.spec.components.iter().zip(&self.columns) {
+            total += component.weight * (part(component, column, scratch).score + component.bias);
         }
         quantised(total)
-    }
-
-    /// One component's sum over the counted rows, and what each row's cell is multiplied with.
-    pub(crate) fn part(&self, component: &Component, column: usize, scratch: &Scratch) -> Part {
-        match component.normalisation {
-            Normalisation::Length { exponent } => {
-                let (mut sum, mut known) = (0_i64, 0_u32);
-                for &row in &scratch.rows {
-                    let weight = self.table.cells(row as usize)[column];
-                    if weight != ABSENT {
-                        let count = scratch.counts[row as usize];
-                        sum = sum.wrapping_add(weight.wrapping_mul(i64::from(count)));
-                        known += u32::from(count);
-                    }
-                }
-                Part { score: length_normalised(sum, known, exponent), scale: 1.0 / length(known, exponent) }
-            }
-            Normalisation::TfIdf => {
-                let (mut sum, mut squares) = (0.0, 0.0);
-                for &row in &scratch.rows {
-                    let cells = self.table.cells(row as usize);
-                    if cells[column] != ABSENT {
-                        let tf = term_frequency(scratch.counts[row as usize]);
-                        let idf = tf * cells[column + 1] as f64;
-                        sum += tf * cells[column] as f64;
-                        squares += idf * idf;
-                    }
-                }
-                let scale = if squares > 0.0 { UNITS / squares.sqrt() } else { 0.0 };
-                Part { score: sum * scale / UNITS, scale }
-            }
-        }
     }
 
     /// The calibrated probability that one sentence is a threat, judged alone.
@@ -377,10 +383,43 @@ impl Model {
     }
 }
 
-/// A component's score, and what a cell in units times a term frequency is multiplied with to be a part of it.
+/// A component's score, and what a feature's weight is multiplied with to be a part of it.
 pub(crate) struct Part {
     pub(crate) score: f64,
     pub(crate) scale: f64,
+}
+
+/// One component's sum over the counted rows.
+pub(crate) fn part(component: &Component, column: &Column, scratch: &Scratch) -> Part {
+    match column {
+        Column::Weights(weights) => {
+            let (mut sum, mut known) = (0_i64, 0_u32);
+            for &row in &scratch.rows {
+                let weight = weights[row as usize];
+                if weight != ABSENT {
+                    let count = scratch.counts[row as usize];
+                    sum = sum.wrapping_add(weight.wrapping_mul(i64::from(count)));
+                    known += u32::from(count);
+                }
+            }
+            let exponent = match component.normalisation {
+                Normalisation::Length { exponent } => exponent,
+                Normalisation::TfIdf => 0.0,
+            };
+            Part { score: length_normalised(sum, known, exponent), scale: 1.0 / length(known, exponent) }
+        }
+        Column::TfIdf(cells) => {
+            let (mut sum, mut squares) = (0.0, 0.0);
+            for &row in &scratch.rows {
+                let [weight, idf] = cells[row as usize].map(f64::from);
+                let tf = term_frequency(scratch.counts[row as usize]);
+                sum += tf * weight;
+                squares += (tf * idf) * (tf * idf);
+            }
+            let scale = if squares > 0.0 { 1.0 / squares.sqrt() } else { 0.0 };
+            Part { score: sum * scale, scale }
+        }
+    }
 }
 
 /// Each score between its neighbours in the slice.
@@ -399,6 +438,7 @@ pub(crate) fn clear_counts(scratch: &mut Scratch) {
 }
 
 /// 1 + ln(count): the tenth occurrence says less than the first.
+#[inline]
 pub(crate) fn term_frequency(count: u16) -> f64 {
     if count == 1 { 1.0 } else { 1.0 + f64::from(count).ln() }
 }

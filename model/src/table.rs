@@ -35,8 +35,8 @@ impl Table {
         if cells.iter().any(|&cell| cell != ABSENT && cell.unsigned_abs() > 1 << 52) {
             return Err(Invalid::OutOfRange("weight"));
         }
-        // A third full at the most: a lookup mostly ends where it begins.
-        let bits = (usize::BITS - (keys.len() * 3).leading_zeros()).clamp(4, 26);
+        // Half full at the most: a lookup mostly ends where it begins, and the index stays small.
+        let bits = (usize::BITS - (keys.len() * 2).leading_zeros()).clamp(4, 26);
         let shift = 64 - bits;
         let mut slots = vec![EMPTY; 1 << bits];
         for (row, &key) in (0..).zip(&keys) {
