@@ -317,9 +317,11 @@ impl Model {
         if scratch.counts.len() < self.table.len() {
             scratch.counts.resize(self.table.len(), 0);
         }
+        scratch.slots.clear();
+        scratch.slots.extend(scratch.features.iter().map(|feature| self.table.probe(feature.key)));
         let mut known = 0;
-        for feature in &scratch.features {
-            if let Some(row) = self.table.find(feature.key) {
+        for (feature, &slot) in scratch.features.iter().zip(&scratch.slots) {
+            if let Some(row) = self.table.resolve(feature.key, slot) {
                 known += 1;
                 let count = &mut scratch.counts[row];
                 if *count == 0 {

@@ -99,6 +99,8 @@ pub struct Scratch {
     pub words: Vec<Word>,
     /// The sentence's features.
     pub features: Vec<Feature>,
+    /// Where the search for each feature begins; used while scoring.
+    pub(crate) slots: Vec<u64>,
     /// Rows of a model's table that the sentence has, in order of first appearance; used while scoring.
     pub(crate) rows: Vec<u32>,
     /// How often the sentence has each row; all zero between sentences.
