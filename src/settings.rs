@@ -72,21 +72,7 @@ pub struct Settings {
 impl Settings {
     /// Reads the file that `up` left in the state directory, if there is one.
     pub fn load(state_dir: &Path) -> anyhow::Result<Self> {
-        let path = env_file(state_dir);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-        };
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
-        let file = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Self { state_dir: state_dir.to_owned(), file })
-    }
-
-    /// What the file says of a setting.
-    #[must_use]
-    pub(crate) fn kept(&self, name: &str) -> Option<&String> {
-        self.file.get(name)
+        Ok(Self { state_dir: state_dir.to_owned(), file: read_pairs(&env_file(state_dir))? })
     }
 
     /// A setting: the process's own environment first.
@@ -164,10 +150,21 @@ pub fn env_file(state_dir: &Path) -> PathBuf {
     state_dir.join("env")
 }
 
-/// Writes settings that only their owner may read.
-pub(crate) fn write_env_file(state_dir: &Path, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
+/// Reads `NAME=value` lines; none where there is no such file.
+pub(crate) fn read_pairs(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// Writes `NAME=value` lines that only their owner may read.
+pub(crate) fn write_pairs(path: &Path, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let lines: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-    write_private(&env_file(state_dir), &lines)
+    write_private(path, &lines)
 }
 
 /// Writes a file of mode 0600, whole or not at all.
@@ -193,7 +190,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = [("S3_ENDPOINT", "http://127.0.0.1:1"), ("AWS_SECRET_ACCESS_KEY", "a=b")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        write_env_file(dir.path(), &settings).unwrap();
+        write_pairs(&env_file(dir.path()), &settings).unwrap();
         let loaded = Settings::load(dir.path()).unwrap();
         assert_eq!(loaded.file, settings);
         #[cfg(unix)]

@@ -42,6 +42,11 @@ fn it_prints_every_figure_by_sentence_and_by_comment() {
             }
         }
     }
+    let [low, high] = [0, 1].map(|end| cv["cv"]["sentence"]["intervals"]["pr_auc"][end].as_f64().unwrap());
+    assert!((low..high).contains(&cv["cv"]["sentence"]["pr_auc"].as_f64().unwrap()), "{low} {high}");
+    assert_eq!(cv["cv"]["worst_mistakes"].as_array().unwrap().len(), 50);
+    assert!(cv["cv"]["pr_curve"].as_array().unwrap().len() > 20, "a curve");
+    assert!(!cv.to_string().contains("text"), "numbers only");
     assert_eq!(cv, experiment(&["--train", file, "--cv", "5"]), "the same figures every time");
 
     let missing = Command::new(common::BINARY).args(["experiment", "--train", "/nowhere.txt"]).output().unwrap();

@@ -8,7 +8,10 @@ use serde_norway::Value;
 fn compose() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker-compose.temporal.yaml");
     let mut compose: Value = serde_norway::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    compose.apply_merge().unwrap();
+    // Once a level: what is merged in merges others.
+    for _ in 0..3 {
+        compose.apply_merge().unwrap();
+    }
     compose
 }
 

@@ -7,6 +7,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Figures of one set of judged rows.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub(crate) struct Figures {
     /// Threats among what is flagged.
     precision: f64,
@@ -30,6 +31,20 @@ pub(crate) struct Figures {
     n: u64,
     /// Threats among them.
     positives: u64,
+    /// 95% intervals by resampled commenters.
+    intervals: Option<Intervals>,
+}
+
+/// 95% intervals, lowest then highest.
+#[derive(Clone, Debug, Object)]
+pub(crate) struct Intervals {
+    precision: Vec<f64>,
+    recall: Vec<f64>,
+    f1: Vec<f64>,
+    roc_auc: Vec<f64>,
+    pr_auc: Vec<f64>,
+    recall_at_fpr_5: Vec<f64>,
+    brier: Vec<f64>,
 }
 
 /// Figures by sentence and by comment.
@@ -144,6 +159,15 @@ impl From<Evaluation> for Figures {
             threshold: e.threshold,
             n: e.n as u64,
             positives: e.positives as u64,
+            intervals: e.intervals.map(|i| Intervals {
+                precision: i.precision.to_vec(),
+                recall: i.recall.to_vec(),
+                f1: i.f1.to_vec(),
+                roc_auc: i.roc_auc.to_vec(),
+                pr_auc: i.pr_auc.to_vec(),
+                recall_at_fpr_5: i.recall_at_fpr_5.to_vec(),
+                brier: i.brier.to_vec(),
+            }),
         }
     }
 }

@@ -146,7 +146,7 @@ mod tests {
         let mut random = SplitMix(7);
         let row = |i: u32| {
             let is_threat = i.is_multiple_of(9);
-            let p = (random.below(1000) as f64 / 1000.0 + f64::from(u8::from(is_threat))) / 2.0;
+            let p = (3.0 * random.below(1000) as f64 / 1000.0 + f64::from(u8::from(is_threat))) / 4.0;
             (format!("c{}", i / 3), p, is_threat)
         };
         (0..n).map(row).collect()

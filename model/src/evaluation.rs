@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Row;
+use crate::{
+    Row,
+    bootstrap::{self, Intervals, Judgement},
+};
+
+/// Intervals of the same rows are always the same.
+const BOOTSTRAP_SEED: u64 = 0x7472_7561;
 
 /// A probability and whether it was a threat.
 pub type Judged = (f64, bool);
@@ -34,6 +40,9 @@ pub struct Evaluation {
     pub positives: usize,
     /// Counts at the threshold.
     pub confusion: Confusion,
+    /// 95% intervals of the figures, by commenter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervals: Option<Intervals>,
 }
 
 /// Counts at a threshold.
@@ -59,19 +68,20 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Figures of rows and their probabilities. `ranking` orders them, `calibrated` measures the probabilities;
-    /// they differ only in cross-validation, where a row must not be calibrated with its own help.
+    /// Figures of rows and their probabilities, with intervals.
     #[must_use]
-    pub fn of(rows: &[Row], ranking: &[f64], calibrated: &[f64], threshold: f64) -> Self {
-        let sentences = |p: &[f64]| -> Vec<Judged> { p.iter().copied().zip(rows.iter().map(Row::is_threat)).collect() };
-        let evaluate = |ranking: Vec<Judged>, calibrated: Vec<Judged>| {
-            let (brier, ece) = (brier(&calibrated), ece(&calibrated));
-            Evaluation { brier, ece, ..Evaluation::of(&ranking, threshold) }
+    pub fn of(rows: &[Row], probabilities: &[f64], threshold: f64) -> Self {
+        let sentences: Vec<Judgement<'_>> = rows
+            .iter()
+            .zip(probabilities)
+            .map(|(row, &probability)| Judgement { commenter: &row.commenter, probability, is_threat: row.is_threat() })
+            .collect();
+        let evaluate = |judgements: &[Judgement<'_>]| {
+            let judged: Vec<Judged> = judgements.iter().map(|j| (j.probability, j.is_threat)).collect();
+            let intervals = Some(bootstrap::intervals(judgements, threshold, BOOTSTRAP_SEED));
+            Evaluation { intervals, ..Evaluation::of(&judged, threshold) }
         };
-        Self {
-            sentence: evaluate(sentences(ranking), sentences(calibrated)),
-            comment: evaluate(comments(rows, ranking), comments(rows, calibrated)),
-        }
+        Self { comment: evaluate(&comments(rows, &sentences)), sentence: evaluate(&sentences) }
     }
 }
 
@@ -94,6 +104,7 @@ impl Evaluation {
             n: judged.len(),
             positives: judged.iter().filter(|(_, threat)| *threat).count(),
             confusion,
+            intervals: None,
         }
     }
 }
@@ -123,13 +134,13 @@ impl Confusion {
     }
 }
 
-/// Comments of rows that follow each other.
-fn comments(rows: &[Row], probabilities: &[f64]) -> Vec<Judged> {
-    let key = |row: &Row| (row.comment, row.commenter.clone());
-    let mut by_comment: std::collections::BTreeMap<_, Judged> = std::collections::BTreeMap::new();
-    for (row, &p) in rows.iter().zip(probabilities) {
-        let comment = by_comment.entry(key(row)).or_insert((f64::NEG_INFINITY, false));
-        *comment = (comment.0.max(p), comment.1 || row.is_threat());
+/// Each comment, as threatening as its most threatening sentence.
+fn comments<'a>(rows: &[Row], sentences: &[Judgement<'a>]) -> Vec<Judgement<'a>> {
+    let mut by_comment: std::collections::BTreeMap<(u32, &str), Judgement<'a>> = std::collections::BTreeMap::new();
+    for (row, sentence) in rows.iter().zip(sentences) {
+        let comment = by_comment.entry((row.comment, sentence.commenter)).or_insert(*sentence);
+        comment.probability = comment.probability.max(sentence.probability);
+        comment.is_threat |= sentence.is_threat;
     }
     by_comment.into_values().collect()
 }
@@ -183,15 +194,91 @@ fn brier(judged: &[Judged]) -> f64 {
 }
 
 fn ece(judged: &[Judged]) -> f64 {
-    const BINS: usize = 15;
-    let mut bins = [(0.0, 0.0); BINS];
+    let gaps = bins(judged).into_iter().map(|(said, seen, _)| (said - seen).abs());
+    gaps.sum::<f64>() / judged.len().max(1) as f64
+}
+
+/// Sum of probabilities, threats and rows of fifteen bins of equal width.
+fn bins(judged: &[Judged]) -> [(f64, f64, usize); 15] {
+    let mut bins = [(0.0, 0.0, 0); 15];
     for &(p, threat) in judged {
-        let bin = &mut bins[((p * BINS as f64) as usize).min(BINS - 1)];
+        let bin = &mut bins[((p * 15.0) as usize).min(14)];
         bin.0 += p;
         bin.1 += f64::from(u8::from(threat));
+        bin.2 += 1;
     }
-    bins.iter().map(|(predicted, observed): &(f64, f64)| (predicted - observed).abs()).sum::<f64>()
-        / judged.len().max(1) as f64
+    bins
+}
+
+/// Precision and recall at thresholds from the highest probability down: at most `points`, spread evenly over the rows
+/// that are flagged.
+#[must_use]
+pub fn pr_curve(judged: &[Judged], points: usize) -> Vec<CurvePoint> {
+    let total = judged.iter().filter(|(_, threat)| *threat).count().max(1);
+    let groups = descending_groups(judged);
+    let every = groups.len().div_ceil(points.max(1)).max(1);
+    let (mut hits, mut flagged) = (0, 0);
+    let mut curve = Vec::new();
+    for (at, (threshold, threats, others)) in (1..).zip(&groups) {
+        hits += threats;
+        flagged += threats + others;
+        if at % every == 0 || at == groups.len() {
+            let (precision, recall) = (hits as f64 / flagged as f64, hits as f64 / total as f64);
+            curve.push(CurvePoint { threshold: *threshold, precision, recall });
+        }
+    }
+    curve
+}
+
+/// A point of the precision-recall curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CurvePoint {
+    /// Rows at or above it are flagged.
+    pub threshold: f64,
+    /// Threats among what is flagged.
+    pub precision: f64,
+    /// Flagged among the threats.
+    pub recall: f64,
+}
+
+/// Said and seen, in fifteen bins of equal width; empty bins are left out.
+#[must_use]
+pub fn calibration_curve(judged: &[Judged]) -> Vec<CalibrationBin> {
+    let filled = bins(judged).into_iter().filter(|(_, _, n)| *n > 0);
+    let bin = |(said, seen, n): (f64, f64, usize)| CalibrationBin { said: said / n as f64, seen: seen / n as f64, n };
+    filled.map(bin).collect()
+}
+
+/// A bin of the calibration curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CalibrationBin {
+    /// Mean probability.
+    pub said: f64,
+    /// Share of threats.
+    pub seen: f64,
+    /// Rows.
+    pub n: usize,
+}
+
+/// The rows whose probability is furthest from the truth, worst first, by their number; never their text.
+#[must_use]
+pub fn worst_mistakes(judged: &[Judged], most: usize) -> Vec<Mistake> {
+    let error = |&(p, threat): &Judged| if threat { 1.0 - p } else { p };
+    let mut rows: Vec<usize> = (0..judged.len()).collect();
+    rows.sort_by(|&a, &b| error(&judged[b]).total_cmp(&error(&judged[a])).then(a.cmp(&b)));
+    let mistake = |row: usize| Mistake { row, probability: judged[row].0, is_threat: judged[row].1 };
+    rows.into_iter().take(most).map(mistake).collect()
+}
+
+/// A row that a model judged wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Mistake {
+    /// Its number among the usable rows of the corpus, from 0.
+    pub row: usize,
+    /// What the model said.
+    pub probability: f64,
+    /// What it is labelled.
+    pub is_threat: bool,
 }
 
 /// The threshold with the best F1, half-way between the last row flagged and the first that is not.
@@ -278,6 +365,19 @@ mod tests {
             assert!((0.0..=1.0).contains(&best_f1_threshold(&judged)));
             assert!((0.0..=1.0).contains(&threshold_at_fpr(&judged, 0.05)));
         }
+    }
+
+    #[test]
+    fn curves_and_mistakes_are_of_the_rows() {
+        let judged = [(0.9, true), (0.8, false), (0.7, true), (0.1, false), (0.05, true)];
+        let curve = pr_curve(&judged, 100);
+        assert_eq!(curve.len(), 5);
+        assert_eq!((curve[2].threshold, curve[2].precision, curve[2].recall), (0.7, 2.0 / 3.0, 2.0 / 3.0));
+        assert_eq!(pr_curve(&judged, 2).last().map(|point| point.recall), Some(1.0));
+        let calibration = calibration_curve(&judged);
+        assert_eq!(calibration.iter().map(|bin| bin.n).sum::<usize>(), 5);
+        let rows: Vec<usize> = worst_mistakes(&judged, 3).iter().map(|m| m.row).collect();
+        assert_eq!(rows, [4, 1, 2]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Train, calibrate and evaluate on rows in memory: the pipeline without a server.
 //!
 //! Everything that is learned from scores (how learners are weighed, what neighbours say, calibration, thresholds) is
-//! learned from scores of rows that the learners had not seen; and the cross-validated figures of a row use no such
-//! number that the row's own fold helped to learn.
+//! learned from scores of rows that the learners had not seen; and the cross-validated probability of a row uses no such
+//! number that the row's own fold helped to learn. The threshold alone is chosen on all rows, as it is for the model.
 
 mod parallel;
 mod second_stage;
@@ -49,6 +49,8 @@ pub struct Trained {
     pub model: Model,
     /// Figures of rows judged by models that had not seen their commenters.
     pub cross_validation: Scores,
+    /// The probabilities behind these figures, by row.
+    pub unseen: Vec<f64>,
 }
 
 /// Trains on every row; the second stage, calibration and operating points come from cross-validation by commenter.
@@ -68,8 +70,8 @@ pub fn train(
         let model = trainers::assemble(trainer.name(), parts, &vec![1.0; scores.len()], 0.0)?;
         let own: Vec<f64> = (0..rows.len()).map(|i| scores.iter().map(|learner| learner[i]).sum()).collect();
         let probabilities: Vec<f64> = own.iter().map(|&s| model.spec().calibration.probability(s)).collect();
-        let cross_validation = Scores::of(rows, &probabilities, &probabilities, model.threshold());
-        return Ok(Trained { model, cross_validation });
+        let cross_validation = Scores::of(rows, &probabilities, model.threshold());
+        return Ok(Trained { model, cross_validation, unseen: probabilities });
     }
 
     let stage = SecondStage::fit(&unseen, |_| true);
@@ -78,13 +80,19 @@ pub fn train(
     let model = model.finished(Some(stage.context), stage.calibration, operating_points(&judged))?;
 
     let crossed = cross_fitted(&unseen, folds);
-    let cross_validation = Scores::of(rows, &crossed, &crossed, model.threshold());
-    Ok(Trained { model, cross_validation })
+    let cross_validation = Scores::of(rows, &crossed, model.threshold());
+    Ok(Trained { model, cross_validation, unseen: crossed })
 }
 
 /// Figures of a model on rows; sentences of a comment follow each other.
 #[must_use]
 pub fn evaluate(model: &Model, rows: &[Row]) -> Scores {
+    Scores::of(rows, &probabilities(model, rows), model.threshold())
+}
+
+/// The probability of every row; sentences of a comment follow each other.
+#[must_use]
+pub fn probabilities(model: &Model, rows: &[Row]) -> Vec<f64> {
     let mut scratch = Scratch::default();
     let own: Vec<f64> = rows.iter().map(|row| model.score(&row.text, &mut scratch).logit).collect();
     let mut probabilities = Vec::with_capacity(rows.len());
@@ -92,7 +100,7 @@ pub fn evaluate(model: &Model, rows: &[Row]) -> Scores {
         let scores = model.in_context(&own[comment]);
         probabilities.extend(scores.into_iter().map(|s| model.spec().calibration.probability(s)));
     }
-    Scores::of(rows, &probabilities, &probabilities, model.threshold())
+    probabilities
 }
 
 /// Fits each learner without each fold, and on everything: scores of unseen rows by learner, and the final parts.

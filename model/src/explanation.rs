@@ -44,7 +44,7 @@ impl Model {
             let part = part(component, column, scratch);
             bias += component.weight * component.bias;
             for feature in &scratch.features {
-                let Some(row) = self.table().find(feature.key) else { continue };
+                let Some(row) = self.place(feature.key) else { continue };
                 let Some(weight) = column.weight(row) else { continue };
                 let count = scratch.counts[row];
                 // A feature that stands twice counts less than double: each time has an equal share of it.

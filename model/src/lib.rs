@@ -8,6 +8,7 @@
 //! | [`features`] | the extractors (a plugin table) and their 64-bit keys |
 //! | [`counts`] | feature counts by class: additive, so shards can be counted apart |
 //! | [`trainers`] | the trainers (a plugin table) |
+//! | [`bootstrap`] | how sure the figures are |
 //! | [`calibration`] | Platt's two numbers |
 //! | [`linear`] | the one representation of a trained model, and scoring |
 //! | [`table`] | weights by feature key |
@@ -21,6 +22,7 @@
 //! | [`version`] | digests, version ids, generations |
 
 pub mod artifact;
+pub mod bootstrap;
 pub mod calibration;
 pub mod corpus;
 pub mod counts;

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calibration::Platt,
     features::{Analyser, FeatureSet, Scratch, UnknownExtractor},
-    table::{ABSENT, Table},
+    table::{ABSENT, Index, Table},
     text,
 };
 
-/// Weights and scores are whole multiples of 1 / `UNITS`: sums of them are exact, in any order.
+/// Weights and scores are whole multiples of 1 / `UNITS`; sums of such numbers are exact, in any order.
 pub const UNITS: f64 = (1_u64 << 40) as f64;
 
 /// What a model is, apart from its weights.
@@ -132,7 +132,10 @@ pub struct Model {
     spec: Spec,
     analyser: Analyser,
     table: Table,
-    /// The table's cells by component, each as small as scoring allows: memory is what a lookup waits for.
+    /// From a feature's key to its place in the columns.
+    index: Index,
+    /// The table's cells by component, each as small as scoring allows and the commonest features first: memory is what
+    /// a lookup waits for, and what is asked for often then lies together.
     columns: Vec<Column>,
 }
 
@@ -146,8 +149,8 @@ pub(crate) enum Column {
 }
 
 impl Column {
-    fn of(table: &Table, normalisation: Normalisation, at: usize) -> Self {
-        let rows = (0..table.len()).map(|row| table.cells(row));
+    fn of(table: &Table, order: &[u32], normalisation: Normalisation, at: usize) -> Self {
+        let rows = order.iter().map(|&row| table.cells(row as usize));
         let real = |cell: i64| if cell == ABSENT { 0.0 } else { (cell as f64 / UNITS) as f32 };
         match normalisation {
             Normalisation::Length { .. } => Self::Weights(rows.map(|cells| cells[at]).collect()),
@@ -246,13 +249,15 @@ impl Model {
         if columns == 0 || columns != table.columns() {
             return Err(Invalid::OutOfRange("columns"));
         }
+        let order = commonest_first(&spec, &table);
         let mut at = 0;
         let mut column = |component: &Component| {
             at += component.normalisation.columns();
-            Column::of(&table, component.normalisation, at - component.normalisation.columns())
+            Column::of(&table, &order, component.normalisation, at - component.normalisation.columns())
         };
         let columns = spec.components.iter().map(&mut column).collect();
-        Ok(Self { spec, analyser, table, columns })
+        let index = Index::new(order.iter().map(|&row| table.keys()[row as usize]));
+        Ok(Self { spec, analyser, table, index, columns })
     }
 
     /// What it is, apart from its weights.
@@ -265,6 +270,12 @@ impl Model {
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// A feature's place in the columns.
+    #[inline]
+    pub(crate) fn place(&self, key: u64) -> Option<usize> {
+        self.index.resolve(key, self.index.probe(key))
     }
 
     pub(crate) fn columns(&self) -> &[Column] {
@@ -298,7 +309,7 @@ impl Model {
         {
             let (mut sum, mut known) = (0_i64, 0_u32);
             for feature in &scratch.features {
-                if let Some(row) = self.table.find(feature.key) {
+                if let Some(row) = self.place(feature.key) {
                     sum = sum.wrapping_add(weights[row]);
                     known += 1;
                 }
@@ -314,14 +325,15 @@ impl Model {
 
     /// Looks the features up: which rows the sentence has, and how often.
     pub(crate) fn count_rows(&self, scratch: &mut Scratch) -> u32 {
+        scratch.rows.clear();
         if scratch.counts.len() < self.table.len() {
             scratch.counts.resize(self.table.len(), 0);
         }
         scratch.slots.clear();
-        scratch.slots.extend(scratch.features.iter().map(|feature| self.table.probe(feature.key)));
+        scratch.slots.extend(scratch.features.iter().map(|feature| self.index.probe(feature.key)));
         let mut known = 0;
         for (feature, &slot) in scratch.features.iter().zip(&scratch.slots) {
-            if let Some(row) = self.table.resolve(feature.key, slot) {
+            if let Some(row) = self.index.resolve(feature.key, slot) {
                 known += 1;
                 let count = &mut scratch.counts[row];
                 if *count == 0 {
@@ -429,6 +441,24 @@ pub(crate) fn part(component: &Component, column: &Column, scratch: &Scratch) ->
 pub fn apply_context(context: &Context, own: &[f64]) -> Vec<f64> {
     let at = |i: usize| own.get(i).copied();
     (0..own.len()).map(|i| context.combine(own[i], i.checked_sub(1).and_then(at), at(i + 1))).collect()
+}
+
+/// The table's rows, those of the commonest features first where the model knows which these are.
+fn commonest_first(spec: &Spec, table: &Table) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..table.len() as u32).collect();
+    let mut at = 0;
+    for component in &spec.components {
+        if component.normalisation == Normalisation::TfIdf {
+            // The inverse document frequency; features that this component does not have come last.
+            let rarity = |row: u32| match table.cells(row as usize)[at + 1] {
+                ABSENT => i64::MAX,
+                idf => idf,
+            };
+            order.sort_by_key(|&row| rarity(row));
+        }
+        at += component.normalisation.columns();
+    }
+    order
 }
 
 /// Forgets the counted rows.

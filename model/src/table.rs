@@ -1,4 +1,4 @@
-//! Weights by feature key: one sorted table, found through a flat index that a lookup touches once.
+//! Weights by feature key: one sorted table, and a flat index that a lookup mostly touches once.
 
 use crate::linear::{Invalid, UNITS};
 
@@ -11,7 +11,13 @@ pub struct Table {
     keys: Vec<u64>,
     columns: usize,
     cells: Vec<i64>,
-    /// Open addressing from a key's leading bits on: the key's low 40 bits, then its row in 24 bits.
+    index: Index,
+}
+
+/// From a key to a number: open addressing from the key's leading bits on, one word a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// The key's low 40 bits, then its number in 24 bits.
     slots: Vec<u64>,
     shift: u32,
 }
@@ -31,22 +37,12 @@ impl Table {
         if !keys.is_sorted_by(|a, b| a < b) {
             return Err(Invalid::Unsorted);
         }
-        // A weight past 2^12 is no log-odds; it also keeps the sum of any sentence far from overflow.
-        if cells.iter().any(|&cell| cell != ABSENT && cell.unsigned_abs() > 1 << 52) {
+        // A weight past 2^5 is no log-odds; a sum overflows with a quarter of a million such features only.
+        if cells.iter().any(|&cell| cell != ABSENT && cell.unsigned_abs() > 1 << 45) {
             return Err(Invalid::OutOfRange("weight"));
         }
-        // Half full at the most: a lookup mostly ends where it begins, and the index stays small.
-        let bits = (usize::BITS - (keys.len() * 2).leading_zeros()).clamp(4, 26);
-        let shift = 64 - bits;
-        let mut slots = vec![EMPTY; 1 << bits];
-        for (row, &key) in (0..).zip(&keys) {
-            let mut at = (key >> shift) as usize;
-            while slots[at] != EMPTY {
-                at = (at + 1) & (slots.len() - 1);
-            }
-            slots[at] = key << ROW_BITS | row;
-        }
-        Ok(Self { keys, columns, cells, slots, shift })
+        let index = Index::new(keys.iter().copied());
+        Ok(Self { keys, columns, cells, index })
     }
 
     /// From log-odds to whole units.
@@ -56,36 +52,10 @@ impl Table {
     }
 
     /// The row of a key.
-    ///
-    /// Compares the key's low 40 bits and, by where it looks, its leading 16 or more: two keys that differ are taken
-    /// for each other once in 2^56 pairs.
     #[inline]
     #[must_use]
     pub fn find(&self, key: u64) -> Option<usize> {
-        self.resolve(key, self.probe(key))
-    }
-
-    /// The slot where a key's search begins. Without a branch, so that many of these wait for memory together.
-    #[inline]
-    pub(crate) fn probe(&self, key: u64) -> u64 {
-        self.slots[(key >> self.shift) as usize]
-    }
-
-    /// The row of a key whose search begins at `slot`.
-    #[inline]
-    pub(crate) fn resolve(&self, key: u64, mut slot: u64) -> Option<usize> {
-        let wanted = key << ROW_BITS;
-        let mut at = (key >> self.shift) as usize;
-        loop {
-            if slot & !ROW == wanted && slot & ROW != ROW {
-                return Some((slot & ROW) as usize);
-            }
-            if slot == EMPTY {
-                return None;
-            }
-            at = (at + 1) & (self.slots.len() - 1);
-            slot = self.slots[at];
-        }
+        self.index.resolve(key, self.index.probe(key))
     }
 
     /// A row's cells, in 1 / [`UNITS`].
@@ -144,6 +114,53 @@ impl Table {
             }
         }
         Self::new(keys, columns, cells)
+    }
+}
+
+impl Index {
+    /// An index of at most [`MAX_ROWS`] keys, all different, numbered from 0.
+    #[must_use]
+    pub fn new(keys: impl ExactSizeIterator<Item = u64>) -> Self {
+        // Half full at the most: a lookup mostly ends where it begins, and the index stays small.
+        let bits = (usize::BITS - (keys.len() * 2).leading_zeros()).clamp(4, 26);
+        let shift = 64 - bits;
+        let mut slots = vec![EMPTY; 1 << bits];
+        for (number, key) in (0_u64..).zip(keys) {
+            let mut at = (key >> shift) as usize;
+            while slots[at] != EMPTY {
+                at = (at + 1) & (slots.len() - 1);
+            }
+            slots[at] = key << ROW_BITS | number;
+        }
+        Self { slots, shift }
+    }
+
+    /// The slot where a key's search begins. Without a branch, so that many of these wait for memory together.
+    #[inline]
+    #[must_use]
+    pub fn probe(&self, key: u64) -> u64 {
+        self.slots[(key >> self.shift) as usize]
+    }
+
+    /// The number of a key whose search begins at `slot`.
+    ///
+    /// Compares the key's low 40 bits and, by where it looks, its leading 16 or more: two keys that differ are taken
+    /// for each other once in 2^56 pairs.
+    #[inline]
+    #[must_use]
+    pub fn resolve(&self, key: u64, mut slot: u64) -> Option<usize> {
+        let wanted = key << ROW_BITS;
+        let mut at = (key >> self.shift) as usize;
+        loop {
+            if slot & !ROW == wanted && slot & ROW != ROW {
+                return Some((slot & ROW) as usize);
+            }
+            if slot == EMPTY {
+                return None;
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+            slot = self.slots[at];
+        }
     }
 }
 

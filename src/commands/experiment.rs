@@ -9,7 +9,7 @@ use anyhow::Context;
 use model::{
     Row,
     corpus::{self, Format},
-    evaluation::Scores,
+    evaluation::{self, Judged, Scores},
     experiment::{self, Config, DEFAULT_SEED},
     trainers::{self, Preset},
 };
@@ -55,14 +55,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let trained = experiment::train(trainer, &rows, &config, &|_, _| {})?;
     let mut figures = Map::new();
     figures.insert("trainer".to_owned(), json!(trainer.name()));
-    match &arguments.test {
-        Some(test) => {
-            let scores = experiment::evaluate(&trained.model, &read(test)?);
-            figures.extend(by_unit(&scores)?);
-        }
-        None => {
-            figures.insert("cv".to_owned(), Value::Object(by_unit(&trained.cross_validation)?));
-        }
+    if let Some(test) = &arguments.test {
+        let test = read(test)?;
+        let probabilities = experiment::probabilities(&trained.model, &test);
+        figures.extend(report(&experiment::evaluate(&trained.model, &test), &test, &probabilities)?);
+    } else {
+        let report = report(&trained.cross_validation, &rows, &trained.unseen)?;
+        figures.insert("cv".to_owned(), Value::Object(report));
     }
     if arguments.json {
         println!("{}", Value::Object(figures));
@@ -72,10 +71,15 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn by_unit(scores: &Scores) -> anyhow::Result<Map<String, Value>> {
+/// Everything that is known of some judged rows, by numbers and never by text.
+fn report(scores: &Scores, rows: &[Row], probabilities: &[f64]) -> anyhow::Result<Map<String, Value>> {
+    let judged: Vec<Judged> = probabilities.iter().copied().zip(rows.iter().map(Row::is_threat)).collect();
     let mut figures = Map::new();
     figures.insert("sentence".to_owned(), serde_json::to_value(&scores.sentence)?);
     figures.insert("comment".to_owned(), serde_json::to_value(&scores.comment)?);
+    figures.insert("pr_curve".to_owned(), serde_json::to_value(evaluation::pr_curve(&judged, 100))?);
+    figures.insert("calibration_curve".to_owned(), serde_json::to_value(evaluation::calibration_curve(&judged))?);
+    figures.insert("worst_mistakes".to_owned(), serde_json::to_value(evaluation::worst_mistakes(&judged, 50))?);
     Ok(figures)
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
     println!("the search attributes are there");
     match registry.production().await? {
         Some(promotion) => println!("{} is in production", promotion.record.version),
-        None => first_model(settings).await?,
+        None => first_model(settings, "threatwatch setup").await?,
     }
     Ok(())
 }

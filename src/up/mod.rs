@@ -24,7 +24,7 @@ use self::{
 use crate::{
     commands::train::follow,
     http, programs,
-    settings::{Settings, from_environment, names, write_env_file, write_private},
+    settings::{Settings, env_file, from_environment, names, read_pairs, write_pairs, write_private},
 };
 
 /// What `up` is told.
@@ -116,7 +116,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     let environment = environment(options, state, external)?;
     start_servers(options, state, external, &environment, supervisor).await?;
-    write_env_file(&state.dir, &environment)?;
+    write_pairs(&env_file(&state.dir), &environment)?;
     let settings = Settings::load(&state.dir)?;
 
     let registry = settings.registry().await?;
@@ -128,7 +128,7 @@ async fn start(
         import(&registry, file).await?;
     }
     if registry.production().await?.is_none() {
-        first_model(&settings).await?;
+        first_model(&settings, "threatwatch up").await?;
     }
     // Without a model the parts are still worth running: the page says what to do.
     if registry.production().await?.is_some() {
@@ -141,32 +141,20 @@ async fn start(
     Ok(())
 }
 
-/// The settings of every part; the credentials are made once and kept.
+/// The settings of every part.
 fn environment(options: &Options, state: &State, external: &External) -> anyhow::Result<BTreeMap<String, String>> {
-    let known = Settings::load(&state.dir)?;
-    let random = |bytes: &mut [u8]| {
-        rand::fill(bytes);
-        hex::encode(bytes)
-    };
-    let credential = |name: &'static str, length: usize| match &external.s3 {
-        Some(endpoint) => {
-            from_environment(name).with_context(|| format!("S3_ENDPOINT is {endpoint}, and {name} is not set"))
-        }
-        // Keys for another store, which the environment may hold, are not for ours.
-        None => Ok(known.kept(name).cloned().unwrap_or_else(|| random(&mut vec![0; length]))),
-    };
     let ports = &options.ports;
-    let mut environment = BTreeMap::from(
-        [
-            (names::TEMPORAL_ADDRESS, external.temporal.clone().unwrap_or_else(|| ports.temporal_address())),
-            (names::S3_ENDPOINT, external.s3.clone().unwrap_or_else(|| ports.s3_url())),
-            (names::AWS_ACCESS_KEY_ID, credential(names::AWS_ACCESS_KEY_ID, 10)?),
-            (names::AWS_SECRET_ACCESS_KEY, credential(names::AWS_SECRET_ACCESS_KEY, 32)?),
-            (names::URL, ports.api_url()),
-            (names::WORKER_URL, ports.worker_url()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
+    let mut environment = match &external.s3 {
+        Some(endpoint) => external_credentials(endpoint)?,
+        None => own_credentials(&state.dir.join("s3-credentials"))?,
+    };
+    let settings = [
+        (names::TEMPORAL_ADDRESS, external.temporal.clone().unwrap_or_else(|| ports.temporal_address())),
+        (names::S3_ENDPOINT, external.s3.clone().unwrap_or_else(|| ports.s3_url())),
+        (names::URL, ports.api_url()),
+        (names::WORKER_URL, ports.worker_url()),
+    ];
+    environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
     for name in [names::S3_BUCKET, names::AWS_REGION, names::TEMPORAL_UI] {
         if let Some(value) = from_environment(name) {
             environment.insert(name.to_owned(), value);
@@ -176,6 +164,31 @@ fn environment(options: &Options, state: &State, external: &External) -> anyhow:
         environment.insert(names::TEMPORAL_UI.to_owned(), ports.temporal_ui_url());
     }
     Ok(environment)
+}
+
+/// The keys for somebody else's store: from the environment, where its endpoint is.
+fn external_credentials(endpoint: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let find = |name: &str| {
+        let value =
+            from_environment(name).with_context(|| format!("S3_ENDPOINT is {endpoint}, and {name} is not set"))?;
+        Ok((name.to_owned(), value))
+    };
+    [names::AWS_ACCESS_KEY_ID, names::AWS_SECRET_ACCESS_KEY].into_iter().map(find).collect()
+}
+
+/// The keys of our own store: made once, kept in a file of their own. Keys for another store, which the environment may
+/// hold, are not for ours.
+fn own_credentials(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut kept = read_pairs(path)?;
+    for (name, length) in [(names::AWS_ACCESS_KEY_ID, 10), (names::AWS_SECRET_ACCESS_KEY, 32)] {
+        kept.entry(name.to_owned()).or_insert_with(|| {
+            let mut bytes = vec![0; length];
+            rand::fill(&mut bytes[..]);
+            hex::encode(bytes)
+        });
+    }
+    write_pairs(path, &kept)?;
+    Ok(kept)
 }
 
 /// Temporal and the object store, unless somebody else runs them.
@@ -196,7 +209,7 @@ async fn start_servers(
         let server = programs::s3_server(&tools, &say)?;
         supervisor.start(Part::s3(server, &state.dir, &options.ports, environment)?)?;
     }
-    write_env_file(&state.dir, environment)?;
+    write_pairs(&env_file(&state.dir), environment)?;
     let settings = Settings::load(&state.dir)?;
     let orchestrator = settings.orchestrator("up");
     wait_until("Temporal", START_UP, || async { orchestrator.client().await.is_ok() })
@@ -239,11 +252,11 @@ async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {
 }
 
 /// Trains on the newest import, else on the sample, and promotes what comes of it.
-pub(crate) async fn first_model(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) async fn first_model(settings: &Settings, actor: &str) -> anyhow::Result<()> {
     println!("  training a first model");
     let request = TrainRequest {
         auto_promote: AutoPromote::IfGatePasses,
-        actor: Some("threatwatch up".to_owned()),
+        actor: Some(actor.to_owned()),
         reason: Some("first model".to_owned()),
         ..TrainRequest::default()
     };
@@ -294,4 +307,21 @@ fn address_flag(settings: &Settings) -> String {
 /// Keeps numbers that were chosen once, so that a restart finds them again.
 pub(crate) fn remember<T: serde::Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
     write_private(path, &serde_json::to_string(value)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_our_own_store_are_made_once_and_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s3-credentials");
+        let made = own_credentials(&path).unwrap();
+        assert_eq!(made.len(), 2);
+        assert!(made.values().all(|value| value.len() >= 20));
+        assert_eq!(own_credentials(&path).unwrap(), made);
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

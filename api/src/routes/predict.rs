@@ -42,7 +42,7 @@ struct Prediction {
     trainer: String,
     /// Each sentence, in order.
     sentences: Vec<Sentence>,
-    /// Share of the comment's words and word pairs that the model does not know, from 0 to 1.
+    /// Share of the comment's features (words, pairs and what else the model has) that it does not know, from 0 to 1.
     unknown_share: f64,
 }
 

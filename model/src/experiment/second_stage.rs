@@ -49,7 +49,10 @@ impl SecondStage {
 fn weigh(unseen: &Unseen<'_>, used: &mut [usize]) -> (Vec<f64>, f64) {
     let [first, second] = unseen.scores else { return (vec![1.0; unseen.scores.len()], 0.0) };
     // Sums of floats depend on their order: the rows' must not matter.
-    used.sort_by(|&a, &b| first[a].total_cmp(&first[b]).then(second[a].total_cmp(&second[b])));
+    let label = |i: usize| unseen.rows[i].is_threat();
+    used.sort_by(|&a, &b| {
+        first[a].total_cmp(&first[b]).then(second[a].total_cmp(&second[b])).then(label(a).cmp(&label(b)))
+    });
     let scales = [first, second].map(|scores| {
         let n = used.len().max(1) as f64;
         let mean = used.iter().map(|&i| scores[i]).sum::<f64>() / n;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Error, Fitted, Learner, Preset, Trainer};
 use crate::{
     Row,
+    bootstrap::SplitMix,
     counts::Counts,
     features::{FeatureSet, Scratch},
     linear::{Component, Normalisation, term_frequency},
@@ -206,19 +207,6 @@ fn descend(matrix: &Matrix, labels: &[f64], parameters: &Parameters) -> (Vec<f64
         bound = if highest > 0.0 { highest } else { f64::INFINITY };
     }
     (weights, bias)
-}
-
-/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(z ^ (z >> 31)) * bound as u128) >> 64) as usize
-    }
 }
 
 #[cfg(test)]
