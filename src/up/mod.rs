@@ -311,6 +311,8 @@ pub(crate) fn remember<T: serde::Serialize>(path: &Path, value: &T) -> anyhow::R
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -321,7 +323,6 @@ mod tests {
         assert_eq!(made.len(), 2);
         assert!(made.values().all(|value| value.len() >= 20));
         assert_eq!(own_credentials(&path).unwrap(), made);
-        use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
