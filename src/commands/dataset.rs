@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use model::corpus::{self, Format};
 use registry::{DatasetManifest, Registry};
 
 use crate::settings::Settings;
@@ -39,10 +40,23 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
     Ok(())
 }
 
+/// Refuses a file that could not be imported, before anything is started for it.
+pub(crate) fn check(file: &Path) -> anyhow::Result<()> {
+    let (name, bytes) = read(file)?;
+    let parsed = corpus::parse(Format::guess(&name, &bytes), &bytes);
+    parsed
+        .and_then(|parsed| corpus::require_trainable(&parsed.rows))
+        .with_context(|| format!("read {}", file.display()))
+}
+
+fn read(file: &Path) -> anyhow::Result<(String, Vec<u8>)> {
+    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    Ok((file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), bytes))
+}
+
 /// Imports a file.
 pub(crate) async fn import(registry: &Registry, file: &Path) -> anyhow::Result<DatasetManifest> {
-    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (name, bytes) = read(file)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
     registry.import_dataset(&name, &bytes, now).await.with_context(|| format!("import {}", file.display()))
 }

@@ -22,15 +22,9 @@ use temporalio_common::telemetry::{
     start_prometheus_metric_exporter, telemetry_init,
 };
 use temporalio_sdk::{Runtime, runtime::RuntimeOptions};
-use workflows::Orchestrator;
 
 use super::start_logging;
-use crate::{
-    http,
-    process::Process,
-    settings::{Settings, names},
-    up::supervisor::stop_signal,
-};
+use crate::{http, process::Process, settings::Settings, up::supervisor::stop_signal};
 
 /// Pause between tries while a part that the worker needs is away.
 const RETRY: Duration = Duration::from_secs(2);
@@ -57,9 +51,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     });
 
     let work = async {
-        let identity = format!("threatwatch-worker@{}", std::process::id());
-        let orchestrator =
-            Orchestrator::new(settings.get(names::TEMPORAL_ADDRESS), identity, Some(telemetry.client_meter));
+        let orchestrator = settings.metered_orchestrator("worker", Some(telemetry.client_meter));
         let registry = until_ok("the object store", || settings.registry()).await;
         until_ok("Temporal", || async { Ok(orchestrator.ensure_search_attributes().await?) }).await;
         let client = orchestrator.client().await?;

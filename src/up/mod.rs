@@ -45,6 +45,10 @@ const START_UP: Duration = Duration::from_mins(1);
 ///
 /// Runs on the thread that calls it: the parts end when that thread does.
 pub async fn up(options: Options) -> anyhow::Result<()> {
+    // Before anything is downloaded or started: a typo in a file's name should cost a second.
+    if let Some(file) = &options.data {
+        crate::commands::dataset::check(file)?;
+    }
     let stop = supervisor::stop_signal()?;
     let state = State::open(&options.state_dir)?;
     let external = External::from_environment();
@@ -94,6 +98,9 @@ impl State {
         let create = |path: &Path| fs::create_dir_all(path).with_context(|| format!("create {}", path.display()));
         create(dir)?;
         let dir = dir.canonicalize()?;
+        // Corpora are in here: other people's words.
+        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .with_context(|| format!("keep {} to yourself", dir.display()))?;
         let logs = dir.join("logs");
         create(&logs)?;
         let path = dir.join("lock");
@@ -162,6 +169,7 @@ fn environment(options: &Options, state: &State, external: &External) -> anyhow:
     }
     if external.temporal.is_none() {
         environment.insert(names::TEMPORAL_UI.to_owned(), ports.temporal_ui_url());
+        environment.insert(names::TEMPORAL_IS_OWN.to_owned(), "1".to_owned());
     }
     Ok(environment)
 }
@@ -199,7 +207,7 @@ async fn start_servers(
     environment: &BTreeMap<String, String>,
     supervisor: &mut Supervisor,
 ) -> anyhow::Result<()> {
-    let tools = std::env::var_os(names::TOOLS_DIR).map_or_else(|| state.dir.join("tools"), PathBuf::from);
+    let tools = tools(&state.dir);
     let say = |text: &str| println!("  {text}");
     if external.temporal.is_none() {
         let program = programs::temporal(&tools, &say)?;
@@ -290,10 +298,15 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
         println!("  {what:<22} {link}");
     }
     println!("\n  Logs: {}", options.state_dir.join("logs").display());
-    println!(
-        "  Try:  temporal workflow start --type TrainWorkflow --task-queue threatwatch{}\n",
-        address_flag(settings)
-    );
+    let cli = programs::installed_temporal(&tools(&options.state_dir));
+    let cli = cli.map_or_else(|| "temporal".to_owned(), |installed| installed.display().to_string());
+    let flag = address_flag(settings);
+    println!("  Try:  {cli} workflow start --type TrainWorkflow --task-queue threatwatch{flag}\n");
+}
+
+/// Where programs are installed.
+fn tools(state_dir: &Path) -> PathBuf {
+    std::env::var_os(names::TOOLS_DIR).map_or_else(|| state_dir.join("tools"), PathBuf::from)
 }
 
 /// The Temporal CLI's own default needs no flag.

@@ -202,6 +202,8 @@ pub fn up_command(dir: &Path, ports: &Ports) -> Command {
     for name in ["TEMPORAL_ADDRESS", "S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_BUCKET"] {
         command.env_remove(name);
     }
+    // Settings for somebody else's Temporal must not reach ours.
+    command.env("TEMPORAL_NAMESPACE", "of-somebody-else").env("TEMPORAL_API_KEY", "of-somebody-else");
     command.stdin(Stdio::null());
     command
 }

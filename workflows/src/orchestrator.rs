@@ -8,7 +8,7 @@ use model::steps::{PromoteReport, PromoteRequest, RollbackRequest, Status, Train
 use temporalio_client::{
     Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowGetResultOptions,
     WorkflowHandle, WorkflowIdConflictPolicy, WorkflowQueryOptions, WorkflowStartOptions,
-    envconfig::LoadClientConfigProfileOptions,
+    envconfig::{DataSource, LoadClientConfigProfileOptions},
     errors::{WorkflowGetResultError, WorkflowQueryError, WorkflowStartError},
     tonic,
 };
@@ -35,6 +35,7 @@ pub struct Orchestrator {
     address: Option<String>,
     identity: String,
     meter: Option<TemporalMeter>,
+    reads_settings: bool,
     client: OnceLock<Client>,
 }
 
@@ -82,7 +83,13 @@ impl Orchestrator {
     /// configuration file say. `identity` is how Temporal shows this process.
     #[must_use]
     pub fn new(address: Option<String>, identity: String, meter: Option<TemporalMeter>) -> Self {
-        Self { address, identity, meter, client: OnceLock::new() }
+        Self { address, identity, meter, reads_settings: true, client: OnceLock::new() }
+    }
+
+    /// Whether the `TEMPORAL_*` variables and Temporal's own configuration file count; they do unless told otherwise.
+    #[must_use]
+    pub fn with_settings_of_others(self, reads_settings: bool) -> Self {
+        Self { reads_settings, ..self }
     }
 
     /// The client; connects if it has not yet. Bounded: two seconds for the connection.
@@ -90,8 +97,15 @@ impl Orchestrator {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let (mut connection, options) = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
-            .map_err(|error| Error::Settings(error.to_string()))?;
+        let profile = if self.reads_settings {
+            LoadClientConfigProfileOptions::default()
+        } else {
+            // A configuration that says nothing, in place of the user's.
+            let nothing = DataSource::Data(b"[profile.default]\n".to_vec());
+            LoadClientConfigProfileOptions::builder().config_source(nothing).disable_env(true).build()
+        };
+        let (mut connection, options) =
+            ClientOptions::load_from_config(profile).map_err(|error| Error::Settings(error.to_string()))?;
         if let Some(address) = &self.address {
             // As the SDK does: a bare address is encrypted if TLS or an API key is configured.
             let is_encrypted = connection.tls_options.is_some() || connection.api_key.is_some();
