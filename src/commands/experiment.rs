@@ -58,7 +58,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(test) = &arguments.test {
         let test = read(test)?;
         let probabilities = experiment::probabilities(&trained.model, &test);
-        figures.extend(report(&experiment::evaluate(&trained.model, &test), &test, &probabilities)?);
+        figures.extend(report(&Scores::of(&test, &probabilities, trained.model.threshold()), &test, &probabilities)?);
     } else {
         let report = report(&trained.cross_validation, &rows, &trained.unseen)?;
         figures.insert("cv".to_owned(), Value::Object(report));

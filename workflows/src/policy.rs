@@ -26,7 +26,7 @@ fn options(start_to_close: Duration, summary: String) -> ActivityOptions {
         .build()
 }
 
-/// Outages pass: half a second at first, never more than half a minute apart, for as long as the run lives.
+/// Outages pass: half a second at first, never more than half a minute apart.
 fn retry() -> RetryPolicy {
     RetryPolicy::builder()
         .initial_interval(Duration::from_millis(500))
