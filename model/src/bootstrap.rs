@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::random::SplitMix;
+
 /// Resamples: enough for the second decimal of a 95% interval.
 const RESAMPLES: usize = 1000;
 /// Share below and above the interval.
@@ -120,21 +122,6 @@ fn interval(mut sample: Vec<f64>) -> Interval {
     sample.sort_by(f64::total_cmp);
     let at = |share: f64| sample.get((share * sample.len() as f64) as usize).copied().unwrap_or(0.0);
     [at(TAIL), at(1.0 - TAIL)]
-}
-
-/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-#[derive(Clone, Debug)]
-pub(crate) struct SplitMix(pub(crate) u64);
-
-impl SplitMix {
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(z ^ (z >> 31)) * bound as u128) >> 64) as usize
-    }
 }
 
 #[cfg(test)]

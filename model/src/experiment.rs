@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use self::second_stage::{SecondStage, Unseen};
 use crate::{
     Row,
+    counts::CountsByFold,
     evaluation::{Judged, Scores, best_f1_threshold, threshold_at_fpr, threshold_at_precision},
     features::Scratch,
     linear::{Model, OperatingPoint},
     split,
-    trainers::{self, Fitted, Preset, Trainer},
+    trainers::{self, Fitted, Learner, Preset, Trainer},
 };
 
 /// What a training run is given, apart from its rows.
@@ -53,6 +54,28 @@ pub struct Trained {
     pub unseen: Vec<f64>,
 }
 
+/// Trains on counts of a whole corpus and on a sample of its training rows.
+///
+/// Additive learners are given the counts, the others the sample; the second stage, calibration and operating points
+/// come from cross-validation on the sample. `counts` must have `config.folds` folds of `config.seed`.
+pub fn train_counted(
+    trainer: &dyn Trainer,
+    sample: &[Row],
+    counts: &[CountsByFold],
+    config: &Config,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Trained, trainers::Error> {
+    let folds = config.folds.max(2);
+    let place = |row: &Row| split::place(config.seed, &row.commenter, folds);
+    let assigned: Option<Vec<usize>> = sample.iter().map(place).collect();
+    let assigned = assigned.ok_or(trainers::Error::Empty("a held-out commenter is in the sample"))?;
+    if counts.iter().any(|counts| counts.folds() != folds) {
+        return Err(trainers::Error::Empty("the counts have another number of folds"));
+    }
+    let fits = Fits { trainer, rows: sample, assigned: &assigned, folds, counts };
+    fits.finish(config, progress)
+}
+
 /// Trains on every row; the second stage, calibration and operating points come from cross-validation by commenter.
 ///
 /// `progress` is told fits done and fits in all, from any thread. Blocks for as long as the fits take.
@@ -64,24 +87,7 @@ pub fn train(
 ) -> Result<Trained, trainers::Error> {
     let folds = config.folds.max(2);
     let assigned = split::folds(config.seed, rows, folds);
-    let (scores, parts) = fit_all(trainer, rows, &assigned, folds, config, progress)?;
-    let unseen = Unseen { rows, assigned: &assigned, scores: &scores };
-    if !config.preset.is_calibrated() {
-        let model = trainers::assemble(trainer.name(), parts, &vec![1.0; scores.len()], 0.0)?;
-        let own: Vec<f64> = (0..rows.len()).map(|i| scores.iter().map(|learner| learner[i]).sum()).collect();
-        let probabilities: Vec<f64> = own.iter().map(|&s| model.spec().calibration.probability(s)).collect();
-        let cross_validation = Scores::of(rows, &probabilities, model.threshold());
-        return Ok(Trained { model, cross_validation, unseen: probabilities });
-    }
-
-    let stage = SecondStage::fit(&unseen, |_| true);
-    let judged: Vec<Judged> = stage.probabilities(&unseen).into_iter().zip(rows.iter().map(Row::is_threat)).collect();
-    let model = trainers::assemble(trainer.name(), parts, &stage.weights, stage.intercept)?;
-    let model = model.finished(Some(stage.context), stage.calibration, operating_points(&judged))?;
-
-    let crossed = cross_fitted(&unseen, folds);
-    let cross_validation = Scores::of(rows, &crossed, model.threshold());
-    Ok(Trained { model, cross_validation, unseen: crossed })
+    Fits { trainer, rows, assigned: &assigned, folds, counts: &[] }.finish(config, progress)
 }
 
 /// Figures of a model on rows; sentences of a comment follow each other.
@@ -103,44 +109,91 @@ pub fn probabilities(model: &Model, rows: &[Row]) -> Vec<f64> {
     probabilities
 }
 
-/// Fits each learner without each fold, and on everything: scores of unseen rows by learner, and the final parts.
-fn fit_all(
-    trainer: &dyn Trainer,
-    rows: &[Row],
-    assigned: &[usize],
+/// A trainer, and what its learners are fitted on.
+struct Fits<'a> {
+    trainer: &'a dyn Trainer,
+    rows: &'a [Row],
+    /// The fold of each row.
+    assigned: &'a [usize],
     folds: usize,
-    config: &Config,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<(Vec<Vec<f64>>, Vec<Fitted>), trainers::Error> {
-    let learners = trainer.learners();
-    // The whole fits are the longest: they go first. Fold `folds` is no row's fold.
-    let jobs: Vec<(usize, usize)> =
-        (0..=folds).rev().flat_map(|fold| (0..learners.len()).map(move |learner| (fold, learner))).collect();
-    let run = |&(fold, learner): &(usize, usize)| -> Result<(Option<Fitted>, Vec<f64>), trainers::Error> {
-        let seen: Vec<&Row> = rows.iter().zip(assigned).filter(|&(_, &f)| f != fold).map(|(row, _)| row).collect();
-        let fitted = learners[learner].fit(&seen, config.preset)?;
-        if fold == folds {
-            return Ok((Some(fitted), Vec::new()));
-        }
-        let model = trainers::assemble(trainer.name(), vec![fitted], &[1.0], 0.0)?;
-        let mut scratch = Scratch::default();
-        let unseen = rows.iter().zip(assigned).filter(|&(_, &f)| f == fold);
-        Ok((None, unseen.map(|(row, _)| model.score(&row.text, &mut scratch).logit).collect()))
-    };
-    let results = parallel::map(&jobs, config.threads, run, progress);
+    /// Where a learner's features are counted here, it is fitted on the counts; they may be of more rows than `rows`.
+    counts: &'a [CountsByFold],
+}
 
-    let mut scores = vec![vec![0.0; rows.len()]; learners.len()];
-    let mut parts: Vec<(usize, Fitted)> = Vec::new();
-    for (&(fold, learner), result) in jobs.iter().zip(results) {
-        let (fitted, of_fold) = result?;
-        parts.extend(fitted.map(|fitted| (learner, fitted)));
-        let places = assigned.iter().enumerate().filter(|&(_, &f)| f == fold).map(|(i, _)| i);
-        for (i, score) in places.zip(of_fold) {
-            scores[learner][i] = score;
+impl Fits<'_> {
+    fn finish(&self, config: &Config, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Trained, trainers::Error> {
+        let (scores, parts) = self.fit_all(config, progress)?;
+        let (name, rows) = (self.trainer.name(), self.rows);
+        let unseen = Unseen { rows, assigned: self.assigned, scores: &scores };
+        if !config.preset.is_calibrated() {
+            let model = trainers::assemble(name, parts, &vec![1.0; scores.len()], 0.0)?;
+            let own: Vec<f64> = (0..rows.len()).map(|i| scores.iter().map(|learner| learner[i]).sum()).collect();
+            let probabilities: Vec<f64> = own.iter().map(|&s| model.spec().calibration.probability(s)).collect();
+            let cross_validation = Scores::of(rows, &probabilities, model.threshold());
+            return Ok(Trained { model, cross_validation, unseen: probabilities });
         }
+
+        let stage = SecondStage::fit(&unseen, |_| true);
+        let judged: Vec<Judged> =
+            stage.probabilities(&unseen).into_iter().zip(rows.iter().map(Row::is_threat)).collect();
+        let model = trainers::assemble(name, parts, &stage.weights, stage.intercept)?;
+        let model = model.finished(Some(stage.context), stage.calibration, operating_points(&judged))?;
+
+        let crossed = cross_fitted(&unseen, self.folds);
+        let cross_validation = Scores::of(rows, &crossed, model.threshold());
+        Ok(Trained { model, cross_validation, unseen: crossed })
     }
-    parts.sort_by_key(|(learner, _)| *learner);
-    Ok((scores, parts.into_iter().map(|(_, fitted)| fitted).collect()))
+
+    /// Fits each learner without each fold, and on everything: scores of unseen rows by learner, and the final parts.
+    fn fit_all(
+        &self,
+        config: &Config,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<(Vec<Vec<f64>>, Vec<Fitted>), trainers::Error> {
+        let learners = self.trainer.learners();
+        // The whole fits are the longest: they go first. Fold `folds` is no row's fold.
+        let jobs: Vec<(usize, usize)> =
+            (0..=self.folds).rev().flat_map(|fold| (0..learners.len()).map(move |learner| (fold, learner))).collect();
+        let run = |&(fold, learner): &(usize, usize)| -> Result<(Option<Fitted>, Vec<f64>), trainers::Error> {
+            let fitted = self.fit_without(fold, learners[learner], config.preset)?;
+            if fold == self.folds {
+                return Ok((Some(fitted), Vec::new()));
+            }
+            let model = trainers::assemble(self.trainer.name(), vec![fitted], &[1.0], 0.0)?;
+            let mut scratch = Scratch::default();
+            let unseen = self.rows.iter().zip(self.assigned).filter(|&(_, &f)| f == fold);
+            Ok((None, unseen.map(|(row, _)| model.score(&row.text, &mut scratch).logit).collect()))
+        };
+        let results = parallel::map(&jobs, config.threads, run, progress);
+
+        let mut scores = vec![vec![0.0; self.rows.len()]; learners.len()];
+        let mut parts: Vec<(usize, Fitted)> = Vec::new();
+        for (&(fold, learner), result) in jobs.iter().zip(results) {
+            let (fitted, of_fold) = result?;
+            parts.extend(fitted.map(|fitted| (learner, fitted)));
+            let places = self.assigned.iter().enumerate().filter(|&(_, &f)| f == fold).map(|(i, _)| i);
+            for (i, score) in places.zip(of_fold) {
+                scores[learner][i] = score;
+            }
+        }
+        parts.sort_by_key(|(learner, _)| *learner);
+        Ok((scores, parts.into_iter().map(|(_, fitted)| fitted).collect()))
+    }
+
+    /// A learner on everything but a fold.
+    fn fit_without(&self, fold: usize, learner: &dyn Learner, preset: Preset) -> Result<Fitted, trainers::Error> {
+        if let Some(additive) = learner.as_additive() {
+            let features = additive.features(preset);
+            if let Some(counts) = self.counts.iter().find(|counts| counts.features == features) {
+                let all = counts.all();
+                let seen = if fold < self.folds { all.minus(counts.fold(fold)) } else { all };
+                return additive.fit_counts(&seen, preset);
+            }
+        }
+        let seen: Vec<&Row> =
+            self.rows.iter().zip(self.assigned).filter(|&(_, &f)| f != fold).map(|(row, _)| row).collect();
+        learner.fit(&seen, preset)
+    }
 }
 
 /// Each row's probability by a second stage that was fitted on the other folds.
@@ -181,7 +234,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::{calibration::Platt, corpus};
+    use crate::{calibration::Platt, corpus, counts::FoldCounter, features::FeatureSet};
 
     #[test]
     fn a_trained_model_is_calibrated_and_its_threshold_was_not_seen() {
@@ -198,6 +251,28 @@ mod tests {
         assert!(held_out.sentence.brier <= base_rate * (1.0 - base_rate) * 1.1, "{held_out:?}");
         assert!(held_out.comment.n < held_out.sentence.n);
         assert_eq!(held_out.sentence.threshold, trained.model.threshold());
+    }
+
+    #[test]
+    fn counts_of_all_rows_and_all_rows_as_the_sample_train_the_same_parts() {
+        let rows: Vec<Row> = corpus::sample().rows;
+        let (sample, _) = split::held_out(DEFAULT_SEED, rows.clone());
+        let trainer = trainers::find("multinomial_nb").unwrap();
+        let config = Config::default();
+        let features = trainers::features_to_count(&[trainer], config.preset);
+        let count = |features: &FeatureSet| {
+            let mut counter = FoldCounter::new(features.clone(), config.seed, config.folds).unwrap();
+            rows.iter().for_each(|row| counter.add(row));
+            counter.finish()
+        };
+        let counts: Vec<CountsByFold> = features.iter().map(count).collect();
+        let of_counts = train_counted(trainer, &sample, &counts, &config, &|_, _| {}).unwrap();
+        let of_rows = train(trainer, &sample, &config, &|_, _| {}).unwrap();
+        assert_eq!(of_counts.model.table(), of_rows.model.table());
+        assert_eq!(of_counts.model.spec().components, of_rows.model.spec().components);
+        let of_sample = train_counted(trainer, &sample, &[], &config, &|_, _| {}).unwrap();
+        assert_eq!(of_counts.unseen, of_sample.unseen, "a row's fold is in what it is judged by");
+        assert!(train_counted(trainer, &rows, &counts, &config, &|_, _| {}).is_err(), "held-out rows must not train");
     }
 
     #[test]

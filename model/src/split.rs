@@ -17,6 +17,25 @@ pub fn is_held_out(seed: u64, commenter: &str) -> bool {
     hash(seed, commenter).is_multiple_of(HELD_OUT_ONE_IN)
 }
 
+/// The fold (0 to `k`-1) of a commenter by name alone; none where the commenter is held out.
+///
+/// For corpora that nobody holds in memory: folds of any shard are known without the others. They are less even than
+/// those of [`folds`].
+#[must_use]
+pub fn place(seed: u64, commenter: &str, k: usize) -> Option<usize> {
+    let hash = hash(seed, commenter);
+    (!hash.is_multiple_of(HELD_OUT_ONE_IN)).then(|| (hash / HELD_OUT_ONE_IN % k.max(1) as u64) as usize)
+}
+
+/// Whether a commenter is in a sample of about `share` (0 to 1) of all.
+///
+/// It does not depend on who is held out, so both sides are sampled alike.
+#[must_use]
+pub fn is_sampled(seed: u64, commenter: &str, share: f64) -> bool {
+    let hash = hash(seed, &format!("sample\n{commenter}"));
+    (hash as f64) < share * 2_f64.powi(64)
+}
+
 /// Training rows and held-out rows.
 #[must_use]
 pub fn held_out(seed: u64, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
@@ -71,6 +90,27 @@ mod tests {
         assert_eq!(train.len() + test.len(), total);
         assert!(test.iter().all(|row| is_held_out(1, &row.commenter)));
         assert!(test.len() * 10 > total && test.len() * 3 < total, "{} of {total}", test.len());
+    }
+
+    #[test]
+    fn a_place_is_a_fold_for_those_who_are_not_held_out() {
+        let names: Vec<String> = (0..5000).map(|i| i.to_string()).collect();
+        let mut sizes = [0_usize; 5];
+        for name in &names {
+            match place(1, name, 5) {
+                None => assert!(is_held_out(1, name)),
+                Some(fold) => {
+                    assert!(!is_held_out(1, name));
+                    sizes[fold] += 1;
+                }
+            }
+        }
+        assert!(sizes.iter().all(|n| n.abs_diff(800) < 100), "{sizes:?}");
+        let sampled = |share| names.iter().filter(|name| is_sampled(1, name, share)).count();
+        assert_eq!((sampled(0.0), sampled(1.0)), (0, 5000));
+        assert!(sampled(0.3).abs_diff(1500) < 150);
+        let both = names.iter().filter(|name| is_sampled(1, name, 0.3) && is_held_out(1, name)).count();
+        assert!(both.abs_diff(300) < 80, "{both}");
     }
 
     #[test]

@@ -1,38 +1,117 @@
 //! One JSON object a line: `text` and `label`, and if known `commenter` and `comment` (text or number).
 
-use serde_json::Value;
+use std::{borrow::Cow, fmt};
 
-use super::{CommentNumbers, NOT_UTF8, Parsed, Quarantined, Record, lines, standalone};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
-pub(super) fn parse(bytes: &[u8]) -> Parsed {
-    let mut parsed = Parsed::default();
-    let mut comments = CommentNumbers::default();
-    for (line, text) in lines(bytes) {
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        match read(text).and_then(|record| standalone(&mut comments, record)) {
-            Ok(row) => parsed.rows.push(row),
-            Err(reason) => parsed.quarantined.push(Quarantined { line, reason: reason.to_owned() }),
-        }
-    }
-    parsed
+use super::{CommentNumbers, NOT_UTF8, Record, Row, standalone};
+
+/// Where in a file of objects the reader is.
+#[derive(Default)]
+pub(super) struct Records {
+    comments: CommentNumbers,
 }
 
-fn read(line: &[u8]) -> Result<Record, &'static str> {
+impl Records {
+    /// The row of a line; none where the line is blank.
+    pub(super) fn read(&mut self, line: &[u8]) -> Option<Result<Row, &'static str>> {
+        if line.trim_ascii().is_empty() {
+            return None;
+        }
+        Some(read(line).and_then(|record| standalone(&mut self.comments, record)))
+    }
+}
+
+#[derive(Deserialize)]
+struct Object<'a> {
+    #[serde(borrow)]
+    text: Option<Field<'a>>,
+    #[serde(borrow)]
+    label: Option<Field<'a>>,
+    #[serde(borrow)]
+    commenter: Option<Field<'a>>,
+    #[serde(borrow)]
+    comment: Option<Field<'a>>,
+}
+
+fn read(line: &[u8]) -> Result<Record<'_>, &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| NOT_UTF8)?;
-    let mut object: serde_json::Map<String, Value> =
-        serde_json::from_str(line).map_err(|_| "the line is not a JSON object")?;
-    let mut take = |name: &str| match object.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(_) => Err("`text`, `label`, `commenter` or `comment` is neither text nor number"),
-    };
+    let object: Object<'_> =
+        serde_json::from_str(line).map_err(|_| "the line is not a JSON object of single fields")?;
     Ok(Record {
-        text: take("text")?.ok_or("`text` is missing")?,
-        label: take("label")?.ok_or("`label` is missing")?,
-        commenter: take("commenter")?,
-        comment: take("comment")?,
+        text: plain(object.text)?.ok_or("`text` is missing")?,
+        label: plain(object.label)?.ok_or("`label` is missing")?,
+        commenter: plain(object.commenter)?,
+        comment: plain(object.comment)?,
     })
+}
+
+/// A value as text.
+enum Field<'a> {
+    /// A text, borrowed where it has no escapes, or a number's digits.
+    Plain(Cow<'a, str>),
+    /// Neither.
+    Other,
+}
+
+/// A field's text; none where the object has no such field.
+fn plain(field: Option<Field<'_>>) -> Result<Option<Cow<'_, str>>, &'static str> {
+    match field {
+        None => Ok(None),
+        Some(Field::Plain(text)) => Ok(Some(text)),
+        Some(Field::Other) => Err("`text`, `label`, `commenter` or `comment` is neither text nor number"),
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyField)
+    }
+}
+
+struct AnyField;
+
+impl<'de> Visitor<'de> for AnyField {
+    type Value = Field<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Field::Plain(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Field::Plain(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Field::Plain(Cow::Owned(number.to_string())))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Field::Plain(Cow::Owned(number.to_string())))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Field::Plain(Cow::Owned(number.to_string())))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Field::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Field::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Field::Other)
+    }
 }

@@ -4,9 +4,22 @@
 
 mod delimited;
 mod jsonl;
+mod reader;
+mod tally;
 mod threat;
 
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    reader::{Item, Reader},
+    tally::Tally,
+};
 
 /// The label of a violent threat, or support of violence. Every other label is something else.
 pub const THREAT: u8 = 1;
@@ -83,9 +96,9 @@ pub enum Error {
     #[error("{quarantined} of {total} rows are malformed, more than {}%; the first: {first}", MAX_QUARANTINED_PERCENT)]
     TooManyMalformed {
         /// Malformed rows.
-        quarantined: usize,
+        quarantined: u64,
         /// All rows.
-        total: usize,
+        total: u64,
         /// The first few, as `line N: reason`.
         first: String,
     },
@@ -95,53 +108,52 @@ pub enum Error {
     )]
     TooSmall {
         /// Usable rows.
-        rows: usize,
+        rows: u64,
         /// Rows labelled a threat.
-        threats: usize,
+        threats: u64,
     },
     /// The CSV header lacks a column.
     #[error("line 1: the header has no column `{0}`")]
     MissingColumn(&'static str),
+    /// The input failed.
+    #[error("line {line}: the input cannot be read: {kind}")]
+    Unreadable {
+        /// The line that was being read, from 1; 0 before the first.
+        line: u64,
+        /// Why.
+        kind: std::io::ErrorKind,
+    },
 }
 
 /// Above this share of malformed rows a file is refused.
-pub const MAX_QUARANTINED_PERCENT: usize = 5;
+pub const MAX_QUARANTINED_PERCENT: u64 = 5;
 /// Five folds by commenter need threats in each.
-pub const MIN_THREATS: usize = 10;
+pub const MIN_THREATS: u64 = 10;
 const MIN_COMMENTERS: usize = 10;
 
-/// Reads a file.
+/// Reads a whole file into memory.
 ///
 /// Malformed rows are set aside; over [`MAX_QUARANTINED_PERCENT`] the file is refused and the error names the first.
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, Error> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let parsed = match format {
-        Format::Threat => threat::parse(bytes),
-        Format::Jsonl => jsonl::parse(bytes),
-        Format::Csv => delimited::parse(bytes)?,
-    };
-    let total = parsed.rows.len() + parsed.quarantined.len();
-    if parsed.quarantined.len() * 100 > total * MAX_QUARANTINED_PERCENT {
-        let first: Vec<String> =
-            parsed.quarantined.iter().take(5).map(|q| format!("line {}: {}", q.line, q.reason)).collect();
-        return Err(Error::TooManyMalformed { quarantined: parsed.quarantined.len(), total, first: first.join("; ") });
+    let mut parsed = Parsed::default();
+    let mut tally = Tally::default();
+    for item in Reader::new(format, bytes)? {
+        let item = item?;
+        tally.add(&item);
+        match item {
+            Item::Row(row) => parsed.rows.push(row),
+            Item::Malformed(row) => parsed.quarantined.push(row),
+        }
     }
+    tally.require_form()?;
     Ok(parsed)
 }
 
 /// Refuses rows from which no model could be trained and judged.
 pub fn require_trainable(rows: &[Row]) -> Result<(), Error> {
-    let threats = rows.iter().filter(|row| row.is_threat()).count();
-    let commenters = |threat: bool| {
-        let names: std::collections::BTreeSet<&str> =
-            rows.iter().filter(|row| row.is_threat() == threat).map(|row| row.commenter.as_str()).collect();
-        names.len()
-    };
-    let enough = threats >= MIN_THREATS
-        && rows.len() - threats >= MIN_THREATS
-        && commenters(true) >= MIN_COMMENTERS
-        && commenters(false) >= MIN_COMMENTERS;
-    if enough { Ok(()) } else { Err(Error::TooSmall { rows: rows.len(), threats }) }
+    let mut tally = Tally::default();
+    rows.iter().for_each(|row| tally.add_row(row));
+    tally.require_trainable()
 }
 
 /// The sample corpus, parsed.
@@ -168,46 +180,46 @@ fn refusal(label: &str, text: &str) -> Option<&'static str> {
 ///
 /// Without a commenter the sentence itself is the group, so that equal sentences stay on one side of a split.
 /// `comments` numbers the comments in order of appearance; a row without one is a comment of its own.
-fn standalone(comments: &mut CommentNumbers, record: Record) -> Result<Row, &'static str> {
+fn standalone(comments: &mut CommentNumbers, record: Record<'_>) -> Result<Row, &'static str> {
     let Record { label, text, commenter, comment } = record;
     if let Some(reason) = refusal(&label, &text) {
         return Err(reason);
     }
     let commenter = commenter
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| format!("text:{}", crate::Digest::of(text.to_lowercase().as_bytes()).short()));
-    let comment = comments.number(comment.filter(|id| !id.is_empty()).map(|id| (commenter.clone(), id)));
+        .map_or_else(|| format!("text:{}", crate::Digest::of(text.to_lowercase().as_bytes()).short()), Cow::into_owned);
+    let comment = comments.number(&commenter, comment.as_deref().filter(|id| !id.is_empty()));
     let label = label.parse().expect("one of four digits");
-    Ok(Row { comment, commenter, label, text })
+    Ok(Row { comment, commenter, label, text: text.into_owned() })
 }
 
 /// A record of JSONL or CSV before it is checked.
-struct Record {
-    label: String,
-    text: String,
-    commenter: Option<String>,
-    comment: Option<String>,
+struct Record<'a> {
+    label: Cow<'a, str>,
+    text: Cow<'a, str>,
+    commenter: Option<Cow<'a, str>>,
+    comment: Option<Cow<'a, str>>,
 }
 
 /// Numbers comments in order of first appearance.
 #[derive(Default)]
 struct CommentNumbers {
-    known: std::collections::BTreeMap<(String, String), u32>,
+    /// By a hash of commenter and id: names of ten million comments would not fit.
+    known: HashMap<u64, u32>,
     next: u32,
 }
 
 impl CommentNumbers {
-    fn number(&mut self, id: Option<(String, String)>) -> u32 {
+    fn number(&mut self, commenter: &str, id: Option<&str>) -> u32 {
         let fresh = self.next;
-        let number = id.map_or(fresh, |id| *self.known.entry(id).or_insert(fresh));
+        let number = id.map_or(fresh, |id| {
+            let mut hasher = DefaultHasher::new();
+            (commenter, id).hash(&mut hasher);
+            *self.known.entry(hasher.finish()).or_insert(fresh)
+        });
         self.next += u32::from(number == fresh);
         number
     }
-}
-
-/// Lines of a file with their numbers from 1, without line ends.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
-    bytes.split(|&b| b == b'\n').zip(1..).map(|(line, number)| (number, line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
 const NOT_UTF8: &str = "the line is not UTF-8";
@@ -266,6 +278,31 @@ mod tests {
         assert_eq!(require_trainable(&one.rows), Err(Error::TooSmall { rows: 1, threats: 1 }));
     }
 
+    #[test]
+    fn a_line_without_an_end_is_set_aside_and_the_next_is_read() {
+        let mut file = vec![b'x'; 3 << 20];
+        file.extend(b"\n{\"text\":\"short\",\"label\":0}\r\n");
+        let items: Vec<Item> = Reader::new(Format::Jsonl, &file[..]).unwrap().map(Result::unwrap).collect();
+        let [Item::Malformed(long), Item::Row(row)] = &items[..] else { panic!("{items:?}") };
+        assert_eq!((long.line, row.text.as_str()), (1, "short"));
+        assert!(long.reason.contains("longer than 1 MiB"));
+    }
+
+    #[test]
+    fn an_input_that_fails_is_named_by_its_line() {
+        use std::io::{BufReader, Read};
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let start = &b"{\"text\":\"a\",\"label\":0}\n"[..];
+        let items: Vec<_> = Reader::new(Format::Jsonl, BufReader::new(start.chain(Broken))).unwrap().take(2).collect();
+        assert!(items[0].is_ok());
+        assert_eq!(items[1], Err(Error::Unreadable { line: 2, kind: std::io::ErrorKind::ConnectionReset }));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_a_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
@@ -280,8 +317,8 @@ mod tests {
             for label in &labels {
                 file.push_str(&format!("{label}\twords\n"));
             }
-            let parsed = threat::parse(file.as_bytes());
-            prop_assert_eq!(parsed.rows.len() + parsed.quarantined.len(), labels.len());
+            let items = Reader::new(Format::Threat, file.as_bytes()).unwrap();
+            prop_assert_eq!(items.filter(Result::is_ok).count(), labels.len());
         }
     }
 }

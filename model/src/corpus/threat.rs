@@ -3,40 +3,48 @@
 //! Hammer, Riegler, Øvrelid, Velldal: "THREAT: A Large Annotated Corpus for Detection of Violent Threats", CBMI 2019.
 //! Lines that start with `#` before a block are remarks.
 
-use super::{NOT_UTF8, Parsed, Quarantined, Row, lines, refusal};
+use super::{NOT_UTF8, Row, refusal};
 
-pub(super) fn parse(bytes: &[u8]) -> Parsed {
-    let mut parsed = Parsed::default();
-    let mut comment = 0;
-    let mut commenter: Option<&str> = None;
-    for (number, line) in lines(bytes) {
-        match read(line, commenter) {
-            Ok(Line::Blank) => commenter = None,
+/// Where in a file of blocks the reader is.
+#[derive(Default)]
+pub(super) struct Blocks {
+    comments: u32,
+    commenter: Option<String>,
+}
+
+impl Blocks {
+    /// The row of a line; none where the line is no sentence.
+    pub(super) fn read(&mut self, line: &[u8]) -> Option<Result<Row, &'static str>> {
+        match read(line, self.commenter.is_some()) {
+            Ok(Line::Blank) => self.commenter = None,
             Ok(Line::Remark) => {}
-            Ok(Line::Header { commenter: name }) => {
-                comment += 1;
-                commenter = Some(name);
+            Ok(Line::Header { commenter }) => {
+                self.comments += 1;
+                self.commenter = Some(commenter.to_owned());
             }
-            Ok(Line::Sentence { label, text, commenter }) => parsed.rows.push(Row {
-                comment: comment - 1,
-                commenter: commenter.to_owned(),
-                label,
-                text: text.to_owned(),
-            }),
-            Err(reason) => parsed.quarantined.push(Quarantined { line: number, reason: reason.to_owned() }),
+            Ok(Line::Sentence { label, text }) => {
+                let row = self.commenter.as_ref().map(|commenter| Row {
+                    comment: self.comments - 1,
+                    commenter: commenter.clone(),
+                    label,
+                    text: text.to_owned(),
+                });
+                return Some(row.ok_or("the sentence stands under no header line"));
+            }
+            Err(reason) => return Some(Err(reason)),
         }
+        None
     }
-    parsed
 }
 
 enum Line<'a> {
     Blank,
     Remark,
     Header { commenter: &'a str },
-    Sentence { label: u8, text: &'a str, commenter: &'a str },
+    Sentence { label: u8, text: &'a str },
 }
 
-fn read<'a>(line: &'a [u8], commenter: Option<&'a str>) -> Result<Line<'a>, &'static str> {
+fn read(line: &[u8], is_in_block: bool) -> Result<Line<'_>, &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| NOT_UTF8)?;
     if line.trim().is_empty() {
         return Ok(Line::Blank);
@@ -44,15 +52,14 @@ fn read<'a>(line: &'a [u8], commenter: Option<&'a str>) -> Result<Line<'a>, &'st
     if let Some(commenter) = header(line) {
         return Ok(Line::Header { commenter });
     }
-    if commenter.is_none() && line.starts_with('#') {
+    if !is_in_block && line.starts_with('#') {
         return Ok(Line::Remark);
     }
     let (label, text) = line.split_once('\t').ok_or("no tab between label and sentence")?;
     if let Some(reason) = refusal(label, text) {
         return Err(reason);
     }
-    let commenter = commenter.ok_or("the sentence stands under no header line")?;
-    Ok(Line::Sentence { label: label.parse().expect("one of four digits"), text, commenter })
+    Ok(Line::Sentence { label: label.parse().expect("one of four digits"), text })
 }
 
 /// The commenter of a header line.

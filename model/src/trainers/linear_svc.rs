@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::{Error, Fitted, Learner, Preset, Trainer};
 use crate::{
     Row,
-    bootstrap::SplitMix,
-    counts::Counts,
+    counts::Counter,
     features::{FeatureSet, Scratch},
     linear::{Component, Normalisation, term_frequency},
+    random::SplitMix,
     table::Table,
     text::WordRule,
 };
@@ -103,18 +103,17 @@ struct Matrix {
 impl Matrix {
     fn of(rows: &[&Row], parameters: &Parameters) -> Result<Self, Error> {
         let analyser = parameters.features.analyser()?;
-        let (mut counts, mut scratch) = (Counts::default(), Scratch::default());
+        let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
         for row in rows {
-            counts.add(&analyser, &row.text, row.is_threat(), &mut scratch);
+            counter.add(&analyser, &row.text, row.is_threat(), &mut scratch);
         }
-        let frequent = counts.frequent(parameters.min_sentences);
+        let frequent = counter.finish().frequent(parameters.min_sentences);
         if frequent.is_empty() {
             return Err(Error::Empty("no word stands in enough sentences"));
         }
         let idf = |df: u32| ((1.0 + rows.len() as f64) / (1.0 + f64::from(df))).ln() + 1.0;
         let (keys, idf): (Vec<u64>, Vec<f64>) =
             frequent.iter().map(|(key, count)| (*key, idf(count.sentences))).unzip();
-        drop(counts);
         let index = Table::new(keys.clone(), 0, vec![])?;
         let mut matrix = Self { keys, idf, starts: vec![0], columns: Vec::new(), values: Vec::new() };
         let mut found = Vec::new();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Row,
     calibration::Platt,
+    counts::Counts,
     features::{FeatureSet, UnknownExtractor},
     linear::{self, Component, Model, OperatingPoint, Spec},
     table::Table,
@@ -28,6 +29,18 @@ pub trait Trainer: Send + Sync {
 pub trait Learner: Send + Sync {
     /// Fits a component. The same rows and preset give the same component, whatever the order of the rows.
     fn fit(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error>;
+    /// The same learner where sums of feature counts are all that it needs of the rows.
+    fn as_additive(&self) -> Option<&dyn AdditiveLearner> {
+        None
+    }
+}
+
+/// A learner that can be given counts in place of rows: its corpus may be larger than memory.
+pub trait AdditiveLearner: Send + Sync {
+    /// What must be counted.
+    fn features(&self, preset: Preset) -> FeatureSet;
+    /// Fits a component, the same as [`Learner::fit`] does of the counted rows.
+    fn fit_counts(&self, counts: &Counts, preset: Preset) -> Result<Fitted, Error>;
 }
 
 /// Every trainer, by name.
@@ -90,6 +103,19 @@ pub enum Error {
 pub fn find(name: &str) -> Result<&'static dyn Trainer, Error> {
     let found = TRAINERS.iter().find(|trainer| trainer.name() == name);
     found.copied().ok_or_else(|| Error::Unknown(name.to_owned()))
+}
+
+/// What has to be counted for the additive learners of some trainers, each once.
+#[must_use]
+pub fn features_to_count(trainers: &[&dyn Trainer], preset: Preset) -> Vec<FeatureSet> {
+    let learners = trainers.iter().flat_map(|trainer| trainer.learners());
+    let mut found: Vec<FeatureSet> = Vec::new();
+    for features in learners.filter_map(|learner| Some(learner.as_additive()?.features(preset))) {
+        if !found.contains(&features) {
+            found.push(features);
+        }
+    }
+    found
 }
 
 /// The names of all trainers, for messages.

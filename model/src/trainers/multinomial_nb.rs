@@ -12,10 +12,10 @@ use smartcore::{
     naive_bayes::multinomial::{MultinomialNB, MultinomialNBParameters},
 };
 
-use super::{Error, Fitted, Learner, Preset, Trainer};
+use super::{AdditiveLearner, Error, Fitted, Learner, Preset, Trainer};
 use crate::{
     Row,
-    counts::{Counts, FeatureCount},
+    counts::{Counter, Counts, FeatureCount},
     features::{FeatureSet, Scratch},
     linear::{Component, Normalisation},
     table::Table,
@@ -83,13 +83,26 @@ pub(super) struct NaiveBayes;
 
 impl Learner for NaiveBayes {
     fn fit(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error> {
-        let parameters = Parameters::of(preset);
-        let analyser = parameters.features.analyser()?;
-        let (mut counts, mut scratch) = (Counts::default(), Scratch::default());
+        let analyser = self.features(preset).analyser()?;
+        let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
         for row in rows {
-            counts.add(&analyser, &row.text, row.is_threat(), &mut scratch);
+            counter.add(&analyser, &row.text, row.is_threat(), &mut scratch);
         }
-        fit_counts(&counts, parameters)
+        self.fit_counts(&counter.finish(), preset)
+    }
+
+    fn as_additive(&self) -> Option<&dyn AdditiveLearner> {
+        Some(self)
+    }
+}
+
+impl AdditiveLearner for NaiveBayes {
+    fn features(&self, preset: Preset) -> FeatureSet {
+        Parameters::of(preset).features
+    }
+
+    fn fit_counts(&self, counts: &Counts, preset: Preset) -> Result<Fitted, Error> {
+        fit_counts(counts, Parameters::of(preset))
     }
 }
 
@@ -116,20 +129,18 @@ fn fit_counts(counts: &Counts, parameters: Parameters) -> Result<Fitted, Error> 
 
 /// Each feature's log-odds of a threat.
 fn log_odds(features: &[(u64, FeatureCount)], prior: Prior) -> Result<Vec<f64>, Error> {
-    let occurrences = |class: usize| features.iter().map(move |(_, count)| count.occurrences[class]);
+    let occurrences = |class: usize| features.iter().map(move |(_, count)| u64::from(count.occurrences[class]));
     let (sums, alpha): ([Vec<u64>; 2], f64) = match prior {
         Prior::Uniform { alpha } => ([0, 1].map(|class| occurrences(class).collect()), alpha),
         // smartcore's prior is one number for all features. Pseudo-occurrences that differ by feature are therefore
         // added to the counts, in units of 2^-20 so that they are whole numbers, and alpha is 0.
         Prior::Background { mu } => {
             const SCALE: f64 = (1_u64 << 20) as f64;
-            let total: u64 = features.iter().map(|(_, count)| count.occurrences.iter().sum::<u64>()).sum();
-            let pooled = |count: &FeatureCount| count.occurrences.iter().sum::<u64>() as f64 / total as f64;
+            let total: u64 = features.iter().map(|(_, count)| count.total()).sum();
+            let pooled = |count: &FeatureCount| count.total() as f64 / total as f64;
             let with_prior = |class: usize| {
-                let each = features
-                    .iter()
-                    .map(|(_, count)| ((count.occurrences[class] as f64 + mu * pooled(count)) * SCALE).round() as u64);
-                each.collect()
+                let smoothed = |count: &FeatureCount| f64::from(count.occurrences[class]) + mu * pooled(count);
+                features.iter().map(|(_, count)| (smoothed(count) * SCALE).round() as u64).collect()
             };
             ([0, 1].map(with_prior), 0.0)
         }
@@ -203,13 +214,14 @@ mod tests {
         let vote = |prior| {
             let parameters =
                 Parameters { min_sentences: 1, prior, length_exponent: 0.0, ..Parameters::of(Preset::Sklearn) };
-            let (mut counts, mut scratch) = (Counts::default(), Scratch::default());
+            let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
             let analyser = parameters.features.analyser().unwrap();
             for row in &rows {
-                counts.add(&analyser, &row.text, row.is_threat(), &mut scratch);
+                counter.add(&analyser, &row.text, row.is_threat(), &mut scratch);
             }
             let model =
-                trainers::assemble("test", vec![fit_counts(&counts, parameters).unwrap()], &[1.0], 0.0).unwrap();
+                trainers::assemble("test", vec![fit_counts(&counter.finish(), parameters).unwrap()], &[1.0], 0.0)
+                    .unwrap();
             model.score("rareword", &mut scratch).logit - model.spec().components[0].bias
         };
         assert!(vote(Prior::Uniform { alpha: 1.0 }) > 0.5);
