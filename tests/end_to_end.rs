@@ -160,21 +160,26 @@ fn promotion_and_rollback_are_live_at_once_and_wrong_requests_change_nothing() {
     assert!(wait_for(Duration::from_secs(2), live), "not live within two seconds");
 }
 
-#[test]
-fn runs_survive_a_killed_worker_and_a_killed_object_store() {
-    // Large enough that a run takes seconds.
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("large.jsonl");
+/// The sample so many times, each by other commenters.
+fn copies_of_the_sample(copies: u32) -> String {
     let rows = model::corpus::sample().rows;
     let mut lines = String::new();
-    for copy in 0..20 {
+    for copy in 0..copies {
         for row in &rows {
             let (text, commenter) = (format!("{} {copy}", row.text), format!("{} {copy}", row.commenter));
             lines += &json!({ "text": text, "label": row.label, "commenter": commenter }).to_string();
             lines.push('\n');
         }
     }
-    fs::write(&file, lines).unwrap();
+    lines
+}
+
+#[test]
+fn runs_survive_a_killed_worker_and_a_killed_object_store() {
+    // Large enough that a run takes seconds.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("large.jsonl");
+    fs::write(&file, copies_of_the_sample(20)).unwrap();
     let up = Up::start();
     up.succeed(&["dataset", "import", file.to_str().unwrap()]);
     for (round, (id, part)) in
@@ -212,6 +217,30 @@ fn runs_survive_a_killed_worker_and_a_killed_object_store() {
     }
     let versions = up.get_json("/models")["models"].as_array().unwrap().len();
     assert_eq!(versions, 6, "two versions a run, one a trainer, however often its steps ran");
+}
+
+#[test]
+fn a_dataset_larger_than_memory_is_counted_in_shards_and_sampled() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("large.jsonl");
+    fs::write(&file, copies_of_the_sample(13)).unwrap();
+    let up = Up::start();
+    let imported = up.succeed(&["dataset", "import", file.to_str().unwrap()]);
+    let result = up.train_by_cli("sharded", &[r#"{"sentences_in_memory":4000}"#]);
+    assert!(result.contains("COMPLETED"), "{result}");
+    let described = both(&up.temporal(&["workflow", "show", "--workflow-id", "sharded"]));
+    assert!(described.contains("count_shards") && described.contains("merge_counts"), "{described}");
+    up.record_history("sharded", "train-sharded");
+    let models = up.get_json("/models");
+    let newest: Vec<_> =
+        models["models"].as_array().unwrap().iter().filter(|m| m["workflow_id"] == "sharded").collect();
+    assert_eq!(newest.len(), 2);
+    for model in newest {
+        assert!(imported.contains(model["dataset"].as_str().unwrap()), "{imported}");
+        let judged = model["cross_validation"]["sentence"]["n"].as_u64().unwrap();
+        assert!((1500..6000).contains(&judged), "{judged} sentences were in memory");
+        assert!(model["held_out"]["sentence"]["pr_auc"].as_f64().unwrap() > 0.5, "{model}");
+    }
 }
 
 #[test]

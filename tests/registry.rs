@@ -64,7 +64,7 @@ async fn datasets_are_immutable_and_the_newest_import_is_found(registry: &Regist
     let first = registry.import_dataset("sample.txt", model::SAMPLE_CORPUS, 1000).await.unwrap();
     assert_eq!(registry.rows(&first).await.unwrap(), model::corpus::sample().rows);
     let shorter: Vec<u8> = model::SAMPLE_CORPUS[..80_000].rsplitn(2, |&b| b == b'\n').nth(1).unwrap().to_vec();
-    let second = registry.import_dataset("shorter.txt", &shorter, 2000).await.unwrap();
+    let second = registry.import_dataset("shorter.txt", shorter, 2000).await.unwrap();
     assert_eq!(registry.newest_import().await.unwrap().unwrap().digest, second.digest);
     let again = registry.import_dataset("other-name.txt", model::SAMPLE_CORPUS, 3000).await.unwrap();
     assert_eq!(again, first, "the same rows are the same dataset");
@@ -138,6 +138,8 @@ async fn registered(registry: &Registry, name: &str) -> Version {
         artifact_bytes: bytes.len() as u64,
         artifact: registry.put_artifact(bytes).await.unwrap(),
         features: trained.model.table().keys().len() as u64,
+        sample: None,
+        operation: model::operation::Operation::default(),
         dataset: Digest::of(b"sample"),
         trainer: trainer.name().to_owned(),
         preset: trainers::Preset::Default,

@@ -22,7 +22,9 @@ impl prometheus_client::collector::Collector for Nothing {
 async fn every_recorded_history_replays() {
     let registry = Registry::new(Arc::new(MemoryStore::default()));
     let metrics = Arc::new(activities::Metrics::new(Box::new(Nothing)));
-    let options = WorkflowReplayerOptions::new().worker_plugin(activities::plugin(registry, &metrics)).build();
+    let options = WorkflowReplayerOptions::new()
+        .worker_plugin(activities::plugin(registry, &metrics, std::num::NonZero::<usize>::MIN))
+        .build();
     let replayer = WorkflowReplayer::new(options).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
     let mut replayed = 0;

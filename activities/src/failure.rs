@@ -1,6 +1,6 @@
 //! Which failures are worth another try: the whole policy in one match.
 
-use model::{corpus, trainers};
+use model::{corpus, counts, trainers};
 use registry::Error as RegistryError;
 use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
 use workflows::failure;
@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Trainer(#[from] trainers::Error),
     #[error(transparent)]
     Corpus(#[from] corpus::Error),
+    #[error(transparent)]
+    Counts(#[from] counts::Error),
     #[error("{0} does not rank the golden examples rightly any more")]
     GoldenExamples(model::Version),
     // A panic's own words may quote a comment: they go nowhere.
@@ -30,12 +32,13 @@ impl Failure {
                 RegistryError::Conflict { .. } => Some(failure::CONFLICT),
                 RegistryError::NothingInProduction | RegistryError::NothingToRollBackTo => Some(failure::NO_TARGET),
                 RegistryError::Corrupt { .. } => Some(failure::CORRUPT),
-                RegistryError::Corpus(_) => Some(failure::INVALID_DATASET),
+                RegistryError::Corpus(_) | RegistryError::Changed => Some(failure::INVALID_DATASET),
                 // Wrong credentials or a missing bucket are mended outside; the run goes on when they are.
-                RegistryError::Store(_) => None,
+                RegistryError::Store(_) | RegistryError::Panicked => None,
             },
             Self::Trainer(trainers::Error::Unknown(_)) => Some(failure::INVALID_INPUT),
             Self::Trainer(_) | Self::Corpus(_) => Some(failure::INVALID_DATASET),
+            Self::Counts(_) => Some(failure::CORRUPT),
             Self::GoldenExamples(_) => Some(failure::CORRUPT),
             Self::Panicked => None,
         }

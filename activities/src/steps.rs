@@ -5,15 +5,18 @@
 use std::sync::Arc;
 
 use model::{
-    Row, artifact, experiment, gate, split,
+    Row, artifact,
+    counts::{CountsByFold, FoldCounter},
+    experiment, gate, split,
     steps::{
-        EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated, IngestInput, Ingested,
-        PromoteInput, Promoted, RegisterInput, Registered, TrainInput, Trained,
+        CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated, IngestInput,
+        Ingested, MergeInput, PromoteInput, Promoted, RegisterInput, Registered, TrainInput, Trained,
     },
     trainers,
 };
 use registry::{LoadedModel, ModelManifest, Registry};
 use temporalio_sdk::activities::{ActivityContext, ActivityError, activities};
+use tokio::sync::Semaphore;
 use workflows::signatures;
 
 use crate::{
@@ -27,13 +30,24 @@ use crate::{
 pub struct Activities {
     registry: Registry,
     metrics: Arc<Metrics>,
+    /// Threads for computations that take long.
+    threads: usize,
+    /// As many of these computations run at once; the others wait, so that memory is bounded and a rollback is not kept
+    /// waiting by a training run.
+    turns: Semaphore,
 }
 
 impl Activities {
-    /// Activities on a registry.
+    /// Activities on a registry, with so many threads for what takes long.
     #[must_use]
-    pub fn new(registry: Registry, metrics: Arc<Metrics>) -> Self {
-        Self { registry, metrics }
+    pub fn new(registry: Registry, metrics: Arc<Metrics>, threads: usize) -> Self {
+        Self { registry, metrics, threads, turns: Semaphore::new(threads) }
+    }
+
+    /// Waits for its turn, then works.
+    async fn in_turn<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let _turn = self.turns.acquire().await.expect("the turns are never closed");
+        work.await
     }
 
     async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
@@ -41,7 +55,8 @@ impl Activities {
             Some(digest) => (self.registry.dataset(digest).await?, "stored"),
             None => self.first_source().await?,
         };
-        let rows = self.registry.rows(&manifest).await?;
+        let sample = self.sample(&manifest, &input).await?;
+        let rows = self.registry.rows(sample.as_ref().unwrap_or(&manifest)).await?;
         let seed = input.seed;
         let held_out = compute(move || {
             let (train, test) = split::held_out(seed, rows);
@@ -56,6 +71,7 @@ impl Activities {
             source,
             sentences = manifest.sentences,
             quarantined = manifest.quarantined,
+            sampled = sample.as_ref().map(|sample| sample.sentences),
             "ingested"
         );
         Ok(Ingested {
@@ -66,8 +82,62 @@ impl Activities {
             commenters: manifest.commenters,
             quarantined: manifest.quarantined,
             held_out,
+            sampled: sample.as_ref().map_or(0, |sample| sample.sentences),
+            sample: sample.map(|sample| sample.digest),
+            shards: manifest.shards.len() as u32,
             dataset: manifest.digest,
         })
+    }
+
+    /// Of a dataset that is too large for memory, the rows of some commenters, stored as a dataset.
+    async fn sample(
+        &self,
+        whole: &registry::DatasetManifest,
+        input: &IngestInput,
+    ) -> Result<Option<registry::DatasetManifest>, Failure> {
+        if whole.sentences <= input.sentences_in_memory {
+            return Ok(None);
+        }
+        let share = input.sentences_in_memory as f64 / whole.sentences as f64;
+        let seed = input.seed;
+        let keep = move |sample: &mut Vec<Row>, rows: Vec<Row>| {
+            sample.extend(rows.into_iter().filter(|row| split::is_sampled(seed, &row.commenter, share)));
+        };
+        let sample = self.registry.fold_rows(whole, 0..whole.shards.len(), Vec::new(), keep).await?;
+        Ok(Some(self.registry.put_sample(whole, sample).await?))
+    }
+
+    async fn count(&self, input: CountInput) -> Result<Counted, Failure> {
+        let manifest = self.registry.dataset(&input.dataset).await?;
+        let counter =
+            FoldCounter::new(input.features, input.seed, input.folds as usize).map_err(trainers::Error::from)?;
+        let shards = input.from as usize..input.to as usize;
+        let add = |counter: &mut FoldCounter, rows: Vec<Row>| rows.iter().for_each(|row| counter.add(row));
+        let counter = self.registry.fold_rows(&manifest, shards, counter, add).await?;
+        let counts = compute(move || Ok(counter.finish())).await?;
+        self.keep(counts).await
+    }
+
+    async fn merge(&self, input: MergeInput) -> Result<Counted, Failure> {
+        let mut parts = input.parts.iter();
+        let first = parts.next().ok_or(trainers::Error::Empty("there are no counts"))?;
+        let mut sum = self.registry.counts(first).await?;
+        for part in parts {
+            let part = self.registry.counts(part).await?;
+            sum = compute(move || {
+                sum.merge(&part)?;
+                Ok(sum)
+            })
+            .await?;
+        }
+        self.keep(sum).await
+    }
+
+    async fn keep(&self, counts: CountsByFold) -> Result<Counted, Failure> {
+        let all = counts.all();
+        let (sentences, features) = (all.sentences.iter().sum(), all.len() as u64);
+        let counts = self.registry.put_counts(counts).await?;
+        Ok(Counted { counts, sentences, features })
     }
 
     async fn first_source(&self) -> Result<(registry::DatasetManifest, &'static str), Failure> {
@@ -88,10 +158,24 @@ impl Activities {
 
     async fn fit(&self, input: TrainInput) -> Result<Trained, Failure> {
         let trainer = trainers::find(&input.trainer)?;
-        let (train, _) = self.rows(&input.dataset, input.seed).await?;
-        let config = experiment::Config { preset: input.preset, seed: input.seed, ..experiment::Config::default() };
+        let (train, _) = self.rows(input.sample.as_ref().unwrap_or(&input.dataset), input.seed).await?;
+        let mut counts = Vec::new();
+        for digest in &input.counts {
+            counts.push(self.registry.counts(digest).await?);
+        }
+        let config = experiment::Config {
+            preset: input.preset,
+            seed: input.seed,
+            operation: input.operation,
+            threads: self.threads,
+            ..experiment::Config::default()
+        };
         let (bytes, features, cross_validation) = compute(move || {
-            let trained = experiment::train(trainer, &train, &config, &|_, _| {})?;
+            let trained = if counts.is_empty() {
+                experiment::train(trainer, &train, &config, &|_, _| {})?
+            } else {
+                experiment::train_counted(trainer, &train, &counts, &config, &|_, _| {})?
+            };
             let features = trained.model.table().keys().len() as u64;
             Ok((artifact::encode(&trained.model), features, trained.cross_validation))
         })
@@ -115,6 +199,8 @@ impl Activities {
             artifact_bytes: input.trained.artifact_bytes,
             features: input.trained.features,
             dataset: input.input.dataset,
+            sample: input.input.sample,
+            operation: input.input.operation,
             trainer: input.input.trainer,
             preset: input.input.preset,
             seed: input.input.seed,
@@ -139,7 +225,7 @@ impl Activities {
             }
             None => None,
         };
-        let (_, test) = self.rows(&manifest.dataset, manifest.seed).await?;
+        let (_, test) = self.rows(manifest.rows(), manifest.seed).await?;
         let gated = compute(move || {
             let scores = experiment::evaluate(&candidate, &test);
             let production_scores = production.as_ref().map(|(_, loaded)| experiment::evaluate(&loaded.model, &test));
@@ -174,13 +260,33 @@ impl Activities {
     /// Finds or makes the dataset.
     #[activity(definition = signatures::Ingest)]
     pub async fn ingest(self: Arc<Self>, ctx: ActivityContext, input: IngestInput) -> Result<Ingested, ActivityError> {
-        alive(&ctx, self.find_dataset(input)).await
+        alive(&ctx, self.in_turn(self.find_dataset(input))).await
+    }
+
+    /// Counts the features of some shards' training rows.
+    #[activity(definition = signatures::CountShards)]
+    pub async fn count_shards(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CountInput,
+    ) -> Result<Counted, ActivityError> {
+        alive(&ctx, self.in_turn(self.count(input))).await
+    }
+
+    /// Adds the counts of different shards.
+    #[activity(definition = signatures::MergeCounts)]
+    pub async fn merge_counts(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: MergeInput,
+    ) -> Result<Counted, ActivityError> {
+        alive(&ctx, self.in_turn(self.merge(input))).await
     }
 
     /// Trains one trainer on the training rows and stores the artifact.
     #[activity(definition = signatures::Train)]
     pub async fn train(self: Arc<Self>, ctx: ActivityContext, input: TrainInput) -> Result<Trained, ActivityError> {
-        alive(&ctx, self.fit(input)).await
+        alive(&ctx, self.in_turn(self.fit(input))).await
     }
 
     /// Judges a stored artifact on the held-out rows.
@@ -190,7 +296,7 @@ impl Activities {
         ctx: ActivityContext,
         input: EvaluateInput,
     ) -> Result<Evaluated, ActivityError> {
-        alive(&ctx, self.judge_artifact(input)).await
+        alive(&ctx, self.in_turn(self.judge_artifact(input))).await
     }
 
     /// Writes a version's manifest.

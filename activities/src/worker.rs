@@ -1,6 +1,6 @@
 //! The worker: what is registered, and how it runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZero, sync::Arc, time::Duration};
 
 use registry::Registry;
 use temporalio_client::Client;
@@ -17,11 +17,12 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Runs kept in memory between their steps.
 const CACHED_RUNS: usize = 200;
 
-/// Every workflow and activity of threatwatch, for our worker or anybody's; attempts are counted in `metrics`.
+/// Every workflow and activity of threatwatch, for our worker or anybody's; attempts are counted in `metrics`, and what
+/// takes long has so many `threads`.
 #[must_use]
-pub fn plugin(registry: Registry, metrics: &Arc<Metrics>) -> SimplePlugin {
+pub fn plugin(registry: Registry, metrics: &Arc<Metrics>, threads: NonZero<usize>) -> SimplePlugin {
     let mut activities = ActivityDefinitions::default();
-    activities.register_activities(Activities::new(registry, Arc::clone(metrics)));
+    activities.register_activities(Activities::new(registry, Arc::clone(metrics), threads.get()));
     let counted: Arc<dyn ActivityInboundInterceptor> = Arc::new(Counted(Arc::clone(metrics)));
     let mut definitions = WorkflowDefinitions::new();
     definitions

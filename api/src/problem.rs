@@ -79,7 +79,8 @@ impl From<registry::Error> for Problem {
             E::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", detail),
             E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, "no-rollback-target", detail),
             E::NothingInProduction => Self::no_model(),
-            E::Corpus(_) => Self::invalid(detail),
+            E::Corpus(_) | E::Changed => Self::invalid(detail),
+            E::Panicked => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
             E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail),
             E::Store(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", detail),
         }

@@ -176,21 +176,24 @@ mod tests {
 
     #[test]
     fn a_finite_number_that_makes_a_score_infinite_is_refused() {
+        type Enlarge = fn(&mut Spec);
+        let huge: [(&str, Enlarge); 4] = [
+            ("weight", |spec| spec.components[0].weight = 1.01e308),
+            ("bias", |spec| spec.components[0].bias = -1e300),
+            ("intercept", |spec| spec.intercept = 1e101),
+            ("context", |spec| spec.context.as_mut().unwrap().centre = 1e308),
+        ];
         let model = trained();
-        for (name, number) in [("weight", 1.01e308), ("bias", -1e300), ("intercept", 1e101), ("context", 1e308)] {
+        for (name, enlarge) in huge {
             let mut spec = model.spec().clone();
-            match name {
-                "weight" => spec.components[0].weight = number,
-                "bias" => spec.components[0].bias = number,
-                "intercept" => spec.intercept = number,
-                _ => spec.context.as_mut().unwrap().centre = number,
-            }
-            // Every number is finite: it is the score that would not be.
-            let bytes = encode(&Model::new(spec, model.table().clone()).unwrap());
-            assert!(
-                matches!(decode(&bytes), Err(Error::Invalid(Invalid::OutOfRange(found))) if found == name),
-                "{name}"
-            );
+            enlarge(&mut spec);
+            let spec = serde_json::to_vec(&spec).unwrap();
+            let mut bytes =
+                [&MAGIC[..], &[FORMAT_VERSION], &(spec.len() as u32).to_le_bytes(), &spec, &[0; 8]].concat();
+            let digest = Sha256::digest(&bytes);
+            bytes.extend(digest);
+            let error = decode(&bytes).unwrap_err();
+            assert!(matches!(error, Error::Invalid(Invalid::OutOfRange(found)) if found == name), "{name}: {error:?}");
         }
     }
 

@@ -118,6 +118,18 @@ impl Counts {
         Self { sentences: [sentences(others, other.sentences[0]), sentences(threats, other.sentences[1])], features }
     }
 
+    /// Different features.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.features.len()
+    }
+
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.features.is_empty()
+    }
+
     /// The features that stand in at least `min_sentences` sentences, by key.
     #[must_use]
     pub fn frequent(&self, min_sentences: u32) -> Vec<(u64, FeatureCount)> {

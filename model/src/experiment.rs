@@ -7,21 +7,24 @@
 mod parallel;
 mod second_stage;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use self::second_stage::{SecondStage, Unseen};
 use crate::{
     Row,
     counts::CountsByFold,
-    evaluation::{Judged, Scores, best_f1_threshold, threshold_at_fpr, threshold_at_precision},
+    evaluation::{Judged, Scores},
     features::Scratch,
-    linear::{Model, OperatingPoint},
+    linear::Model,
+    operation::Operation,
     split,
     trainers::{self, Fitted, Learner, Preset, Trainer},
 };
 
 /// What a training run is given, apart from its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The trainer's parameters.
@@ -30,6 +33,8 @@ pub struct Config {
     pub seed: u64,
     /// Folds by commenter.
     pub folds: usize,
+    /// Which thresholds are made, and which decides.
+    pub operation: Operation,
     /// Fits that run side by side; never changes a result.
     pub threads: usize,
 }
@@ -37,9 +42,18 @@ pub struct Config {
 /// The seed where none is given.
 pub const DEFAULT_SEED: u64 = 42;
 
+/// Folds of cross-validation where no number is given.
+pub const FOLDS: usize = 5;
+
 impl Default for Config {
     fn default() -> Self {
-        Self { preset: Preset::Default, seed: DEFAULT_SEED, folds: 5, threads: parallel::available() }
+        Self {
+            preset: Preset::Default,
+            seed: DEFAULT_SEED,
+            folds: FOLDS,
+            operation: Operation::default(),
+            threads: parallel::available(),
+        }
     }
 }
 
@@ -134,10 +148,13 @@ impl Fits<'_> {
         }
 
         let stage = SecondStage::fit(&unseen, |_| true);
-        let judged: Vec<Judged> =
-            stage.probabilities(&unseen).into_iter().zip(rows.iter().map(Row::is_threat)).collect();
+        let probabilities = stage.probabilities(&unseen);
+        let highest = |comment: Range<usize>| probabilities[comment].iter().copied().fold(0.0, f64::max);
+        let of_comments: Vec<f64> = comments(rows).into_iter().map(highest).collect();
+        let judged: Vec<Judged> = probabilities.iter().copied().zip(rows.iter().map(Row::is_threat)).collect();
+        let points = config.operation.points(&judged, &of_comments);
         let model = trainers::assemble(name, parts, &stage.weights, stage.intercept)?;
-        let model = model.finished(Some(stage.context), stage.calibration, operating_points(&judged))?;
+        let model = model.finished(Some(stage.context), stage.calibration, points)?;
 
         let crossed = cross_fitted(&unseen, self.folds);
         let cross_validation = Scores::of(rows, &crossed, model.threshold());
@@ -209,17 +226,8 @@ fn cross_fitted(unseen: &Unseen<'_>, folds: usize) -> Vec<f64> {
     crossed
 }
 
-fn operating_points(judged: &[Judged]) -> Vec<OperatingPoint> {
-    let point = |name: &str, threshold| OperatingPoint { name: name.to_owned(), threshold };
-    vec![
-        point("best_f1", best_f1_threshold(judged)),
-        point("fpr_5", threshold_at_fpr(judged, 0.05)),
-        point("precision_80", threshold_at_precision(judged, 0.8)),
-    ]
-}
-
 /// Places of each comment's sentences, which follow each other.
-fn comments(rows: &[Row]) -> Vec<std::ops::Range<usize>> {
+fn comments(rows: &[Row]) -> Vec<Range<usize>> {
     let mut start = 0;
     let of_one = rows.chunk_by(|a, b| a.comment == b.comment && a.commenter == b.commenter);
     let range = |sentences: &[Row]| {

@@ -12,6 +12,7 @@
 //! | [`calibration`] | Platt's two numbers |
 //! | [`linear`] | the one representation of a trained model, and scoring |
 //! | [`table`] | weights by feature key |
+//! | [`operation`] | which threshold decides, and what is left to people |
 //! | [`random`] | pseudo-random numbers, the same everywhere |
 //! | [`logistic`] | how parts of a model are weighed against each other |
 //! | [`artifact`] | a model as bytes: own format, hardened decoder |
@@ -34,6 +35,7 @@ pub mod features;
 pub mod gate;
 pub mod linear;
 pub mod logistic;
+pub mod operation;
 pub mod random;
 pub mod split;
 pub mod steps;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calibration::Platt,
     features::{Analyser, FeatureSet, Scratch, UnknownExtractor},
+    operation::Band,
     table::{ABSENT, Index, Table},
     text,
 };
@@ -120,7 +121,7 @@ impl Context {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatingPoint {
-    /// `best_f1`, `fpr_5`, `precision_80`, `even_odds`.
+    /// One of the names in [`crate::operation`].
     pub name: String,
     /// A sentence at or above this probability is called a threat.
     pub threshold: f64,
@@ -199,8 +200,10 @@ pub struct Verdict {
     pub probability: f64,
     /// Whether it reaches the threshold.
     pub is_threat: bool,
-    /// The default operating point's threshold.
+    /// The deciding operating point's threshold.
     pub threshold: f64,
+    /// What is left to people.
+    pub band: Band,
     /// Each sentence, in order.
     pub sentences: Vec<SentenceVerdict>,
     /// Share of the comment's features that the model does not know, from 0 to 1.
@@ -286,6 +289,12 @@ impl Model {
     #[must_use]
     pub fn threshold(&self) -> f64 {
         self.spec.operating_points[0].threshold
+    }
+
+    /// What is left to people.
+    #[must_use]
+    pub fn band(&self) -> Band {
+        Band::of(&self.spec.operating_points)
     }
 
     /// The same model with another context, calibration and operating points.
@@ -393,7 +402,8 @@ impl Model {
         let (features, known) = scores.iter().fold((0, 0), |(f, k), score| (f + score.features, k + score.known));
         let unknown_share = if features == 0 { 0.0 } else { 1.0 - f64::from(known) / f64::from(features) };
         let threshold = self.threshold();
-        Verdict { probability, is_threat: probability >= threshold, threshold, sentences, unknown_share }
+        let band = self.band();
+        Verdict { probability, is_threat: probability >= threshold, threshold, band, sentences, unknown_share }
     }
 }
 

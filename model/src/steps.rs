@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Generation, Version, evaluation::Scores, experiment::DEFAULT_SEED, gate::Finding, trainers::Preset,
+    Digest, Generation, Version, evaluation::Scores, experiment::DEFAULT_SEED, features::FeatureSet, gate::Finding,
+    operation::Operation, trainers::Preset,
 };
 
 /// What `TrainWorkflow` is given: one JSON object, every field optional.
@@ -23,6 +24,11 @@ pub struct TrainRequest {
     pub seed: u64,
     /// Whether the best version is promoted.
     pub auto_promote: AutoPromote,
+    /// Which threshold decides, and for what flood of comments and flags a day one of them is made.
+    pub operation: Operation,
+    /// Sentences that a worker holds in memory at once. Of a larger dataset, whatever cannot be summed shard by shard
+    /// is learned and measured on a sample of commenters of about this size.
+    pub sentences_in_memory: u64,
     /// Who asks, for the history.
     pub actor: Option<String>,
     /// Why, for the history.
@@ -37,6 +43,8 @@ impl Default for TrainRequest {
             dataset: None,
             seed: DEFAULT_SEED,
             auto_promote: AutoPromote::Never,
+            operation: Operation::default(),
+            sentences_in_memory: SENTENCES_IN_MEMORY,
             actor: None,
             reason: None,
         }
@@ -58,10 +66,19 @@ impl TrainRequest {
                 return Err(format!("`trainers` names `{name}` twice"));
             }
         }
+        self.operation.check().map_err(|error| format!("`operation`: {error}"))?;
+        if self.sentences_in_memory < LEAST_IN_MEMORY {
+            return Err(format!("`sentences_in_memory` is less than {LEAST_IN_MEMORY}"));
+        }
         check_note("actor", self.actor.as_deref())?;
         check_note("reason", self.reason.as_deref())
     }
 }
+
+/// Two hundred thousand sentences: fits of every trainer stay within some hundred MB.
+const SENTENCES_IN_MEMORY: u64 = 200_000;
+/// Fewer would leave folds without threats.
+const LEAST_IN_MEMORY: u64 = 500;
 
 /// Whether a training run promotes what it made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +205,13 @@ pub struct IngestInput {
     pub dataset: Option<Digest>,
     /// Decides the held-out commenters.
     pub seed: u64,
+    /// A larger dataset is sampled.
+    #[serde(default = "in_memory")]
+    pub sentences_in_memory: u64,
+}
+
+fn in_memory() -> u64 {
+    SENTENCES_IN_MEMORY
 }
 
 /// What `ingest` found.
@@ -207,8 +231,60 @@ pub struct Ingested {
     pub commenters: u64,
     /// Malformed rows set aside.
     pub quarantined: u64,
-    /// Sentences of held-out commenters.
+    /// Sentences of held-out commenters, of the sample if there is one.
     pub held_out: u64,
+    /// Where the dataset is too large for memory: the rows of some commenters, as a dataset.
+    #[serde(default)]
+    pub sample: Option<Digest>,
+    /// Sentences of the sample.
+    #[serde(default)]
+    pub sampled: u64,
+    /// Pieces of the dataset.
+    #[serde(default)]
+    pub shards: u32,
+}
+
+impl Ingested {
+    /// The rows that are held in memory: the sample, else the dataset.
+    #[must_use]
+    pub fn rows(&self) -> &Digest {
+        self.sample.as_ref().unwrap_or(&self.dataset)
+    }
+}
+
+/// What `count_shards` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountInput {
+    /// Whose rows.
+    pub dataset: Digest,
+    /// The first shard.
+    pub from: u32,
+    /// One past the last.
+    pub to: u32,
+    /// What is counted.
+    pub features: FeatureSet,
+    /// Decides the held-out commenters and the folds.
+    pub seed: u64,
+    /// Folds, each counted apart.
+    pub folds: u32,
+}
+
+/// What `count_shards` and `merge_counts` made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The counts are stored under this digest.
+    pub counts: Digest,
+    /// Training sentences that were counted.
+    pub sentences: u64,
+    /// Different features among them.
+    pub features: u64,
+}
+
+/// What `merge_counts` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeInput {
+    /// Counts of different shards.
+    pub parts: Vec<Digest>,
 }
 
 /// What `train` is given.
@@ -222,6 +298,15 @@ pub struct TrainInput {
     pub preset: Preset,
     /// Decides the held-out commenters and the folds.
     pub seed: u64,
+    /// Which threshold decides.
+    #[serde(default)]
+    pub operation: Operation,
+    /// Where the dataset is too large for memory: the rows of some commenters, as a dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Digest>,
+    /// Counts of the whole dataset, for the learners that need no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Digest>,
 }
 
 /// What `train` made.

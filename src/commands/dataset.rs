@@ -1,13 +1,14 @@
 //! `threatwatch dataset`: corpora into the registry.
 
 use std::{
-    fs,
+    fs::File,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
-use model::corpus::{self, Format};
+use model::corpus::{Format, Reader, Tally};
 use registry::{DatasetManifest, Registry};
 
 use crate::settings::Settings;
@@ -42,21 +43,26 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
 
 /// Refuses a file that could not be imported, before anything is started for it.
 pub(crate) fn check(file: &Path) -> anyhow::Result<()> {
-    let (name, bytes) = read(file)?;
-    let parsed = corpus::parse(Format::guess(&name, &bytes), &bytes);
-    parsed
-        .and_then(|parsed| corpus::require_trainable(&parsed.rows))
-        .with_context(|| format!("read {}", file.display()))
+    let read = || {
+        let mut input = BufReader::new(File::open(file)?);
+        let format = Format::guess(&name(file), input.fill_buf()?);
+        let mut tally = Tally::default();
+        for item in Reader::new(format, input)? {
+            tally.add(&item?);
+        }
+        tally.require_form()?;
+        Ok(tally.require_trainable()?)
+    };
+    read().map_err(|error: anyhow::Error| error.context(format!("read {}", file.display())))
 }
 
-fn read(file: &Path) -> anyhow::Result<(String, Vec<u8>)> {
-    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    Ok((file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), bytes))
+fn name(file: &Path) -> String {
+    file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Imports a file.
 pub(crate) async fn import(registry: &Registry, file: &Path) -> anyhow::Result<DatasetManifest> {
-    let (name, bytes) = read(file)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
-    registry.import_dataset(&name, &bytes, now).await.with_context(|| format!("import {}", file.display()))
+    let imported = registry.import_dataset(&name(file), file.to_owned(), now).await;
+    imported.with_context(|| format!("import {}", file.display()))
 }

@@ -49,7 +49,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         preset: if arguments.sklearn { Preset::Sklearn } else { Preset::Default },
         seed: arguments.seed,
         folds: arguments.cv.map_or(defaults.folds, |folds| folds as usize),
-        threads: defaults.threads,
+        ..defaults
     };
     corpus::require_trainable(&rows)?;
     let trained = experiment::train(trainer, &rows, &config, &|_, _| {})?;

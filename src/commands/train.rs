@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use model::{
     Digest,
     experiment::DEFAULT_SEED,
+    operation::{BEST_F1, Operation},
     steps::{AutoPromote, TrainReport, TrainRequest},
     trainers::Preset,
 };
@@ -35,6 +36,18 @@ pub(super) struct Arguments {
     /// Promote the best version if the gate passes
     #[arg(long)]
     promote: bool,
+    /// The threshold that decides: best_f1, daily_budget, fpr_5 or precision_80
+    #[arg(long, value_name = "NAME", default_value = BEST_F1)]
+    operating_point: String,
+    /// Comments a day that the model will see
+    #[arg(long, value_name = "NUMBER", default_value_t = Operation::default().comments_per_day)]
+    comments_per_day: u32,
+    /// Flags a day that people can look at: the operating point daily_budget
+    #[arg(long, value_name = "NUMBER", default_value_t = Operation::default().flags_per_day)]
+    flags_per_day: u32,
+    /// Sentences that a worker holds in memory at once; a larger dataset is counted in shards, and sampled
+    #[arg(long, value_name = "NUMBER", default_value_t = TrainRequest::default().sentences_in_memory)]
+    sentences_in_memory: u64,
     /// Why, for the history
     #[arg(long)]
     reason: Option<String>,
@@ -55,6 +68,12 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         dataset: arguments.dataset,
         seed: arguments.seed,
         auto_promote: if arguments.promote { AutoPromote::IfGatePasses } else { AutoPromote::Never },
+        operation: Operation {
+            point: arguments.operating_point,
+            comments_per_day: arguments.comments_per_day,
+            flags_per_day: arguments.flags_per_day,
+        },
+        sentences_in_memory: arguments.sentences_in_memory,
         actor: current_user(),
         reason: arguments.reason,
     };

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,6 +36,9 @@ pub(super) struct Arguments {
     /// Where health and metrics are served
     #[arg(long, env = "THREATWATCH_WORKER_ADDRESS", default_value = "127.0.0.1:9095")]
     address: SocketAddr,
+    /// Threads for fits, counts and evaluations; without it one a core
+    #[arg(long, env = "THREATWATCH_WORKER_THREADS", value_name = "NUMBER")]
+    threads: Option<NonZero<usize>>,
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
@@ -62,7 +66,9 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         is_ready.store(true, Ordering::Relaxed);
         tracing::info!(task_queue = workflows::TASK_QUEUE, "working");
         let stop = stop.clone();
-        let plugin = activities::plugin(registry, &metrics);
+        let threads =
+            arguments.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
+        let plugin = activities::plugin(registry, &metrics, threads);
         activities::run(&telemetry.runtime, client, plugin, async move { stop.received().await }).await
     };
     tokio::select! {

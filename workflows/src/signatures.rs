@@ -2,13 +2,13 @@
 //! compiler holds both sides together.
 
 use model::steps::{
-    EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated, IngestInput, Ingested, PromoteInput,
-    Promoted, RegisterInput, Registered, TrainInput, Trained,
+    CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated, IngestInput,
+    Ingested, MergeInput, PromoteInput, Promoted, RegisterInput, Registered, TrainInput, Trained,
 };
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
-pub use self::steps::{Evaluate, FindRollback, Gate, Ingest, Promote, Register, Train};
+pub use self::steps::{CountShards, Evaluate, FindRollback, Gate, Ingest, MergeCounts, Promote, Register, Train};
 
 /// Signatures only; no worker registers this type.
 pub struct Steps;
@@ -20,6 +20,18 @@ impl Steps {
     /// Finds or makes the dataset.
     #[activity(name = "ingest")]
     pub fn ingest(input: IngestInput) -> Result<Ingested, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Counts the features of some shards' training rows.
+    #[activity(name = "count_shards")]
+    pub fn count_shards(input: CountInput) -> Result<Counted, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Adds the counts of different shards.
+    #[activity(name = "merge_counts")]
+    pub fn merge_counts(input: MergeInput) -> Result<Counted, ActivityError> {
         unimplemented!()
     }
 

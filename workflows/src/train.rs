@@ -3,11 +3,14 @@
 use std::{cmp::Ordering, time::UNIX_EPOCH};
 
 use model::{
-    Version,
+    Digest, Version,
+    experiment::FOLDS,
     steps::{
-        AutoPromote, Candidate, EvaluateInput, Evaluated, GateInput, Gated, IngestInput, Ingested, PromoteInput,
-        Promoted, RegisterInput, Registered, Status, TrainInput, TrainReport, TrainRequest, Trained,
+        AutoPromote, Candidate, CountInput, Counted, EvaluateInput, Evaluated, GateInput, Gated, IngestInput, Ingested,
+        MergeInput, PromoteInput, Promoted, RegisterInput, Registered, Status, TrainInput, TrainReport, TrainRequest,
+        Trained,
     },
+    trainers,
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -45,7 +48,8 @@ impl TrainWorkflow {
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<TrainReport> {
         let request = ctx.state(|w| w.request.clone()).require(TrainRequest::check)?;
         let ingested = ingest(ctx, &request).await?;
-        let trained = train(ctx, &request, &ingested).await?;
+        let counts = count(ctx, &request, &ingested).await?;
+        let trained = train(ctx, &request, &ingested, counts).await?;
         let evaluated = evaluate(ctx, &trained).await?;
         let mut candidates = register(ctx, trained, evaluated).await?;
         candidates.sort_by(best_first);
@@ -78,9 +82,16 @@ impl TrainWorkflow {
 
 type Context = WorkflowContext<TrainWorkflow>;
 
+/// Shards that one activity counts: half a million sentences, about a second of work.
+const SHARDS_A_PIECE: u32 = 25;
+
 async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, WorkflowTermination> {
     enter(ctx, "ingest", "finding the dataset".to_owned());
-    let input = IngestInput { dataset: request.dataset.clone(), seed: request.seed };
+    let input = IngestInput {
+        dataset: request.dataset.clone(),
+        seed: request.seed,
+        sentences_in_memory: request.sentences_in_memory,
+    };
     let found = ctx.execute_activity(Steps::ingest, input, policy::long("find the dataset")).await;
     let ingested: Ingested = found.map_err(|error| rethrow("ingest", error))?;
     ctx.upsert_search_attributes([search::DATASET_SHA.value_set(ingested.dataset.to_string())]);
@@ -89,13 +100,57 @@ async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, Workf
     Ok(ingested)
 }
 
+/// Counts a dataset that is too large for memory, shard by shard on any number of workers; none for a smaller one.
+async fn count(ctx: &Context, request: &TrainRequest, ingested: &Ingested) -> Result<Vec<Digest>, WorkflowTermination> {
+    if ingested.sample.is_none() {
+        return Ok(Vec::new());
+    }
+    let trainers: Vec<_> = request.trainers.iter().filter_map(|name| trainers::find(name).ok()).collect();
+    let sets = trainers::features_to_count(&trainers, request.preset);
+    let pieces = ingested.shards.div_ceil(SHARDS_A_PIECE);
+    ctx.state_mut(|w| w.status.total += (pieces + 1) * sets.len() as u32);
+    enter(ctx, "count", format!("counting {} sentences in {pieces} pieces", ingested.sentences));
+    let mut counted = Vec::new();
+    for features in sets {
+        let runs = (0..pieces).map(|piece| {
+            let ctx = ctx.clone();
+            let input = CountInput {
+                dataset: ingested.dataset.clone(),
+                from: piece * SHARDS_A_PIECE,
+                to: ingested.shards.min((piece + 1) * SHARDS_A_PIECE),
+                features: features.clone(),
+                seed: request.seed,
+                folds: FOLDS as u32,
+            };
+            async move {
+                let options = policy::long(format!("count shards {} to {}", input.from, input.to - 1));
+                let counted: Counted = ctx.execute_activity(Steps::count_shards, input, options).await?;
+                step_done(&ctx);
+                Ok(counted.counts)
+            }
+        });
+        let parts = side_by_side("count", runs.collect()).await?;
+        let options = policy::long(format!("add the counts of {pieces} pieces"));
+        let merged = ctx.execute_activity(Steps::merge_counts, MergeInput { parts }, options).await;
+        let merged: Counted = merged.map_err(|error| rethrow("count", error))?;
+        step_done(ctx);
+        counted.push(merged.counts);
+    }
+    Ok(counted)
+}
+
 async fn train(
     ctx: &Context,
     request: &TrainRequest,
     ingested: &Ingested,
+    counts: Vec<Digest>,
 ) -> Result<Vec<(TrainInput, Trained)>, WorkflowTermination> {
     let names = request.trainers.join(", ");
-    enter(ctx, "train", format!("training {names} on {} sentences", ingested.sentences - ingested.held_out));
+    let rows = match ingested.sample {
+        Some(_) => format!("{} sentences, a sample of {} in memory", ingested.sentences, ingested.sampled),
+        None => format!("{} sentences", ingested.sentences - ingested.held_out),
+    };
+    enter(ctx, "train", format!("training {names} on {rows}"));
     let runs = request.trainers.iter().map(|trainer| {
         let ctx = ctx.clone();
         let input = TrainInput {
@@ -103,6 +158,9 @@ async fn train(
             trainer: trainer.clone(),
             preset: request.preset,
             seed: request.seed,
+            operation: request.operation.clone(),
+            sample: ingested.sample.clone(),
+            counts: counts.clone(),
         };
         async move {
             let options = policy::long(format!("train {}", input.trainer));
@@ -119,8 +177,8 @@ async fn evaluate(ctx: &Context, trained: &[(TrainInput, Trained)]) -> Result<Ve
     let runs = trained.iter().map(|(input, trained)| {
         let ctx = ctx.clone();
         let options = policy::long(format!("evaluate {}", input.trainer));
-        let input =
-            EvaluateInput { dataset: input.dataset.clone(), seed: input.seed, artifact: trained.artifact.clone() };
+        let rows = input.sample.as_ref().unwrap_or(&input.dataset).clone();
+        let input = EvaluateInput { dataset: rows, seed: input.seed, artifact: trained.artifact.clone() };
         async move {
             let evaluated = ctx.execute_activity(Steps::evaluate, input, options).await?;
             step_done(&ctx);

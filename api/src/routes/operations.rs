@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::{
     Digest, Generation, Version,
     experiment::DEFAULT_SEED,
+    operation::Operation,
     steps::{AutoPromote, Outcome, PromoteReport, PromoteRequest, RollbackRequest, TrainRequest},
     trainers::Preset,
 };
@@ -40,6 +41,14 @@ struct TrainBody {
     seed: Option<u64>,
     /// Whether the best version is promoted.
     auto_promote: Option<AutoPromoteName>,
+    /// The threshold that decides: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`.
+    operating_point: Option<String>,
+    /// Comments a day that the model will see.
+    comments_per_day: Option<u32>,
+    /// Flags a day that people can look at: the operating point `daily_budget`.
+    flags_per_day: Option<u32>,
+    /// Sentences that a worker holds in memory at once; a larger dataset is counted in shards, and sampled.
+    sentences_in_memory: Option<u64>,
     /// Who asks.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
@@ -311,6 +320,12 @@ fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
             AutoPromoteName::Never => AutoPromote::Never,
             AutoPromoteName::IfGatePasses => AutoPromote::IfGatePasses,
         }),
+        operation: Operation {
+            point: body.operating_point.unwrap_or(defaults.operation.point),
+            comments_per_day: body.comments_per_day.unwrap_or(defaults.operation.comments_per_day),
+            flags_per_day: body.flags_per_day.unwrap_or(defaults.operation.flags_per_day),
+        },
+        sentences_in_memory: body.sentences_in_memory.unwrap_or(defaults.sentences_in_memory),
         actor: body.actor,
         reason: body.reason,
     };

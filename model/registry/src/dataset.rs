@@ -1,10 +1,17 @@
 //! Datasets: content-addressed, immutable, in compressed shards, with the report of what was set aside.
 
-use std::collections::BTreeSet;
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+};
 
+use futures_util::StreamExt;
 use model::{
     Digest, Row,
-    corpus::{self, Format, Parsed, Quarantined},
+    corpus::{self, Format, Item, Quarantined, Reader, Tally},
     version::Digester,
 };
 use serde::{Deserialize, Serialize};
@@ -13,8 +20,8 @@ use crate::{Error, Key, Registry};
 
 /// Rows of a shard: some MB of text, so a shard is one object and one unit of work.
 const SHARD_ROWS: usize = 20_000;
-/// Rows of the quarantine report; the count is always whole.
-const REPORTED_ROWS: usize = 1_000;
+/// Shards that are fetched and decoded while one is worked on.
+const SHARDS_AT_ONCE: usize = 3;
 /// zstd's default: fast, and text shrinks to a third.
 const COMPRESSION_LEVEL: i32 = 3;
 
@@ -39,6 +46,9 @@ pub struct DatasetManifest {
     pub quarantine: Vec<Quarantined>,
     /// The rows, in order.
     pub shards: Vec<Shard>,
+    /// The dataset whose commenters these are some of; none for a whole one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_of: Option<Digest>,
 }
 
 /// A file that a dataset was read from.
@@ -74,49 +84,93 @@ pub struct ImportRecord {
     pub at: i64,
 }
 
+/// Where a dataset's bytes come from: read twice, since a dataset's name is known only at its end.
+pub trait Open: Send + Sync {
+    /// Begins to read from the start.
+    fn open(&self) -> io::Result<Box<dyn BufRead + Send>>;
+}
+
+impl Open for &'static [u8] {
+    fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
+        Ok(Box::new(*self))
+    }
+}
+
+impl Open for Vec<u8> {
+    fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
+        Ok(Box::new(io::Cursor::new(self.clone())))
+    }
+}
+
+impl Open for PathBuf {
+    fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
+        Ok(Box::new(BufReader::with_capacity(1 << 16, File::open(self)?)))
+    }
+}
+
 impl Registry {
     /// Stores a file's rows. The same rows make the same dataset, whatever the file's format.
     ///
     /// Malformed rows are set aside and reported in the manifest; too many of them, or too few threats, and the file is
-    /// refused. Importing again changes nothing.
-    pub async fn put_dataset(&self, name: &str, bytes: &[u8]) -> Result<DatasetManifest, Error> {
-        let format = Format::guess(name, bytes);
-        let Parsed { rows, quarantined } = corpus::parse(format, bytes)?;
-        corpus::require_trainable(&rows)?;
-
-        let mut whole = Digester::default();
-        let mut lines = Vec::new();
-        for rows in rows.chunks(SHARD_ROWS) {
-            let text = json_lines(rows);
-            whole.update(&text);
-            lines.push((rows.len() as u64, text));
-        }
-        let digest = whole.finish();
-        let mut shards = Vec::new();
-        for (number, (rows, text)) in (0..).zip(lines) {
-            let sha256 = Digest::of(&text);
-            let body = zstd::bulk::compress(&text, COMPRESSION_LEVEL).expect("compression in memory");
-            self.store.create(&Key::Shard(&digest, number).path(), body.into()).await?;
-            shards.push(Shard { number, rows, sha256 });
-        }
-        let manifest = DatasetManifest {
-            source: Source { name: name.to_owned(), format, sha256: Digest::of(bytes), bytes: bytes.len() as u64 },
-            sentences: rows.len() as u64,
-            threats: rows.iter().filter(|row| row.is_threat()).count() as u64,
-            comments: rows.iter().map(|row| row.comment).collect::<BTreeSet<_>>().len() as u64,
-            commenters: rows.iter().map(|row| row.commenter.as_str()).collect::<BTreeSet<_>>().len() as u64,
-            quarantined: quarantined.len() as u64,
-            quarantine: quarantined.into_iter().take(REPORTED_ROWS).collect(),
-            shards,
-            digest: digest.clone(),
+    /// refused before anything is stored. Importing again changes nothing. Of the rows, one shard is in memory at a time.
+    pub async fn put_dataset(&self, name: &str, file: impl Open + 'static) -> Result<DatasetManifest, Error> {
+        let file: Arc<dyn Open> = Arc::new(file);
+        let (manifest, format) = {
+            let (name, file) = (name.to_owned(), Arc::clone(&file));
+            blocking(move || survey(&name, &*file)).await??
         };
-        self.create_json(Key::Dataset(&digest), &manifest).await?;
-        self.dataset(&digest).await
+        match self.dataset(&manifest.digest).await {
+            Err(Error::NotFound { .. }) => {}
+            known => return known,
+        }
+        let mut reader = blocking(move || open(&*file, format)).await??;
+        for shard in &manifest.shards {
+            let (rest, text) = blocking(move || {
+                let text = next_shard(&mut reader)?;
+                Ok::<_, Error>((reader, text))
+            })
+            .await??;
+            reader = rest;
+            let text = text.filter(|text| Digest::of(&text.lines) == shard.sha256).ok_or(Error::Changed)?;
+            self.put_shard(&manifest.digest, shard.number, text).await?;
+        }
+        self.create_json(Key::Dataset(&manifest.digest), &manifest).await?;
+        self.dataset(&manifest.digest).await
+    }
+
+    /// Stores rows that were chosen from a stored dataset, as a dataset of their own.
+    pub async fn put_sample(&self, of: &DatasetManifest, rows: Vec<Row>) -> Result<DatasetManifest, Error> {
+        let mut builder = Builder::default();
+        let mut texts = Vec::new();
+        for rows in rows.chunks(SHARD_ROWS) {
+            rows.iter().for_each(|row| builder.add(row));
+            texts.extend(builder.cut());
+        }
+        let manifest = builder.finish(of.source.clone());
+        manifest.1.require_trainable()?;
+        let manifest = DatasetManifest { sample_of: Some(of.digest.clone()), ..manifest.0 };
+        for (number, text) in (0..).zip(texts) {
+            self.put_shard(&manifest.digest, number, text).await?;
+        }
+        self.create_json(Key::Dataset(&manifest.digest), &manifest).await?;
+        self.dataset(&manifest.digest).await
+    }
+
+    async fn put_shard(&self, dataset: &Digest, number: u32, text: ShardText) -> Result<(), Error> {
+        let body = blocking(move || zstd::bulk::compress(&text.lines, COMPRESSION_LEVEL)).await?;
+        let body = body.expect("compression in memory");
+        self.store.create(&Key::Shard(dataset, number).path(), body.into()).await?;
+        Ok(())
     }
 
     /// Stores a file's rows and makes them the newest import. `now` is in milliseconds since 1970, UTC.
-    pub async fn import_dataset(&self, name: &str, bytes: &[u8], now: i64) -> Result<DatasetManifest, Error> {
-        let manifest = self.put_dataset(name, bytes).await?;
+    pub async fn import_dataset(
+        &self,
+        name: &str,
+        file: impl Open + 'static,
+        now: i64,
+    ) -> Result<DatasetManifest, Error> {
+        let manifest = self.put_dataset(name, file).await?;
         let record = ImportRecord { dataset: manifest.digest.clone(), at: now };
         self.create_json(Key::Import(now, &manifest.digest), &record).await?;
         Ok(manifest)
@@ -141,18 +195,163 @@ impl Registry {
 
     /// A dataset's rows, each shard checked against its digest.
     pub async fn rows(&self, manifest: &DatasetManifest) -> Result<Vec<Row>, Error> {
-        let mut rows = Vec::with_capacity(manifest.sentences as usize);
-        for shard in &manifest.shards {
-            let key = Key::Shard(&manifest.digest, shard.number);
-            let body = self.require(key).await?;
-            let expected = shard.sha256.clone();
-            // Some hundred milliseconds of work a shard: not on a thread that others wait for.
-            let decoded = tokio::task::spawn_blocking(move || decode(&body, &expected)).await;
-            let decoded = decoded.unwrap_or(Err("reading it panicked"));
-            rows.extend(decoded.map_err(|reason| key.corrupt(reason))?);
-        }
-        Ok(rows)
+        self.fold_rows(manifest, 0..manifest.shards.len(), Vec::new(), |rows, of_shard| rows.extend(of_shard)).await
     }
+
+    /// Gives the rows of some shards to `each`, shard by shard in order, and answers what it gathered.
+    ///
+    /// A few shards are in memory at a time; each is checked against its digest. `each` runs on a thread of its own.
+    pub async fn fold_rows<T: Send + 'static>(
+        &self,
+        manifest: &DatasetManifest,
+        shards: Range<usize>,
+        mut gathered: T,
+        each: impl Fn(&mut T, Vec<Row>) + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        let shards = manifest.shards.get(shards).ok_or(Error::Changed)?;
+        let read = |shard: &Shard| {
+            let (registry, dataset, shard) = (self.clone(), manifest.digest.clone(), shard.clone());
+            async move {
+                let key = Key::Shard(&dataset, shard.number);
+                let body = registry.require(key).await?;
+                let decoded = blocking(move || decode(&body, &shard.sha256)).await?;
+                decoded.map_err(|reason| key.corrupt(reason))
+            }
+        };
+        let mut reads = futures_util::stream::iter(shards).map(read).buffered(SHARDS_AT_ONCE);
+        while let Some(rows) = reads.next().await {
+            let (rows, each) = (rows?, each.clone());
+            gathered = blocking(move || {
+                each(&mut gathered, rows);
+                gathered
+            })
+            .await?;
+        }
+        Ok(gathered)
+    }
+}
+
+/// Some hundred milliseconds of work: not on a thread that others wait for.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)
+}
+
+/// A shard's rows as JSON lines.
+struct ShardText {
+    lines: Vec<u8>,
+}
+
+/// A dataset's manifest, from its rows in order.
+#[derive(Default)]
+struct Builder {
+    tally: Tally,
+    whole: Digester,
+    lines: Vec<u8>,
+    rows: u64,
+    shards: Vec<Shard>,
+}
+
+impl Builder {
+    fn add(&mut self, row: &Row) {
+        self.tally.add_row(row);
+        write_line(&mut self.lines, row);
+        self.rows += 1;
+    }
+
+    /// Ends a shard, if any row was added since the last.
+    fn cut(&mut self) -> Option<ShardText> {
+        if self.rows == 0 {
+            return None;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        self.whole.update(&lines);
+        let number = self.shards.len() as u32;
+        self.shards.push(Shard { number, rows: std::mem::take(&mut self.rows), sha256: Digest::of(&lines) });
+        Some(ShardText { lines })
+    }
+
+    fn finish(mut self, source: Source) -> (DatasetManifest, Tally) {
+        self.cut();
+        let tally = self.tally;
+        let manifest = DatasetManifest {
+            digest: self.whole.finish(),
+            source,
+            sentences: tally.sentences,
+            threats: tally.threats,
+            comments: tally.comments,
+            commenters: tally.commenters(),
+            quarantined: tally.quarantined,
+            quarantine: tally.quarantine.clone(),
+            shards: self.shards,
+            sample_of: None,
+        };
+        (manifest, tally)
+    }
+}
+
+type Input = Reader<Box<dyn BufRead + Send>>;
+
+fn open(file: &dyn Open, format: Format) -> Result<Input, Error> {
+    Ok(Reader::new(format, file.open().map_err(unreadable)?)?)
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::Corpus(corpus::Error::Unreadable { line: 0, kind: error.kind() })
+}
+
+/// Reads a file once: what its dataset will be.
+fn survey(name: &str, file: &dyn Open) -> Result<(DatasetManifest, Format), Error> {
+    let mut input = file.open().map_err(unreadable)?;
+    let format = Format::guess(name, input.fill_buf().map_err(unreadable)?);
+    let (mut sha256, mut bytes) = (Digester::default(), 0);
+    loop {
+        let chunk = input.fill_buf().map_err(unreadable)?;
+        if chunk.is_empty() {
+            break;
+        }
+        sha256.update(chunk);
+        let length = chunk.len();
+        bytes += length as u64;
+        input.consume(length);
+    }
+    let source = Source { name: name.to_owned(), format, sha256: sha256.finish(), bytes };
+    let mut builder = Builder::default();
+    for item in open(file, format)? {
+        match item? {
+            Item::Row(row) => {
+                builder.add(&row);
+                if builder.rows == SHARD_ROWS as u64 {
+                    builder.cut();
+                }
+            }
+            malformed @ Item::Malformed(_) => builder.tally.add(&malformed),
+        }
+    }
+    let (manifest, tally) = builder.finish(source);
+    tally.require_form()?;
+    tally.require_trainable()?;
+    Ok((manifest, format))
+}
+
+/// The next shard's rows; none at the end.
+fn next_shard(reader: &mut Input) -> Result<Option<ShardText>, Error> {
+    let (mut lines, mut rows) = (Vec::new(), 0);
+    while rows < SHARD_ROWS {
+        match reader.next().transpose()? {
+            Some(Item::Row(row)) => {
+                write_line(&mut lines, &row);
+                rows += 1;
+            }
+            Some(Item::Malformed(_)) => {}
+            None => break,
+        }
+    }
+    Ok((rows > 0).then_some(ShardText { lines }))
+}
+
+fn write_line(lines: &mut Vec<u8>, row: &Row) {
+    serde_json::to_writer(&mut *lines, row).expect("a row is plain data");
+    lines.push(b'\n');
 }
 
 /// The rows of a shard's bytes.
@@ -163,13 +362,4 @@ fn decode(body: &[u8], expected: &Digest) -> Result<Vec<Row>, &'static str> {
     }
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).map_err(|_| "a line of it is not a row")).collect()
-}
-
-fn json_lines(rows: &[Row]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for row in rows {
-        serde_json::to_writer(&mut text, row).expect("a row is plain data");
-        text.push(b'\n');
-    }
-    text
 }

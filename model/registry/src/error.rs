@@ -42,6 +42,12 @@ pub enum Error {
     /// The file cannot become a dataset.
     #[error(transparent)]
     Corpus(#[from] corpus::Error),
+    /// A file or a dataset is not what it was a moment ago.
+    #[error("the corpus changed while it was read")]
+    Changed,
+    /// A panic's own words may quote a comment: they go nowhere.
+    #[error("reading rows panicked; the log says where")]
+    Panicked,
     /// The store did not answer, or refused.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use model::{Digest, Model, Version, artifact};
+use model::{Digest, Model, Version, artifact, counts::CountsByFold};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
-    dataset::{DatasetManifest, ImportRecord, Shard, Source},
+    dataset::{DatasetManifest, ImportRecord, Open, Shard, Source},
     error::Error,
     history::{Promotion, PromotionRecord},
     key::Key,
@@ -52,6 +52,23 @@ impl Registry {
         let digest = Digest::of(&bytes);
         self.store.create(&Key::Blob(&digest).path(), bytes.into()).await?;
         Ok(digest)
+    }
+
+    /// Stores counts, compressed, under the digest of their bytes.
+    pub async fn put_counts(&self, counts: CountsByFold) -> Result<Digest, Error> {
+        // The quickest level: they are read once, and keys are noise to any other.
+        let bytes = dataset::blocking(move || zstd::bulk::compress(&counts.encode(), 1)).await?;
+        self.put_artifact(bytes.expect("compression in memory")).await
+    }
+
+    /// Stored counts, checked against the digest.
+    pub async fn counts(&self, digest: &Digest) -> Result<CountsByFold, Error> {
+        let bytes = self.artifact(digest).await?;
+        let decode = move || {
+            let bytes = zstd::stream::decode_all(&bytes[..]).map_err(|_| "it cannot be decompressed".to_owned())?;
+            CountsByFold::decode(&bytes).map_err(|error| error.to_string())
+        };
+        dataset::blocking(decode).await?.map_err(|reason| Key::Blob(digest).corrupt(reason))
     }
 
     /// The artifact's bytes, checked against the digest.

@@ -1,6 +1,6 @@
 //! What is known of a model version.
 
-use model::{Digest, Model, Version, evaluation::Scores, trainers::Preset};
+use model::{Digest, Model, Version, evaluation::Scores, operation::Operation, trainers::Preset};
 use serde::{Deserialize, Serialize};
 
 /// The manifest of a version: where it came from and what it is worth. Written once.
@@ -16,12 +16,18 @@ pub struct ModelManifest {
     pub features: u64,
     /// What it was trained on.
     pub dataset: Digest,
+    /// Where the dataset was too large for memory: the rows of some commenters, as a dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Digest>,
     /// The trainer.
     pub trainer: String,
     /// Its parameters.
     pub preset: Preset,
     /// Decided the held-out commenters and the folds.
     pub seed: u64,
+    /// Which threshold decides.
+    #[serde(default)]
+    pub operation: Operation,
     /// Figures of cross-validation by commenter on the training rows.
     pub cross_validation: Scores,
     /// Figures on the held-out rows.
@@ -34,6 +40,14 @@ pub struct ModelManifest {
     pub run_id: String,
     /// Start of the run: seconds since 1970, UTC.
     pub started: i64,
+}
+
+impl ModelManifest {
+    /// The rows that figures are of: the sample, else the dataset.
+    #[must_use]
+    pub fn rows(&self) -> &Digest {
+        self.sample.as_ref().unwrap_or(&self.dataset)
+    }
 }
 
 /// A verified version, ready to serve.

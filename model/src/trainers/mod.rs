@@ -12,6 +12,7 @@ use crate::{
     counts::Counts,
     features::{FeatureSet, UnknownExtractor},
     linear::{self, Component, Model, OperatingPoint, Spec},
+    operation::EVEN_ODDS,
     table::Table,
 };
 
@@ -155,7 +156,7 @@ pub fn assemble(trainer: &str, parts: Vec<Fitted>, weights: &[f64], intercept: f
         intercept,
         context: None,
         calibration: Platt::IDENTITY,
-        operating_points: vec![OperatingPoint { name: "even_odds".to_owned(), threshold: 0.5 }],
+        operating_points: vec![OperatingPoint { name: EVEN_ODDS.to_owned(), threshold: 0.5 }],
     };
     Ok(Model::new(spec, Table::beside(&tables)?)?)
 }
