@@ -228,7 +228,7 @@ fn a_dataset_larger_than_memory_is_counted_in_shards_and_sampled() {
     let imported = up.succeed(&["dataset", "import", file.to_str().unwrap()]);
     let result = up.train_by_cli("sharded", &[r#"{"sentences_in_memory":4000}"#]);
     assert!(result.contains("COMPLETED"), "{result}");
-    let described = both(&up.temporal(&["workflow", "show", "--workflow-id", "sharded"]));
+    let described = both(&up.temporal(&["workflow", "show", "--output", "json", "--workflow-id", "sharded"]));
     assert!(described.contains("count_shards") && described.contains("merge_counts"), "{described}");
     up.record_history("sharded", "train-sharded");
     let models = up.get_json("/models");

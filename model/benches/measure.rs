@@ -9,6 +9,7 @@
 //! fit MODEL TRAIN              from a file to a model in memory, reading included
 //! predict MODEL TRAIN TEST     texts in memory to scores, best of five passes
 //! latency MODEL TRAIN TEST     one sentence at a time
+//! quality MODEL TRAIN          figures of five-fold cross-validation by commenter
 //! scores MODEL TRAIN TEST      one probability a line
 //! ```
 //!
@@ -62,6 +63,13 @@ fn main() {
         ["latency", name, train, test] => {
             let (p50, p99) = latency(&Recipe::of(name).fit(train).0, &texts(test));
             println!("{}", json!({"model": name, "p50_ns": p50, "p99_ns": p99}));
+        }
+        ["quality", name, train] => {
+            let recipe = Recipe::of(name);
+            let config = Config { preset: recipe.preset, threads: 1, ..Config::default() };
+            let trained = experiment::train(recipe.trainer, &rows_of(train), &config, &|_, _| {});
+            let sentence = trained.expect("it can be learned").cross_validation.sentence;
+            println!("{}", json!({"model": name, "cross_validation": sentence}));
         }
         ["scores", name, train, test] => {
             let recipe = Recipe::of(name);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::{
     Model,
     features::{Feature, Scratch},
-    linear::{Normalisation, Score, UNITS, clear_counts, part, term_frequency},
+    linear::{Normalisation, Score, UNITS, clear_counts, term_frequency},
 };
 
 /// A sentence's score and its parts. `bias` and the tokens' contributions add up to `score.logit` exactly, in any order.
@@ -37,11 +37,12 @@ impl Model {
     pub fn explain(&self, sentence: &str, scratch: &mut Scratch) -> Explanation {
         let score = self.score(sentence, scratch);
         let places = tokens(sentence);
+        self.analyser().analyse(sentence, scratch);
         self.count_rows(scratch);
         let mut parts = vec![0.0; places.len()];
         let mut bias = self.spec().intercept;
         for (component, column) in self.spec().components.iter().zip(self.columns()) {
-            let part = part(component, column, scratch);
+            let part = column.part(component.normalisation, &scratch.rows, &scratch.counts);
             bias += component.weight * component.bias;
             for feature in &scratch.features {
                 let Some(row) = self.place(feature.key) else { continue };
@@ -122,11 +123,33 @@ mod tests {
         })
     }
 
+    /// The score by its definition: every feature looked up, counted, weighed.
+    fn plainly(model: &Model, text: &str, scratch: &mut Scratch) -> f64 {
+        model.analyser().analyse(text, scratch);
+        model.count_rows(scratch);
+        let parts = model.spec().components.iter().zip(model.columns()).map(|(component, column)| {
+            let part = column.part(component.normalisation, &scratch.rows, &scratch.counts);
+            component.weight * (part.score + component.bias)
+        });
+        let score = model.spec().intercept + parts.sum::<f64>();
+        clear_counts(scratch);
+        score
+    }
+
+    #[test]
+    fn a_word_said_a_thousand_times_counts_like_one_said_as_often_as_is_told_apart() {
+        for times in [1, 2, 254, 255, 256, 1000] {
+            check(&"kill you haha ".repeat(times)).unwrap();
+        }
+    }
+
     fn check(text: &str) -> Result<(), TestCaseError> {
         let mut scratch = Scratch::default();
         for model in models() {
             let explained = model.explain(text, &mut scratch);
             prop_assert_eq!(explained.score, model.score(text, &mut scratch));
+            let plain = plainly(model, text, &mut scratch);
+            prop_assert!((explained.score.logit - plain).abs() < 1e-8, "{} {}", explained.score.logit, plain);
             let sum = explained.tokens.iter().map(|t| t.contribution).fold(explained.bias, |a, b| a + b);
             prop_assert_eq!(sum.to_bits(), explained.score.logit.to_bits(), "{} {}", sum, explained.score.logit);
             let back = explained.tokens.iter().rev().map(|t| t.contribution).fold(0.0, |a, b| a + b) + explained.bias;

@@ -37,6 +37,7 @@ pub mod linear;
 pub mod logistic;
 pub mod operation;
 pub mod random;
+mod runs;
 pub mod split;
 pub mod steps;
 pub mod table;

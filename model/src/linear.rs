@@ -3,12 +3,21 @@
 //!
 //! Whatever trained it, a model is scored, explained and stored by the code here.
 
+use std::{
+    cell::RefCell,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     calibration::Platt,
-    features::{Analyser, FeatureSet, Scratch, UnknownExtractor},
+    features::{Analyser, Extractor, Feature, FeatureSet, Scratch, UnknownExtractor},
     operation::Band,
+    runs::{Found, Passing},
     table::{ABSENT, Index, Table},
     text,
 };
@@ -130,6 +139,8 @@ pub struct OperatingPoint {
 /// A trained model.
 #[derive(Debug)]
 pub struct Model {
+    /// Tells it from every other model of this process.
+    id: u64,
     spec: Spec,
     analyser: Analyser,
     table: Table,
@@ -143,7 +154,7 @@ pub struct Model {
 /// A component's cells by row.
 #[derive(Debug)]
 pub(crate) enum Column {
-    /// In units; [`ABSENT`] where the component has no such feature.
+    /// In units; [`ABSENT`], or past the end, where the component has no such feature.
     Weights(Vec<i64>),
     /// Weight times frequency, and frequency; zeros where the component has no such feature.
     TfIdf(Vec<[f32; 2]>),
@@ -154,7 +165,12 @@ impl Column {
         let rows = order.iter().map(|&row| table.cells(row as usize));
         let real = |cell: i64| if cell == ABSENT { 0.0 } else { (cell as f64 / UNITS) as f32 };
         match normalisation {
-            Normalisation::Length { .. } => Self::Weights(rows.map(|cells| cells[at]).collect()),
+            Normalisation::Length { .. } => {
+                let mut weights: Vec<i64> = rows.map(|cells| cells[at]).collect();
+                let known = weights.iter().rposition(|&weight| weight != ABSENT).map_or(0, |last| last + 1);
+                weights.truncate(known);
+                Self::Weights(weights)
+            }
             Normalisation::TfIdf => Self::TfIdf(rows.map(|cells| [real(cells[at]), real(cells[at + 1])]).collect()),
         }
     }
@@ -162,7 +178,7 @@ impl Column {
     /// What one occurrence of a row's feature weighs, in log-odds before normalisation.
     pub(crate) fn weight(&self, row: usize) -> Option<f64> {
         match self {
-            Self::Weights(weights) => Some(weights[row]).filter(|&w| w != ABSENT).map(|w| w as f64 / UNITS),
+            Self::Weights(weights) => weights.get(row).filter(|&&w| w != ABSENT).map(|&w| w as f64 / UNITS),
             Self::TfIdf(cells) => Some(f64::from(cells[row][0])).filter(|_| cells[row][1] != 0.0),
         }
     }
@@ -260,7 +276,9 @@ impl Model {
         };
         let columns = spec.components.iter().map(&mut column).collect();
         let index = Index::new(order.iter().map(|&row| table.keys()[row as usize]));
-        Ok(Self { spec, analyser, table, index, columns })
+        static MODELS: AtomicU64 = AtomicU64::new(1);
+        let id = MODELS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, spec, analyser, table, index, columns })
     }
 
     /// What it is, apart from its weights.
@@ -279,6 +297,10 @@ impl Model {
     #[inline]
     pub(crate) fn place(&self, key: u64) -> Option<usize> {
         self.index.resolve(key, self.index.probe(key))
+    }
+
+    pub(crate) fn analyser(&self) -> &Analyser {
+        &self.analyser
     }
 
     pub(crate) fn columns(&self) -> &[Column] {
@@ -310,12 +332,12 @@ impl Model {
     /// Scores one sentence.
     #[must_use]
     pub fn score(&self, sentence: &str, scratch: &mut Scratch) -> Score {
-        self.analyser.analyse(sentence, scratch);
-        let features = scratch.features.len() as u32;
         // One naive Bayes needs no counts of single features: its weights are added as they come.
         if let ([component], [Column::Weights(weights)]) = (&self.spec.components[..], &self.columns[..])
             && let Normalisation::Length { exponent } = component.normalisation
         {
+            self.analyser.analyse(sentence, scratch);
+            let features = scratch.features.len() as u32;
             let (mut sum, mut known) = (0_i64, 0_u32);
             for feature in &scratch.features {
                 if let Some(row) = self.place(feature.key) {
@@ -326,24 +348,73 @@ impl Model {
             let own = length_normalised(sum, known, exponent) + component.bias;
             return Score { logit: quantised(component.weight * own + self.spec.intercept), features, known };
         }
-        let known = self.count_rows(scratch);
-        let logit = self.weigh(scratch);
-        clear_counts(scratch);
-        Score { logit, features, known }
+        self.score_by_run(sentence, scratch)
     }
 
-    /// Looks the features up: which rows the sentence has, and how often.
-    pub(crate) fn count_rows(&self, scratch: &mut Scratch) -> u32 {
-        scratch.rows.clear();
-        if scratch.counts.len() < self.table.len() {
-            scratch.counts.resize(self.table.len(), 0);
+    /// The score from sums over runs of non-space, which are remembered, and over what else the sentence has. A feature
+    /// that stands twice counts less than double: that is put right where it is met again.
+    fn score_by_run(&self, sentence: &str, scratch: &mut Scratch) -> Score {
+        self.analyser.find_words(sentence, scratch);
+        let Scratch { words, features: buffer, slots, runs, stamps, totals, passing, .. } = scratch;
+        runs.begin(self.id, self.columns.len());
+        stamps.begin(self.table.len());
+        totals.clear();
+        totals.extend(self.columns.iter().map(Column::nothing));
+        let mut look_up = |extractor: &dyn Extractor, text: &str, passing: &mut Passing| {
+            buffer.clear();
+            extractor.extract(text, words, buffer);
+            passing.rows.clear();
+            self.rows_of(buffer, slots, &mut passing.rows);
+            passing.sums.clear();
+            passing.sums.extend(self.columns.iter().map(|column| column.sum(&passing.rows)));
+            buffer.len()
+        };
+        let (mut features, mut known) = (0, 0);
+        let mut add = |found: Found<'_>| {
+            features += found.features;
+            known += found.rows.len() as u32;
+            for (total, sum) in totals.iter_mut().zip(found.sums) {
+                total.add(sum);
+            }
+            for &row in found.rows {
+                let count = stamps.count(row as usize);
+                if count > 1 {
+                    let columns = self.columns.iter();
+                    columns.zip(totals.iter_mut()).for_each(|(column, total)| column.repeat(row, count, total));
+                }
+            }
+        };
+        for &extractor in self.analyser.extractors() {
+            if extractor.is_of_runs() {
+                for run in text::runs(sentence) {
+                    add(runs.find(run, |passing| look_up(extractor, run, passing)));
+                }
+            } else {
+                let features = look_up(extractor, sentence, passing) as u32;
+                add(Found { rows: &passing.rows, sums: &passing.sums, features });
+            }
         }
-        scratch.slots.clear();
-        scratch.slots.extend(scratch.features.iter().map(|feature| self.index.probe(feature.key)));
-        let mut known = 0;
-        for (feature, &slot) in scratch.features.iter().zip(&scratch.slots) {
-            if let Some(row) = self.index.resolve(feature.key, slot) {
-                known += 1;
+        let parts =
+            self.spec.components.iter().zip(totals).map(|(component, total)| {
+                component.weight * (total.part(component.normalisation).score + component.bias)
+            });
+        Score { logit: quantised(parts.fold(self.spec.intercept, |sum, part| sum + part)), features, known }
+    }
+
+    /// Appends the places of those features that the model knows. All searches begin before any goes on, so that they
+    /// wait for memory together.
+    fn rows_of(&self, features: &[Feature], slots: &mut Vec<u64>, found: &mut Vec<u32>) {
+        slots.clear();
+        slots.extend(features.iter().map(|feature| self.index.probe(feature.key)));
+        let resolve = |(feature, &slot): (&Feature, &u64)| self.index.resolve(feature.key, slot);
+        found.extend(features.iter().zip(slots.iter()).filter_map(resolve).map(|row| row as u32));
+    }
+
+    /// Looks the analysed features up: which rows the sentence has, and how often.
+    pub(crate) fn count_rows(&self, scratch: &mut Scratch) {
+        scratch.counts.resize(self.table.len(), 0);
+        for feature in &scratch.features {
+            if let Some(row) = self.place(feature.key) {
                 let count = &mut scratch.counts[row];
                 if *count == 0 {
                     scratch.rows.push(row as u32);
@@ -351,16 +422,6 @@ impl Model {
                 *count = count.saturating_add(1);
             }
         }
-        known
-    }
-
-    /// The model's score of the counted rows.
-    fn weigh(&self, scratch: &Scratch) -> f64 {
-        let mut total = self.spec.intercept;
-        for (component, column) in self.spec.components.iter().zip(&self.columns) {
-            total += component.weight * (part(component, column, scratch).score + component.bias);
-        }
-        quantised(total)
     }
 
     /// The calibrated probability that one sentence is a threat, judged alone.
@@ -385,12 +446,18 @@ impl Model {
     /// threat, and the labels of a comment's sentences are combined in the same way when a model is evaluated.
     #[must_use]
     pub fn judge(&self, comment: &str) -> Verdict {
-        let mut scratch = Scratch::default();
+        thread_local! {
+            static SCRATCH: RefCell<Scratch> = RefCell::default();
+        }
+        SCRATCH.with_borrow_mut(|scratch| self.judge_with(comment, scratch))
+    }
+
+    fn judge_with(&self, comment: &str, scratch: &mut Scratch) -> Verdict {
         let mut places = text::sentences(comment);
         if places.is_empty() {
             places.push(0..0);
         }
-        let scores: Vec<Score> = places.iter().map(|place| self.score(&comment[place.clone()], &mut scratch)).collect();
+        let scores: Vec<Score> = places.iter().map(|place| self.score(&comment[place.clone()], scratch)).collect();
         let own: Vec<f64> = scores.iter().map(|score| score.logit).collect();
         let probabilities = self.in_context(&own).into_iter().map(|s| self.spec.calibration.probability(s));
         let sentences: Vec<SentenceVerdict> = places
@@ -413,36 +480,144 @@ pub(crate) struct Part {
     pub(crate) scale: f64,
 }
 
-/// One component's sum over the counted rows.
-pub(crate) fn part(component: &Component, column: &Column, scratch: &Scratch) -> Part {
-    match column {
-        Column::Weights(weights) => {
-            let (mut sum, mut known) = (0_i64, 0_u32);
-            for &row in &scratch.rows {
-                let weight = weights[row as usize];
-                if weight != ABSENT {
-                    let count = scratch.counts[row as usize];
-                    sum = sum.wrapping_add(weight.wrapping_mul(i64::from(count)));
-                    known += u32::from(count);
+/// What rows add up to in one component.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Sum {
+    /// There is no component.
+    Nothing,
+    /// Weights, and how many there are.
+    Units { sum: i64, known: u32 },
+    /// Weights by term frequency, and the squares of frequencies.
+    TfIdf { sum: f64, squares: f64 },
+}
+
+impl Sum {
+    #[inline]
+    fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Units { sum, known }, Self::Units { sum: more, known: others }) => {
+                *sum = sum.wrapping_add(*more);
+                *known += others;
+            }
+            (Self::TfIdf { sum, squares }, Self::TfIdf { sum: more, squares: others }) => {
+                *sum += more;
+                *squares += others;
+            }
+            _ => {}
+        }
+    }
+
+    fn part(self, normalisation: Normalisation) -> Part {
+        match (self, normalisation) {
+            (Self::Units { sum, known }, Normalisation::Length { exponent }) => {
+                Part { score: length_normalised(sum, known, exponent), scale: 1.0 / length(known, exponent) }
+            }
+            (Self::TfIdf { sum, squares }, _) if squares > 0.0 => {
+                let scale = 1.0 / squares.sqrt();
+                Part { score: sum * scale, scale }
+            }
+            _ => Part { score: 0.0, scale: 0.0 },
+        }
+    }
+}
+
+impl Column {
+    fn nothing(&self) -> Sum {
+        match self {
+            Self::Weights(_) => Sum::Units { sum: 0, known: 0 },
+            Self::TfIdf(_) => Sum::TfIdf { sum: 0.0, squares: 0.0 },
+        }
+    }
+
+    /// What rows add up to, each as often as it is there, as if each time were the first.
+    fn sum(&self, rows: &[u32]) -> Sum {
+        match self {
+            Self::Weights(weights) => {
+                let (mut sum, mut known) = (0_i64, 0);
+                for &weight in rows.iter().filter_map(|&row| weights.get(row as usize)) {
+                    if weight != ABSENT {
+                        sum = sum.wrapping_add(weight);
+                        known += 1;
+                    }
+                }
+                Sum::Units { sum, known }
+            }
+            Self::TfIdf(cells) => {
+                let (mut sum, mut squares) = (0.0, 0.0);
+                for &row in rows {
+                    let [weight, idf] = cells[row as usize].map(f64::from);
+                    sum += weight;
+                    squares += idf * idf;
+                }
+                Sum::TfIdf { sum, squares }
+            }
+        }
+    }
+
+    /// Puts right what [`Self::sum`] took for the first time that a row is there, and is the `count`th.
+    #[inline]
+    fn repeat(&self, row: u32, count: u16, total: &mut Sum) {
+        if let (Self::TfIdf(cells), Sum::TfIdf { sum, squares }) = (self, total) {
+            let [weight, idf] = cells[row as usize].map(f64::from);
+            let (before, now) = (term_frequency(count - 1), term_frequency(count));
+            *sum += (now - before - 1.0) * weight;
+            *squares += (now * now - before * before - 1.0) * (idf * idf);
+        }
+    }
+
+    /// What counted rows add up to and how their weights are scaled: as scoring does it, without its haste.
+    pub(crate) fn part(&self, normalisation: Normalisation, rows: &[u32], counts: &[u16]) -> Part {
+        let mut total = self.nothing();
+        for &row in rows {
+            for count in 1..=counts[row as usize] {
+                total.add(&self.sum(&[row]));
+                if count > 1 {
+                    self.repeat(row, count, &mut total);
                 }
             }
-            let exponent = match component.normalisation {
-                Normalisation::Length { exponent } => exponent,
-                Normalisation::TfIdf => 0.0,
-            };
-            Part { score: length_normalised(sum, known, exponent), scale: 1.0 / length(known, exponent) }
         }
-        Column::TfIdf(cells) => {
-            let (mut sum, mut squares) = (0.0, 0.0);
-            for &row in &scratch.rows {
-                let [weight, idf] = cells[row as usize].map(f64::from);
-                let tf = term_frequency(scratch.counts[row as usize]);
-                sum += tf * weight;
-                squares += (tf * idf) * (tf * idf);
-            }
-            let scale = if squares > 0.0 { 1.0 / squares.sqrt() } else { 0.0 };
-            Part { score: sum * scale, scale }
+        total.part(normalisation)
+    }
+}
+
+/// How often each row was met in the sentence at hand, without a pass over the rows to forget the sentence before.
+#[derive(Debug, Default)]
+pub(crate) struct Stamps {
+    /// By row: the sentence's number in the upper bits, the count in the lower.
+    of_rows: Vec<u32>,
+    sentence: u32,
+}
+
+/// Bits of a count: a sentence with the same feature 255 times says no more with the next.
+const COUNT_BITS: u32 = 8;
+const MOST: u32 = (1 << COUNT_BITS) - 1;
+
+impl Stamps {
+    /// Begins a sentence.
+    #[inline]
+    fn begin(&mut self, rows: usize) {
+        self.sentence = (self.sentence + 1) & (u32::MAX >> COUNT_BITS);
+        if self.sentence == 0 {
+            self.of_rows.fill(0);
+            self.sentence = 1;
         }
+        if self.of_rows.len() < rows {
+            self.of_rows.resize(rows, 0);
+        }
+    }
+
+    /// Counts a row; answers how often the sentence has it so far, up to one more than is told apart.
+    #[inline]
+    fn count(&mut self, row: usize) -> u16 {
+        let stamp = &mut self.of_rows[row];
+        if *stamp >> COUNT_BITS != self.sentence {
+            *stamp = self.sentence << COUNT_BITS | 1;
+        } else if *stamp & MOST == MOST {
+            return MOST as u16 + 1;
+        } else {
+            *stamp += 1;
+        }
+        (*stamp & MOST) as u16
     }
 }
 
@@ -468,6 +643,14 @@ fn commonest_first(spec: &Spec, table: &Table) -> Vec<u32> {
         }
         at += component.normalisation.columns();
     }
+    // What a component of one column knows comes first of all: its column then ends where that does.
+    let mut at = 0;
+    for component in &spec.components {
+        if component.normalisation != Normalisation::TfIdf {
+            order.sort_by_key(|&row| table.cells(row as usize)[at] == ABSENT);
+        }
+        at += component.normalisation.columns();
+    }
     order
 }
 
@@ -482,7 +665,9 @@ pub(crate) fn clear_counts(scratch: &mut Scratch) {
 /// 1 + ln(count): the tenth occurrence says less than the first.
 #[inline]
 pub(crate) fn term_frequency(count: u16) -> f64 {
-    if count == 1 { 1.0 } else { 1.0 + f64::from(count).ln() }
+    static FREQUENCIES: LazyLock<Vec<f64>> =
+        LazyLock::new(|| (0..=MOST).map(|n| 1.0 + f64::from(n.max(1)).ln()).collect());
+    FREQUENCIES[usize::from(count.min(MOST as u16))]
 }
 
 fn length(known: u32, exponent: f64) -> f64 {

@@ -485,7 +485,7 @@ mod tests {
         let json = serde_json::to_string(&TrainRequest::default()).unwrap();
         assert_eq!(
             json,
-            r#"{"trainers":["multinomial_nb","stacked"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","actor":null,"reason":null}"#
+            r#"{"trainers":["multinomial_nb","stacked"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","operation":{"point":"best_f1","comments_per_day":10000,"flags_per_day":200},"sentences_in_memory":200000,"actor":null,"reason":null}"#
         );
         assert_eq!(serde_json::from_str::<TrainRequest>("{}").unwrap(), TrainRequest::default());
         let request: TrainRequest =

@@ -41,6 +41,10 @@ impl Table {
         if cells.iter().any(|&cell| cell != ABSENT && cell.unsigned_abs() > 1 << 45) {
             return Err(Invalid::OutOfRange("weight"));
         }
+        // A model of one component takes each row for its own, and the mark of absence for a weight.
+        if columns > 0 && cells.chunks_exact(columns).any(|row| row.iter().all(|&cell| cell == ABSENT)) {
+            return Err(Invalid::OutOfRange("weight"));
+        }
         let index = Index::new(keys.iter().copied());
         Ok(Self { keys, columns, cells, index })
     }
@@ -176,6 +180,14 @@ mod tests {
         assert_eq!(Table::new(vec![1, 1], 1, vec![0, 0]), Err(Invalid::Unsorted));
         assert_eq!(Table::new(vec![1], 1, vec![i64::MAX]), Err(Invalid::OutOfRange("weight")));
         assert_eq!(Table::new(vec![1], 2, vec![1]), Err(Invalid::OutOfRange("table length")));
+    }
+
+    #[test]
+    fn a_row_that_no_component_has_is_refused() {
+        assert_eq!(Table::new(vec![1, 2], 1, vec![0, ABSENT]), Err(Invalid::OutOfRange("weight")));
+        assert_eq!(Table::new(vec![1], 2, vec![ABSENT; 2]), Err(Invalid::OutOfRange("weight")));
+        assert!(Table::new(vec![1], 2, vec![ABSENT, 0]).is_ok());
+        assert!(Table::new(vec![1, 2], 0, vec![]).is_ok());
     }
 
     #[test]

@@ -43,6 +43,18 @@ pub fn is_word(c: char) -> bool {
     if c.is_ascii() { ASCII_WORD[c as usize] != 0 } else { c.is_alphanumeric() }
 }
 
+/// White space of ASCII as Unicode and Python have it: tab to carriage return, the four separators, space.
+#[inline]
+pub(crate) fn is_ascii_space(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ')
+}
+
+/// Runs of characters that are not white space, in order.
+pub(crate) fn runs(text: &str) -> impl Iterator<Item = &str> {
+    let is_space = |c: char| u8::try_from(c).is_ok_and(is_ascii_space) || !c.is_ascii() && c.is_whitespace();
+    text.split(is_space).filter(|run| !run.is_empty())
+}
+
 /// Appends the words of `text` to `words`.
 ///
 /// Lower-casing is Unicode's, character by character. Texts past 4 GiB are cut there.

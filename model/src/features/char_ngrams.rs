@@ -3,7 +3,7 @@
 //! scikit-learn's `char_wb` analyser: they survive spelling mistakes, inflection and `k1ll`.
 
 use super::{Extractor, Feature, Kind, key};
-use crate::text::Word;
+use crate::text::{self, Word};
 
 pub(super) struct CharNgrams;
 
@@ -18,6 +18,10 @@ impl Extractor for CharNgrams {
         "char_ngrams"
     }
 
+    fn is_of_runs(&self) -> bool {
+        true
+    }
+
     fn extract(&self, sentence: &str, _: &[Word], features: &mut Vec<Feature>) {
         let sentence = sentence.get(..u32::MAX as usize).unwrap_or(sentence);
         let bytes = sentence.as_bytes();
@@ -28,8 +32,7 @@ impl Extractor for CharNgrams {
         while at < bytes.len() {
             let byte = bytes[at];
             if byte.is_ascii() {
-                // White space as Unicode has it: tab to carriage return, the four separators, space.
-                if matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ') {
+                if text::is_ascii_space(byte) {
                     window.finish(at, features);
                 } else {
                     window.start(at, features);

@@ -29,6 +29,11 @@ pub trait Extractor: Send + Sync {
     fn name(&self) -> &'static str;
     /// Appends the features of a sentence, in order of appearance.
     fn extract(&self, sentence: &str, words: &[Word], features: &mut Vec<Feature>);
+    /// Whether a sentence's features are those of its runs of non-space, one run after the other, whatever stands around
+    /// them. A scorer may then remember what a run has.
+    fn is_of_runs(&self) -> bool {
+        false
+    }
 }
 
 /// Every extractor, by name.
@@ -76,12 +81,24 @@ pub struct Analyser {
 impl Analyser {
     /// Fills `scratch` with the words and features of one sentence; allocates only while the buffers grow.
     pub fn analyse(&self, sentence: &str, scratch: &mut Scratch) {
-        scratch.words.clear();
+        self.find_words(sentence, scratch);
         scratch.features.clear();
-        text::words(sentence, self.words, &mut scratch.words);
         for extractor in &self.extractors {
             extractor.extract(sentence, &scratch.words, &mut scratch.features);
         }
+    }
+}
+
+impl Analyser {
+    /// The extractors, in order.
+    pub(crate) fn extractors(&self) -> &[&'static dyn Extractor] {
+        &self.extractors
+    }
+
+    /// Fills `scratch` with the words of one sentence.
+    pub(crate) fn find_words(&self, sentence: &str, scratch: &mut Scratch) {
+        scratch.words.clear();
+        text::words(sentence, self.words, &mut scratch.words);
     }
 }
 
@@ -101,10 +118,18 @@ pub struct Scratch {
     pub features: Vec<Feature>,
     /// Where the search for each feature begins; used while scoring.
     pub(crate) slots: Vec<u64>,
-    /// Rows of a model's table that the sentence has, in order of first appearance; used while scoring.
+    /// How often the sentence has each row of a model's table; used while scoring.
+    pub(crate) stamps: crate::linear::Stamps,
+    /// What the model's components add up to; used while scoring.
+    pub(crate) totals: Vec<crate::linear::Sum>,
+    /// Rows of what the whole sentence makes; used while scoring.
+    pub(crate) passing: crate::runs::Passing,
+    /// Rows that the sentence has, in order of first appearance; used while explaining.
     pub(crate) rows: Vec<u32>,
-    /// How often the sentence has each row; all zero between sentences.
+    /// How often the sentence has each row; all zero between sentences; used while explaining.
     pub(crate) counts: Vec<u16>,
+    /// What runs of non-space had; used while scoring.
+    pub(crate) runs: crate::runs::Remembered,
 }
 
 /// Keeps the kinds of features apart.
@@ -166,6 +191,21 @@ mod tests {
         // " we " has 3 pairs, 2 triples and 1 of four; " a " has 2 pairs and 1 triple.
         assert_eq!(count("we a", "char_ngrams"), 6 + 3);
         assert_eq!(count("\u{1F600}", "char_ngrams"), 3);
+    }
+
+    #[test]
+    fn what_is_said_to_be_of_runs_is() {
+        for extractor in EXTRACTORS.iter().filter(|extractor| extractor.is_of_runs()) {
+            for row in crate::corpus::sample().rows {
+                let text = row.text + "\u{a0}\u{1F600}Ä \t x";
+                let keys = |texts: Vec<&str>| {
+                    let mut found = Vec::new();
+                    texts.into_iter().for_each(|text| extractor.extract(text, &[], &mut found));
+                    found.into_iter().map(|feature| feature.key).collect::<Vec<_>>()
+                };
+                assert_eq!(keys(vec![&text]), keys(text.split_whitespace().collect()), "{}", extractor.name());
+            }
+        }
     }
 
     #[test]
