@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Corpus(#[from] corpus::Error),
     #[error(transparent)]
     Counts(#[from] counts::Error),
+    #[error("look for runs that use versions")]
+    Temporal(#[from] workflows::orchestrator::Error),
     #[error("{0} does not rank the golden examples rightly any more")]
     GoldenExamples(model::Version),
     // A panic's own words may quote a comment: they go nowhere.
@@ -34,13 +36,15 @@ impl Failure {
                 RegistryError::Corrupt { .. } => Some(failure::CORRUPT),
                 RegistryError::Corpus(_) | RegistryError::Changed => Some(failure::INVALID_DATASET),
                 // Wrong credentials or a missing bucket are mended outside; the run goes on when they are.
+                RegistryError::Unsafe(_) => Some(failure::STORE_UNSAFE),
                 RegistryError::Store(_) | RegistryError::Panicked => None,
             },
             Self::Trainer(trainers::Error::Unknown(_)) => Some(failure::INVALID_INPUT),
             Self::Trainer(_) | Self::Corpus(_) => Some(failure::INVALID_DATASET),
             Self::Counts(_) => Some(failure::CORRUPT),
             Self::GoldenExamples(_) => Some(failure::CORRUPT),
-            Self::Panicked => None,
+            // Temporal answers again, or the worker that the query waits for does.
+            Self::Temporal(_) | Self::Panicked => None,
         }
     }
 }

@@ -2,19 +2,26 @@
 //!
 //! Each may run again at any time: outputs are named by their content or by the run, so a second time changes nothing.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use model::{
     Row, artifact,
     counts::{CountsByFold, FoldCounter},
-    experiment, gate, split,
+    experiment,
+    features::Scratch,
+    gate, split,
     steps::{
-        CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated, IngestInput,
-        Ingested, MergeInput, PromoteInput, Promoted, RegisterInput, Registered, TrainInput, Trained,
+        AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
+        IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput, Recalled,
+        RegisterInput, Registered, Replicas, TrainInput, Trained,
     },
     trainers,
 };
-use registry::{LoadedModel, ModelManifest, Registry};
+use registry::{LoadedModel, ModelManifest, Registry, Serving, Trust};
+use temporalio_client::Client;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, activities};
 use tokio::sync::Semaphore;
 use workflows::signatures;
@@ -26,9 +33,18 @@ use crate::{
     sources::SOURCES,
 };
 
+/// Replicas look for a new generation twice a second: one that does not serve it after this time will not soon.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often their reports are read meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a candidate's speed is measured.
+const MEASURE: Duration = Duration::from_millis(100);
+
 /// The activities and what they may touch: the registry and the metrics, nothing else.
 pub struct Activities {
     registry: Registry,
+    /// Whether the store may be trusted with promotions.
+    trust: Trust,
     metrics: Arc<Metrics>,
     /// Threads for computations that take long.
     threads: usize,
@@ -41,7 +57,8 @@ impl Activities {
     /// Activities on a registry, with so many threads for what takes long.
     #[must_use]
     pub fn new(registry: Registry, metrics: Arc<Metrics>, threads: usize) -> Self {
-        Self { registry, metrics, threads, turns: Semaphore::new(threads) }
+        let trust = Trust::new(registry.clone());
+        Self { registry, trust, metrics, threads, turns: Semaphore::new(threads) }
     }
 
     /// Waits for its turn, then works.
@@ -225,15 +242,16 @@ impl Activities {
             }
             None => None,
         };
-        let (_, test) = self.rows(manifest.rows(), manifest.seed).await?;
+        let rows = self.registry.rows(&self.registry.dataset(manifest.rows()).await?).await?;
         let gated = compute(move || {
-            let scores = experiment::evaluate(&candidate, &test);
-            let production_scores = production.as_ref().map(|(_, loaded)| experiment::evaluate(&loaded.model, &test));
-            let evidence =
-                gate::Evidence { candidate: &candidate, scores: &scores, production: production_scores.as_ref() };
+            let (numbers, rows) = split::held_out_numbered(manifest.seed, rows);
+            let speed = sentences_per_second(&candidate, &rows);
+            let incumbent = production.as_ref().map(|(_, loaded)| &loaded.model);
+            let evidence = gate::Evidence::gather(&candidate, &manifest.artifact, incumbent, &rows, speed);
             let checks = gate::judge(&evidence);
+            let flips = gate::Flips::of(&evidence, &numbers);
             let (generation, against) = production.map(|(g, loaded)| (g, loaded.manifest.version)).unzip();
-            Ok(Gated { passed: checks.iter().all(|finding| finding.passed), checks, against, generation })
+            Ok(Gated { passed: checks.iter().all(|finding| finding.passed), checks, against, generation, flips })
         })
         .await?;
         self.metrics.gated(gated.passed);
@@ -242,9 +260,53 @@ impl Activities {
     }
 
     async fn write_generation(&self, input: PromoteInput) -> Result<Promoted, Failure> {
+        self.trust.require().await?;
         let promoted = self.registry.promote(&input, now_millis()).await?;
-        tracing::info!(model.version = %promoted.version, generation = promoted.generation.0, "promoted");
+        tracing::info!(
+            model.version = %promoted.version,
+            generation = promoted.generation.0,
+            forced = input.forced,
+            "promoted"
+        );
         Ok(promoted)
+    }
+
+    async fn watch_replicas(&self, input: AwaitInput) -> Result<Replicas, Failure> {
+        let started = Instant::now();
+        loop {
+            let Serving { reported, missing } = self.registry.serving(input.generation).await?;
+            if missing.is_empty() || started.elapsed() > PATIENCE {
+                if !missing.is_empty() {
+                    tracing::warn!(generation = input.generation.0, ?missing, "replicas that do not serve it");
+                }
+                return Ok(Replicas { reported, missing });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn delete_what_nothing_needs(&self, input: PruneInput, client: Client) -> Result<Pruned, Failure> {
+        let running = workflows::running(&client).await?;
+        let in_use = running.iter().flat_map(|run| run.status.versions.iter().cloned()).collect();
+        let is_busy = running.iter().any(workflows::Running::makes_models);
+        let pruned = self.registry.prune(&PruneInput { in_use, is_busy, ..input }, now_millis()).await?;
+        tracing::info!(versions = pruned.versions.len(), blobs = pruned.blobs, bytes = pruned.bytes, "pruned");
+        Ok(pruned)
+    }
+
+    async fn read_how_it_was_trained(&self, input: RecallInput) -> Result<Recalled, Failure> {
+        let (manifest, _) = self.registry.manifest(&input.version).await?;
+        let shards = self.registry.dataset(&manifest.dataset).await?.shards.len() as u32;
+        let input = TrainInput {
+            dataset: manifest.dataset,
+            trainer: manifest.trainer,
+            preset: manifest.preset,
+            seed: manifest.seed,
+            operation: manifest.operation,
+            sample: manifest.sample,
+            counts: Vec::new(),
+        };
+        Ok(Recalled { input, shards, artifact: manifest.artifact, code_version: manifest.code_version })
     }
 
     async fn verify_rollback(&self, input: FindRollbackInput) -> Result<FoundRollback, Failure> {
@@ -325,6 +387,28 @@ impl Activities {
         alive(&ctx, self.write_generation(input)).await
     }
 
+    /// Waits until every replica of the service serves a generation, for a bounded time.
+    #[activity(definition = signatures::AwaitReplicas)]
+    pub async fn await_replicas(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: AwaitInput,
+    ) -> Result<Replicas, ActivityError> {
+        alive(&ctx, self.watch_replicas(input)).await
+    }
+
+    /// Deletes what nothing needs.
+    #[activity(definition = signatures::Prune)]
+    pub async fn prune(self: Arc<Self>, ctx: ActivityContext, input: PruneInput) -> Result<Pruned, ActivityError> {
+        alive(&ctx, self.delete_what_nothing_needs(input, ctx.client())).await
+    }
+
+    /// Reads how a version was trained.
+    #[activity(definition = signatures::Recall)]
+    pub async fn recall(self: Arc<Self>, ctx: ActivityContext, input: RecallInput) -> Result<Recalled, ActivityError> {
+        alive(&ctx, self.read_how_it_was_trained(input)).await
+    }
+
     /// Finds and verifies the version to go back to.
     #[activity(definition = signatures::FindRollback)]
     pub async fn find_rollback(
@@ -334,6 +418,19 @@ impl Activities {
     ) -> Result<FoundRollback, ActivityError> {
         alive(&ctx, self.verify_rollback(input)).await
     }
+}
+
+/// How fast a model scores rows, a tenth of a second long at the most.
+fn sentences_per_second(model: &model::Model, rows: &[Row]) -> f64 {
+    let (started, mut scratch, mut scored) = (Instant::now(), Scratch::default(), 0_u32);
+    for row in rows.iter().cycle() {
+        std::hint::black_box(model.score(&row.text, &mut scratch));
+        scored += 1;
+        if scored.is_multiple_of(64) && started.elapsed() > MEASURE {
+            break;
+        }
+    }
+    f64::from(scored) / started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
 fn now_millis() -> i64 {

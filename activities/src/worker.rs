@@ -8,7 +8,7 @@ use temporalio_sdk::{
     Runtime, SimplePlugin, Worker, WorkerOptions, activities::ActivityDefinitions,
     interceptors::ActivityInboundInterceptor, workflows::WorkflowDefinitions,
 };
-use workflows::{PromoteWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow};
+use workflows::{PromoteWorkflow, ReproduceWorkflow, RetentionWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow};
 
 use crate::{Activities, Metrics, metrics::Counted};
 
@@ -29,7 +29,9 @@ pub fn plugin(registry: Registry, metrics: &Arc<Metrics>, threads: NonZero<usize
         .register_workflow::<TrainWorkflow>()
         .and_then(|d| d.register_workflow::<PromoteWorkflow>())
         .and_then(|d| d.register_workflow::<RollbackWorkflow>())
-        .expect("three workflows of different names");
+        .and_then(|d| d.register_workflow::<RetentionWorkflow>())
+        .and_then(|d| d.register_workflow::<ReproduceWorkflow>())
+        .expect("workflows of different names");
     SimplePlugin::builder("threatwatch")
         .activities(activities)
         .workflows(definitions)

@@ -45,6 +45,7 @@ pub(crate) struct Intervals {
     pr_auc: Vec<f64>,
     recall_at_fpr_5: Vec<f64>,
     brier: Vec<f64>,
+    ece: Vec<f64>,
 }
 
 /// Figures by sentence and by comment.
@@ -56,6 +57,7 @@ pub(crate) struct FiguresByUnit {
 
 /// A registered version.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub(crate) struct ModelSummary {
     /// The version.
     version: String,
@@ -73,6 +75,10 @@ pub(crate) struct ModelSummary {
     artifact_bytes: u64,
     /// Features with a weight.
     features: u64,
+    /// Digest of the sample in memory, where the dataset was too large for it; the figures are of its rows.
+    sample: Option<String>,
+    /// The operating point that decides.
+    operating_point: String,
     /// Release of threatwatch that trained it.
     code_version: String,
     /// The workflow that trained it.
@@ -116,6 +122,8 @@ impl ModelSummary {
             artifact: manifest.artifact.to_string(),
             artifact_bytes: manifest.artifact_bytes,
             features: manifest.features,
+            sample: manifest.sample.map(|sample| sample.to_string()),
+            operating_point: manifest.operation.point,
             code_version: manifest.code_version,
             workflow_id: manifest.workflow_id,
             run_id: manifest.run_id,
@@ -167,6 +175,7 @@ impl From<Evaluation> for Figures {
                 pr_auc: i.pr_auc.to_vec(),
                 recall_at_fpr_5: i.recall_at_fpr_5.to_vec(),
                 brier: i.brier.to_vec(),
+                ece: i.ece.to_vec(),
             }),
         }
     }

@@ -67,6 +67,8 @@ impl Running {
             artifact_bytes: bytes.len() as u64,
             artifact: self.registry.put_artifact(bytes).await.unwrap(),
             features: 1,
+            sample: None,
+            operation: model::operation::Operation::default(),
             dataset: model::Digest::of(b"sample"),
             trainer: trainer.name().to_owned(),
             preset,

@@ -6,13 +6,14 @@ CORPUS is a file as `threatwatch dataset import` reads it; without one the sampl
 invented: its speeds mean something, its quality does not. Linux only; needs cargo and Python 3 with venv and pip. The
 others are installed as wheels, pinned in requirements.txt beside this file, into target/bench-venv; one that cannot be
 installed is left out and named. Prints tables in Markdown, and writes every single measurement to target/bench.json.
+Ctrl-C ends it early, with what there is by then.
 
 How it is measured: every measurement is a process of its own, on one CPU, with one thread, and the contenders take
 turns: all of them once, then all of them again. The tables show the best of the rounds, and in brackets how many times
 as much the program takes as the first of its group. What took over a minute is measured once; what takes more than
---timeout seconds is ended and counts as not run. Peak memory is the kernel's figure for that one process, interpreter
+--timeout seconds is ended, and the table says so. Peak memory is the kernel's figure for that one process, interpreter
 and libraries included. Quality comes from five folds by commenter, computed here in the same way from everybody's
-scores. Keep the machine otherwise idle: a table says how far the rounds were apart.
+scores. Keep the machine otherwise idle: the last lines say how far the rounds were apart.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,8 +65,16 @@ GROUPS = {
         ("fasttext_subwords", "fasttext-community", "fastText: word pairs, characters 3-5, 10 epochs"),
     ],
 }
+MEASUREMENTS = {
+    "fit_corpus": ("fit", "all.jsonl"),
+    "predict_corpus": ("predict", "all.jsonl", "all.jsonl"),
+    "latency": ("latency", "all.jsonl", "all.jsonl"),
+    "fit_many": ("fit", "many.jsonl"),
+    "predict_many": ("predict", "all.jsonl", "many.jsonl"),
+}
 PACKAGES = ["scikit-learn", "fasttext-community", "vowpalwabbit"]
-CONVERTED = {"fastText": "fasttext", "Vowpal Wabbit": "vw_one_pass"}
+# Programs that read a format of their own, as their models' names begin.
+CONVERTED = ["fasttext", "vw"]
 
 
 class NotRun(Exception):
@@ -130,8 +140,10 @@ def our_program():
     """The executable of benches/measure.rs, built if need be."""
     say("building our side")
     build = ["cargo", "bench", "-p", "model", "--bench", "measure", "--no-run", "--message-format=json"]
-    messages = subprocess.run(build, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True, timeout=1800).stdout
-    for line in messages.splitlines():
+    built = subprocess.run(build, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=1800)
+    if built.returncode != 0:
+        raise SystemExit("cargo cannot build `measure`")
+    for line in built.stdout.splitlines():
         message = json.loads(line)
         if message.get("reason") == "compiler-artifact" and message["target"]["name"] == "measure":
             if message.get("executable"):
@@ -169,7 +181,8 @@ class Bench:
         if len(cpus) > 1:
             os.sched_setaffinity(0, cpus[:-1])
         self.directory = directory
-        self.ours = our_program()
+        # A copy: the build may be replaced while this runs.
+        self.ours = shutil.copy(our_program(), directory / "measure")
         self.versions, missing = installed()
         self.names, self.problems = [], [f"{package} could not be installed here." for package in missing]
         for contenders in GROUPS.values():
@@ -189,18 +202,27 @@ class Bench:
         return [*program, measurement, name, *paths]
 
     def prepare(self, corpus, sentences):
-        """Writes the files that everybody reads; the seconds that formats of their own took."""
+        """Writes the files that everybody reads, and those in formats that only one program reads."""
         say("writing the files")
-        run([self.ours, "split", str(corpus), str(self.directory)], self.cpu, self.timeout)
-        run([self.ours, "perturb", str(corpus), str(sentences), self.file("many.jsonl")], self.cpu, self.timeout)
+        try:
+            run([self.ours, "split", str(corpus), str(self.directory)], self.cpu, self.timeout)
+            run([self.ours, "perturb", str(corpus), str(sentences), self.file("many.jsonl")], self.cpu, self.timeout)
+        except NotRun as why:
+            raise SystemExit(f"the corpus cannot be prepared: {why}") from None
         folds = [f"fold-{k}-{side}.jsonl" for k in range(FOLDS) for side in ("train", "test")]
-        seconds = {}
-        for program, name in CONVERTED.items():
-            if name in self.names or any(other.startswith(name.split("_")[0]) for other in self.names):
-                for file in ["all.jsonl", "many.jsonl", *folds]:
-                    out, _ = run(self.command("convert", name, self.file(file)), self.cpu, self.timeout)
-                    seconds.setdefault(program, {})[file] = json.loads(out)["seconds"]
-        return seconds
+        for program in CONVERTED:
+            names = [name for name in self.names if name.startswith(program)]
+            seconds = {}
+            try:
+                for file in ["all.jsonl", "many.jsonl", *folds] if names else []:
+                    out, _ = run(self.command("convert", names[0], self.file(file)), self.cpu, self.timeout)
+                    seconds[file] = json.loads(out)["seconds"]
+            except NotRun as why:
+                self.problems.append(f"{program} is left out, its files cannot be written: {why}")
+                self.names = [name for name in self.names if name not in names]
+            for name in names:
+                for key, file in (("convert_corpus", "all.jsonl"), ("convert_many", "many.jsonl")):
+                    self.results[name][key] = seconds.get(file)
 
     def rows(self, file):
         with open(self.file(file), encoding="utf-8") as lines:
@@ -224,16 +246,9 @@ class Bench:
                 self.results[name]["quality"] = self.quality(name)
             except NotRun as why:
                 self.results[name]["quality"] = {"not_run": str(why)}
-        corpus, many = self.file("all.jsonl"), self.file("many.jsonl")
-        measurements = {
-            "fit_corpus": ("fit", corpus),
-            "predict_corpus": ("predict", corpus, corpus),
-            "latency": ("latency", corpus, corpus),
-            "fit_many": ("fit", many),
-            "predict_many": ("predict", corpus, many),
-        }
         for number in range(self.rounds):
-            for key, (measurement, *paths) in measurements.items():
+            for key, (measurement, *files) in MEASUREMENTS.items():
+                paths = [self.file(file) for file in files]
                 for name in self.names:
                     entry = self.results[name].setdefault(key, {"runs": []})
                     if "not_run" in entry or entry.get("long"):
@@ -310,6 +325,16 @@ def cell(results, reference, key, field, show):
     return shown if results is reference or base is None else f"{shown} ({three(value / base)}x)"
 
 
+def fit_cell(results, reference, which):
+    """Fitting, and for a program with a format of its own also with the making of that format."""
+    shown = cell(results, reference, f"fit_{which}", "seconds", duration)
+    value, base = best(results, f"fit_{which}", "seconds"), best(reference, f"fit_{which}", "seconds")
+    making = results.get(f"convert_{which}")
+    if value is None or base is None or making is None:
+        return shown
+    return f"{shown}; {duration(value + making)} ({three((value + making) / base)}x)"
+
+
 def quality_cells(results):
     quality = results.get("quality", {})
     if "pr_auc" not in quality:
@@ -334,8 +359,9 @@ def spread(bench):
     """The measurement whose rounds were furthest apart, slowest by fastest."""
     widest = (1.0, "nothing was repeated")
     for name, results in bench.results.items():
-        for key, entry in results.items():
-            times = [run.get("seconds") or run["p50_ns"] for run in entry.get("runs", [])]
+        for key in MEASUREMENTS:
+            runs = results.get(key, {}).get("runs", [])
+            times = [run.get("seconds") or run["p50_ns"] for run in runs]
             if len(times) > 1:
                 widest = max(widest, (max(times) / min(times), f"{name}, {key}"))
     return f"{three(widest[0])} ({widest[1]})"
@@ -347,7 +373,7 @@ def report(bench, about):
     def corpus_cells(own, first):
         return [
             *quality_cells(own),
-            cell(own, first, "fit_corpus", "seconds", duration),
+            fit_cell(own, first, "corpus"),
             cell(own, first, "predict_corpus", "seconds", rate),
             cell(own, first, "latency", "p50_ns", lambda ns: duration(ns / 1e9)),
             cell(own, first, "latency", "p99_ns", lambda ns: duration(ns / 1e9)),
@@ -355,7 +381,7 @@ def report(bench, about):
 
     def many_cells(own, first):
         return [
-            cell(own, first, "fit_many", "seconds", duration),
+            fit_cell(own, first, "many"),
             cell(own, first, "fit_many", "peak_bytes", memory),
             cell(own, first, "predict_many", "seconds", rate),
             cell(own, first, "predict_many", "peak_bytes", memory),
@@ -368,12 +394,9 @@ def report(bench, about):
     table(bench, ["fit", "peak memory", "predict", "peak memory"], many_cells)
     for problem in bench.problems:
         print(f"- {problem}")
-    for program, seconds in about["conversion_seconds"].items():
-        print(
-            f"- {program} reads a format of its own. Making it is in none of its figures; in Python it takes "
-            f"{duration(seconds['all.jsonl'])} for the corpus, {duration(seconds['many.jsonl'])} for the other file."
-        )
-    print("- Vowpal Wabbit reads its model and its sentences from files when it predicts, and does not write its scores.")
+    print("- fastText and Vowpal Wabbit read formats of their own: lower case, no punctuation. Making them, in Python,")
+    print("  is in the second of their two figures for fit and in no other figure of theirs.")
+    print("- Vowpal Wabbit reads model and sentences from files when it predicts, and does not write its scores.")
     print("- Our quality is of scores with those of the neighbouring sentences; speed is of sentences alone.")
     print(f"- {about['processor']}, one core; load {about['load'][0]:.1f} before, {about['load'][1]:.1f} after.")
     print(f"- Best of {bench.rounds} rounds; the slowest was at most {spread(bench)} times the fastest.")
@@ -393,11 +416,16 @@ def main():
     parser.add_argument("--timeout", type=int, default=300, help="seconds for one measurement")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="only models with one of these in their names")
     arguments = parser.parse_args()
+    if not arguments.corpus.is_file():
+        parser.error(f"there is no file {arguments.corpus}")
     with tempfile.TemporaryDirectory(prefix="threatwatch-compare-") as directory:
         bench = Bench(arguments, pathlib.Path(directory))
-        conversion = bench.prepare(arguments.corpus.resolve(), arguments.sentences)
+        bench.prepare(arguments.corpus.resolve(), arguments.sentences)
         before = os.getloadavg()[0]
-        bench.measure()
+        try:
+            bench.measure()
+        except KeyboardInterrupt:
+            bench.problems.append("Stopped before its end: some of it was measured less often, or not at all.")
         threats = bench.rows("all.jsonl")
         about = {
             "corpus": {"name": arguments.corpus.name, "sentences": len(threats), "threats": sum(threats)},
@@ -407,7 +435,6 @@ def main():
             "processor": processor(),
             "load": [before, os.getloadavg()[0]],
             "versions": {"Python": platform.python_version(), **{p: bench.versions.get(p) for p in PACKAGES}},
-            "conversion_seconds": conversion,
         }
         REPORT.write_text(json.dumps({**about, "results": bench.results}, indent=1) + "\n", encoding="utf-8")
         report(bench, about)

@@ -22,7 +22,7 @@ import tempfile
 import time
 
 PASSES = 5
-PATIENCE = 20  # seconds after which a prediction is not repeated
+PATIENCE = 10  # seconds after which a prediction is not repeated
 LATENCY_SENTENCES = 10_000
 
 

@@ -23,8 +23,6 @@ const MAX_SPEC: usize = 1 << 20;
 const MAX_FEATURES: u64 = crate::table::MAX_ROWS as u64;
 /// More than any stack of components has.
 const MAX_COLUMNS: usize = 64;
-/// Past what any training gives; a product of three such numbers is still finite, so every score is.
-const MAX_NUMBER: f64 = 1e100;
 const DIGEST: usize = 32;
 
 /// Bytes that are no model.
@@ -90,8 +88,9 @@ pub fn decode(bytes: &[u8]) -> Result<Model, Error> {
     let (count, rest) = rest.split_first_chunk::<8>().ok_or(Error::Length)?;
     let count = u64::from_le_bytes(*count);
     let spec: Spec = serde_json::from_slice(spec)?;
-    if let Some((name, _)) = numbers(&spec).find(|(_, number)| number.abs() > MAX_NUMBER) {
-        return Err(Invalid::OutOfRange(name).into());
+    // Numbers may be longer as this release writes them: what is decoded must be encodable.
+    if serde_json::to_vec(&spec)?.len() > MAX_SPEC {
+        return Err(Error::Length);
     }
     let columns: usize = spec.components.iter().map(|component| component.normalisation.columns()).sum();
     if count > MAX_FEATURES || columns > MAX_COLUMNS || count * 8 * (1 + columns as u64) != rest.len() as u64 {
@@ -101,20 +100,6 @@ pub fn decode(bytes: &[u8]) -> Result<Model, Error> {
     let keys = keys.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
     let cells = cells.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
     Ok(Model::new(spec, Table::new(keys, columns, cells)?)?)
-}
-
-/// The numbers that scores are made of, apart from the table's.
-fn numbers(spec: &Spec) -> impl Iterator<Item = (&'static str, f64)> {
-    let of_components = spec.components.iter().flat_map(|c| [("bias", c.bias), ("weight", c.weight)]);
-    let of_context = spec.context.iter().flat_map(|c| {
-        [c.own, c.previous, c.next, c.has_previous, c.has_next, c.intercept, c.centre].map(|number| ("context", number))
-    });
-    let others = [
-        ("intercept", spec.intercept),
-        ("calibration.slope", spec.calibration.slope),
-        ("calibration.offset", spec.calibration.offset),
-    ];
-    others.into_iter().chain(of_components).chain(of_context)
 }
 
 #[cfg(test)]

@@ -3,11 +3,14 @@
 //! Commenters are drawn with replacement, not sentences: what one person wrote is one piece of evidence
 //! (Field and Welsh, "Bootstrapping clustered data", JRSS B 69, 2007).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::random::SplitMix;
+use crate::{
+    evaluation::{CALIBRATION_BINS, calibration_bin},
+    random::SplitMix,
+};
 
 /// Resamples: enough for the second decimal of a 95% interval.
 const RESAMPLES: usize = 1000;
@@ -34,6 +37,9 @@ pub struct Intervals {
     pub recall_at_fpr_5: Interval,
     /// See [`crate::evaluation::Evaluation::brier`].
     pub brier: Interval,
+    /// See [`crate::evaluation::Evaluation::ece`].
+    #[serde(default)]
+    pub ece: Interval,
 }
 
 /// A judged row and who wrote it.
@@ -50,78 +56,128 @@ pub struct Judgement<'a> {
 /// Intervals of the figures of these rows at a threshold. The same rows and seed give the same intervals.
 #[must_use]
 pub fn intervals(judgements: &[Judgement<'_>], threshold: f64, seed: u64) -> Intervals {
-    let mut names: BTreeMap<&str, u32> = BTreeMap::new();
-    for judgement in judgements {
-        let next = names.len() as u32;
-        names.entry(judgement.commenter).or_insert(next);
-    }
-    // By name, so that the order of the rows does not matter.
-    for (number, place) in (0..).zip(names.values_mut()) {
-        *place = number;
-    }
-    let mut rows: Vec<(f64, bool, u32)> =
-        judgements.iter().map(|j| (j.probability, j.is_threat, names[j.commenter])).collect();
-    rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-
-    let mut random = SplitMix(seed);
-    let mut samples: [Vec<f64>; 7] = Default::default();
-    let mut weights = vec![0_u32; names.len()];
-    for _ in 0..RESAMPLES {
-        weights.fill(0);
-        for _ in 0..weights.len() {
-            weights[random.below(names.len())] += 1;
-        }
-        for (sample, figure) in samples.iter_mut().zip(figures(&rows, &weights, threshold)) {
+    let numbers = number(judgements);
+    let rows = Ranked::of(judgements, &numbers);
+    let mut samples: [Vec<f64>; 8] = Default::default();
+    resample(numbers.len(), seed, |weights| {
+        for (sample, figure) in samples.iter_mut().zip(rows.figures(weights, threshold)) {
             sample.push(figure);
         }
-    }
-    let [precision, recall, f1, roc_auc, pr_auc, recall_at_fpr_5, brier] = samples.map(interval);
-    Intervals { precision, recall, f1, roc_auc, pr_auc, recall_at_fpr_5, brier }
+    });
+    let [precision, recall, f1, roc_auc, pr_auc, recall_at_fpr_5, brier, ece] = samples.map(interval);
+    Intervals { precision, recall, f1, roc_auc, pr_auc, recall_at_fpr_5, brier, ece }
 }
 
-/// The figures where each row counts as often as its commenter was drawn, in the order of [`Intervals`].
-fn figures(rows: &[(f64, bool, u32)], weights: &[u32], threshold: f64) -> [f64; 7] {
-    let weight = |row: &(f64, bool, u32)| f64::from(weights[row.2 as usize]);
-    let total: [f64; 2] = [false, true].map(|threat| rows.iter().filter(|r| r.1 == threat).map(weight).sum());
-    let [others, threats] = total;
-    let budget = (0.05 * others).floor();
-    let (mut hits, mut alarms, mut area, mut ranked, mut squares) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    let (mut flagged_hits, mut flagged_alarms, mut hits_in_budget) = (0.0, 0.0, 0.0);
-    for group in rows.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
-        let p = group[0].0;
-        let of = |threat: bool| -> f64 { group.iter().filter(|r| r.1 == threat).map(weight).sum() };
-        let (more_hits, more_alarms) = (of(true), of(false));
-        ranked += more_alarms * (hits + more_hits / 2.0);
-        hits += more_hits;
-        alarms += more_alarms;
-        if hits + alarms > 0.0 {
-            area += more_hits * hits / (hits + alarms);
-        }
-        if p >= threshold {
-            (flagged_hits, flagged_alarms) = (hits, alarms);
-        }
-        if alarms <= budget {
-            hits_in_budget = hits;
-        }
-        squares += more_hits * (1.0 - p) * (1.0 - p) + more_alarms * p * p;
-    }
-    let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
-    let f1 = share(2.0 * flagged_hits, flagged_hits + flagged_alarms + threats);
-    [
-        share(flagged_hits, flagged_hits + flagged_alarms),
-        share(flagged_hits, threats),
-        f1,
-        if others * threats > 0.0 { ranked / (others * threats) } else { 0.5 },
-        share(area, threats),
-        share(hits_in_budget, threats),
-        share(squares, others + threats),
-    ]
+/// How much better one model is than another on the same rows, resample by resample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Differences {
+    /// Of PR-AUC.
+    pub pr_auc: Vec<f64>,
+    /// Of recall at 5% false positives.
+    pub recall_at_fpr_5: Vec<f64>,
 }
 
-fn interval(mut sample: Vec<f64>) -> Interval {
+impl Differences {
+    /// Resamples the rows' commenters and compares both models on each resample. Both judge the same rows in the same
+    /// order; the same rows and seed give the same differences.
+    #[must_use]
+    pub fn of(candidate: &[Judgement<'_>], incumbent: &[Judgement<'_>], seed: u64) -> Self {
+        let numbers = number(candidate);
+        let [candidate, incumbent] = [candidate, incumbent].map(|judgements| Ranked::of(judgements, &numbers));
+        let mut differences = Self { pr_auc: Vec::new(), recall_at_fpr_5: Vec::new() };
+        resample(numbers.len(), seed, |weights| {
+            let [new, old] = [&candidate, &incumbent].map(|rows| rows.figures(weights, 1.0));
+            differences.pr_auc.push(new[PR_AUC] - old[PR_AUC]);
+            differences.recall_at_fpr_5.push(new[RECALL_AT_FPR_5] - old[RECALL_AT_FPR_5]);
+        });
+        differences
+    }
+}
+
+/// The 95% interval of a sample.
+#[must_use]
+pub fn interval(mut sample: Vec<f64>) -> Interval {
     sample.sort_by(f64::total_cmp);
     let at = |share: f64| sample.get((share * sample.len() as f64) as usize).copied().unwrap_or(0.0);
     [at(TAIL), at(1.0 - TAIL)]
+}
+
+/// Commenters by name, so that the order of the rows does not matter.
+fn number<'a>(judgements: &[Judgement<'a>]) -> BTreeMap<&'a str, u32> {
+    let names: BTreeSet<&str> = judgements.iter().map(|judgement| judgement.commenter).collect();
+    names.into_iter().zip(0..).collect()
+}
+
+/// Tells `each` how often each commenter is drawn, a thousand times.
+fn resample(commenters: usize, seed: u64, mut each: impl FnMut(&[u32])) {
+    let mut random = SplitMix(seed);
+    let mut weights = vec![0_u32; commenters];
+    for _ in 0..RESAMPLES {
+        weights.fill(0);
+        for _ in 0..commenters {
+            weights[random.below(commenters)] += 1;
+        }
+        each(&weights);
+    }
+}
+
+/// Rows from the most threatening down: probability, label, commenter.
+struct Ranked(Vec<(f64, bool, u32)>);
+
+const RECALL_AT_FPR_5: usize = 5;
+const PR_AUC: usize = 4;
+
+impl Ranked {
+    fn of(judgements: &[Judgement<'_>], numbers: &BTreeMap<&str, u32>) -> Self {
+        let mut rows: Vec<(f64, bool, u32)> =
+            judgements.iter().map(|j| (j.probability, j.is_threat, numbers[j.commenter])).collect();
+        rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+        Self(rows)
+    }
+
+    /// The figures where each row counts as often as its commenter was drawn, in the order of [`Intervals`].
+    fn figures(&self, weights: &[u32], threshold: f64) -> [f64; 8] {
+        let rows = &self.0;
+        let weight = |row: &(f64, bool, u32)| f64::from(weights[row.2 as usize]);
+        let total: [f64; 2] = [false, true].map(|threat| rows.iter().filter(|r| r.1 == threat).map(weight).sum());
+        let [others, threats] = total;
+        let budget = (0.05 * others).floor();
+        let (mut hits, mut alarms, mut area, mut ranked, mut squares) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let (mut flagged_hits, mut flagged_alarms, mut hits_in_budget) = (0.0, 0.0, 0.0);
+        // By bin, threats less the threats that the probabilities promise.
+        let mut gaps = [0.0_f64; CALIBRATION_BINS];
+        for group in rows.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
+            let p = group[0].0;
+            let of = |threat: bool| -> f64 { group.iter().filter(|r| r.1 == threat).map(weight).sum() };
+            let (more_hits, more_alarms) = (of(true), of(false));
+            ranked += more_alarms * (hits + more_hits / 2.0);
+            hits += more_hits;
+            alarms += more_alarms;
+            if hits + alarms > 0.0 {
+                area += more_hits * hits / (hits + alarms);
+            }
+            if p >= threshold {
+                (flagged_hits, flagged_alarms) = (hits, alarms);
+            }
+            if alarms <= budget {
+                hits_in_budget = hits;
+            }
+            squares += more_hits * (1.0 - p) * (1.0 - p) + more_alarms * p * p;
+            gaps[calibration_bin(p)] += more_hits - p * (more_hits + more_alarms);
+        }
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let f1 = share(2.0 * flagged_hits, flagged_hits + flagged_alarms + threats);
+        [
+            share(flagged_hits, flagged_hits + flagged_alarms),
+            share(flagged_hits, threats),
+            f1,
+            if others * threats > 0.0 { ranked / (others * threats) } else { 0.5 },
+            share(area, threats),
+            share(hits_in_budget, threats),
+            share(squares, others + threats),
+            share(gaps.iter().map(|gap| gap.abs()).sum(), others + threats),
+        ]
+    }
 }
 
 #[cfg(test)]
@@ -154,13 +210,27 @@ mod tests {
         let rows = rows(900);
         let mut sorted: Vec<(f64, bool, u32)> = rows.iter().map(|(_, p, t)| (*p, *t, 0)).collect();
         sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let weighted = figures(&sorted, &[1], 0.6);
+        let weighted = Ranked(sorted).figures(&[1], 0.6);
         let judged: Vec<(f64, bool)> = rows.iter().map(|(_, p, t)| (*p, *t)).collect();
         let e = Evaluation::of(&judged, 0.6);
-        let plain = [e.precision, e.recall, e.f1, e.roc_auc, e.pr_auc, e.recall_at_fpr_5, e.brier];
+        let plain = [e.precision, e.recall, e.f1, e.roc_auc, e.pr_auc, e.recall_at_fpr_5, e.brier, e.ece];
         for (a, b) in weighted.iter().zip(plain) {
             assert!((a - b).abs() < 1e-9, "{weighted:?} {plain:?}");
         }
+    }
+
+    #[test]
+    fn a_better_model_is_better_in_nearly_every_resample_and_the_same_one_in_none() {
+        let rows = rows(3000);
+        let old = judgements(&rows);
+        let better = |j: &Judgement<'_>| if j.is_threat { j.probability + 0.1 } else { j.probability };
+        let new: Vec<Judgement<'_>> = old.iter().map(|j| Judgement { probability: better(j), ..*j }).collect();
+        let [low, high] = interval(Differences::of(&new, &old, 1).pr_auc);
+        assert!(low > 0.0 && low < high, "{low} {high}");
+        let [low, high] = interval(Differences::of(&old, &new, 1).recall_at_fpr_5);
+        assert!(low < high && high <= 0.0, "{low} {high}");
+        let same = Differences::of(&old, &old, 1);
+        assert!(same.pr_auc.iter().chain(&same.recall_at_fpr_5).all(|&d| d == 0.0));
     }
 
     #[test]

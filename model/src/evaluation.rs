@@ -193,16 +193,24 @@ fn brier(judged: &[Judged]) -> f64 {
     errors.sum::<f64>() / judged.len().max(1) as f64
 }
 
+/// Bins of equal width that calibration is measured in.
+pub(crate) const CALIBRATION_BINS: usize = 15;
+
+/// The bin of a probability.
+pub(crate) fn calibration_bin(probability: f64) -> usize {
+    ((probability * CALIBRATION_BINS as f64) as usize).min(CALIBRATION_BINS - 1)
+}
+
 fn ece(judged: &[Judged]) -> f64 {
     let gaps = bins(judged).into_iter().map(|(said, seen, _)| (said - seen).abs());
     gaps.sum::<f64>() / judged.len().max(1) as f64
 }
 
 /// Sum of probabilities, threats and rows of fifteen bins of equal width.
-fn bins(judged: &[Judged]) -> [(f64, f64, usize); 15] {
-    let mut bins = [(0.0, 0.0, 0); 15];
+fn bins(judged: &[Judged]) -> [(f64, f64, usize); CALIBRATION_BINS] {
+    let mut bins = [(0.0, 0.0, 0); CALIBRATION_BINS];
     for &(p, threat) in judged {
-        let bin = &mut bins[((p * 15.0) as usize).min(14)];
+        let bin = &mut bins[calibration_bin(p)];
         bin.0 += p;
         bin.1 += f64::from(u8::from(threat));
         bin.2 += 1;

@@ -90,19 +90,21 @@ fn share_out(value: f64, feature: &Feature, places: &[Range<usize>], parts: &mut
 
 /// Whole units that add up to `total`: the parts rounded down, then what is left, one unit at a time.
 fn exact(total: f64, bias: f64, parts: &[f64]) -> (f64, Vec<f64>) {
-    let total = (total * UNITS) as i64;
-    let floor = |x: f64| (x * UNITS).floor() as i64;
+    // Wide enough for the sums of any model that decodes, however absurd its numbers are.
+    let units = |x: f64| (x * UNITS).floor() as i128;
+    let real = |units: i128| units as f64 / UNITS;
+    let total = units(total);
     if parts.is_empty() {
-        return (total as f64 / UNITS, Vec::new());
+        return (real(total), Vec::new());
     }
-    let bias = floor(bias);
-    let mut units: Vec<i64> = parts.iter().map(|&part| floor(part)).collect();
-    let left = total - bias - units.iter().sum::<i64>();
-    let n = units.len() as i64;
-    for (i, unit) in (0..).zip(&mut units) {
-        *unit += left.div_euclid(n) + i64::from(i < left.rem_euclid(n));
+    let bias = units(bias);
+    let mut shares: Vec<i128> = parts.iter().map(|&part| units(part)).collect();
+    let left = shares.iter().fold(total.saturating_sub(bias), |left, &share| left.saturating_sub(share));
+    let n = shares.len() as i128;
+    for (i, share) in (0..).zip(&mut shares) {
+        *share = share.saturating_add(left.div_euclid(n) + i128::from(i < left.rem_euclid(n)));
     }
-    (bias as f64 / UNITS, units.into_iter().map(|unit| unit as f64 / UNITS).collect())
+    (real(bias), shares.into_iter().map(real).collect())
 }
 
 #[cfg(test)]

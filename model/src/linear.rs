@@ -119,11 +119,16 @@ impl Context {
             + self.intercept
     }
 
-    fn is_finite(&self) -> bool {
+    fn is_sane(&self) -> bool {
         [self.own, self.previous, self.next, self.has_previous, self.has_next, self.intercept, self.centre]
             .iter()
-            .all(|x| x.is_finite())
+            .all(|&x| is_sane(x))
     }
+}
+
+/// Whether sums and products of such numbers stay finite.
+fn is_sane(x: f64) -> bool {
+    x.abs() <= 1e100
 }
 
 /// A threshold and what it stands for.
@@ -239,6 +244,11 @@ impl Model {
     /// Puts a model together; refuses one that could not score.
     pub fn new(spec: Spec, table: Table) -> Result<Self, Invalid> {
         let analyser = spec.features.analyser()?;
+        let mut extractors: Vec<&String> = spec.features.extractors.iter().collect();
+        extractors.sort_unstable();
+        if extractors.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Invalid::OutOfRange("extractors"));
+        }
         let finite = [
             ("intercept", spec.intercept),
             ("calibration.slope", spec.calibration.slope),
@@ -246,7 +256,7 @@ impl Model {
         ];
         let of_components = spec.components.iter().flat_map(|c| [("bias", c.bias), ("weight", c.weight)]);
         for (name, value) in finite.into_iter().chain(of_components) {
-            if !value.is_finite() {
+            if !is_sane(value) {
                 return Err(Invalid::OutOfRange(name));
             }
         }
@@ -257,7 +267,7 @@ impl Model {
                 return Err(Invalid::OutOfRange("exponent"));
             }
         }
-        if spec.context.is_some_and(|context| !context.is_finite()) {
+        if spec.context.is_some_and(|context| !context.is_sane()) {
             return Err(Invalid::OutOfRange("context"));
         }
         let points = &spec.operating_points;

@@ -42,6 +42,12 @@ pub fn held_out(seed: u64, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
     rows.into_iter().partition(|row| !is_held_out(seed, &row.commenter))
 }
 
+/// The held-out rows and their numbers from 0 among all.
+#[must_use]
+pub fn held_out_numbered(seed: u64, rows: Vec<Row>) -> (Vec<u64>, Vec<Row>) {
+    (0..).zip(rows).filter(|(_, row)| is_held_out(seed, &row.commenter)).unzip()
+}
+
 /// The fold (0 to `k`-1) of each row; all rows of a commenter share one.
 ///
 /// Largest commenters first, each into the fold that is lightest so far (scikit-learn's `GroupKFold`);

@@ -45,6 +45,9 @@ impl Table {
         if columns > 0 && cells.chunks_exact(columns).any(|row| row.iter().all(|&cell| cell == ABSENT)) {
             return Err(Invalid::OutOfRange("weight"));
         }
+        if Index::is_crowded(&keys) {
+            return Err(Invalid::OutOfRange("keys"));
+        }
         let index = Index::new(keys.iter().copied());
         Ok(Self { keys, columns, cells, index })
     }
@@ -121,13 +124,32 @@ impl Table {
     }
 }
 
+/// Slots that a search may pass: hashes never need a tenth of it, and chosen keys would make an index take for ever.
+const LONGEST_SEARCH: usize = 1024;
+
 impl Index {
+    fn bits(keys: usize) -> u32 {
+        // Half full at the most: a lookup mostly ends where it begins, and the index stays small.
+        (usize::BITS - (keys * 2).leading_zeros()).clamp(4, 26)
+    }
+
+    /// Whether so many ascending keys begin alike that searches would be long.
+    fn is_crowded(keys: &[u64]) -> bool {
+        let shift = u64::BITS - Self::bits(keys.len());
+        let mut free = 0;
+        keys.iter().any(|key| {
+            let home = (key >> shift) as usize;
+            let at = home.max(free);
+            free = at + 1;
+            at - home > LONGEST_SEARCH
+        })
+    }
+
     /// An index of at most [`MAX_ROWS`] keys, all different, numbered from 0.
     #[must_use]
     pub fn new(keys: impl ExactSizeIterator<Item = u64>) -> Self {
-        // Half full at the most: a lookup mostly ends where it begins, and the index stays small.
-        let bits = (usize::BITS - (keys.len() * 2).leading_zeros()).clamp(4, 26);
-        let shift = 64 - bits;
+        let bits = Self::bits(keys.len());
+        let shift = u64::BITS - bits;
         let mut slots = vec![EMPTY; 1 << bits];
         for (number, key) in (0_u64..).zip(keys) {
             let mut at = (key >> shift) as usize;
@@ -180,6 +202,13 @@ mod tests {
         assert_eq!(Table::new(vec![1, 1], 1, vec![0, 0]), Err(Invalid::Unsorted));
         assert_eq!(Table::new(vec![1], 1, vec![i64::MAX]), Err(Invalid::OutOfRange("weight")));
         assert_eq!(Table::new(vec![1], 2, vec![1]), Err(Invalid::OutOfRange("table length")));
+    }
+
+    #[test]
+    fn keys_that_all_begin_alike_are_refused_at_once() {
+        let keys: Vec<u64> = (0..1_000_000).collect();
+        assert_eq!(Table::new(keys, 0, vec![]), Err(Invalid::OutOfRange("keys")));
+        assert!(Table::new((0..1000).collect(), 0, vec![]).is_ok());
     }
 
     #[test]

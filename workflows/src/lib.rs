@@ -2,20 +2,27 @@
 //!
 //! Activities are known here by their signatures alone ([`signatures`]); their bodies live elsewhere.
 
+mod count;
 pub mod lenient;
 pub mod orchestrator;
 mod policy;
+mod progress;
 mod promote;
+mod running;
+pub mod schedule;
 mod search;
 pub mod signatures;
 mod train;
+mod upkeep;
 
 pub use self::{
     lenient::Lenient,
     orchestrator::Orchestrator,
     promote::{PromoteWorkflow, RollbackWorkflow},
+    running::{Running, running},
     search::ATTRIBUTES,
     train::TrainWorkflow,
+    upkeep::{ReproduceWorkflow, RetentionWorkflow},
 };
 
 /// Where workers wait for work.
@@ -23,6 +30,9 @@ pub const TASK_QUEUE: &str = "threatwatch";
 
 /// Workflow id of promotions and rollbacks: one id, so one at a time.
 pub const PROMOTE_WORKFLOW_ID: &str = "promote-production";
+
+/// Workflow id of retention: one at a time.
+pub const RETENTION_WORKFLOW_ID: &str = "retention";
 
 /// Types of failures that end a run at once: trying again cannot help.
 pub mod failure {
@@ -38,9 +48,15 @@ pub mod failure {
     pub const CONFLICT: &str = "GenerationConflict";
     /// A check of the gate did not pass.
     pub const GATE_FAILED: &str = "GateFailed";
+    /// The object store cannot be trusted with promotions.
+    pub const STORE_UNSAFE: &str = "StoreUnsafe";
     /// There is nothing in production, or nothing to go back to.
     pub const NO_TARGET: &str = "NoTarget";
 
-    /// All of them.
-    pub const FINAL: [&str; 7] = [INVALID_INPUT, INVALID_DATASET, NOT_FOUND, CORRUPT, CONFLICT, GATE_FAILED, NO_TARGET];
+    /// A run does not wait for approval, or not any more.
+    pub const NOT_WAITING: &str = "NotWaiting";
+
+    /// All that an activity may end with.
+    pub const FINAL: [&str; 8] =
+        [INVALID_INPUT, INVALID_DATASET, NOT_FOUND, CORRUPT, CONFLICT, GATE_FAILED, STORE_UNSAFE, NO_TARGET];
 }

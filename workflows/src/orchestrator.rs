@@ -4,12 +4,15 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use model::steps::{PromoteReport, PromoteRequest, RollbackRequest, Status, TrainReport, TrainRequest};
+use model::steps::{
+    PromoteReport, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest, RollbackRequest, Say,
+    Status, TrainReport, TrainRequest,
+};
 use temporalio_client::{
-    Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowGetResultOptions,
-    WorkflowHandle, WorkflowIdConflictPolicy, WorkflowQueryOptions, WorkflowStartOptions,
+    Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowExecuteUpdateOptions,
+    WorkflowGetResultOptions, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowQueryOptions, WorkflowStartOptions,
     envconfig::{DataSource, LoadClientConfigProfileOptions},
-    errors::{WorkflowGetResultError, WorkflowQueryError, WorkflowStartError},
+    errors::{WorkflowGetResultError, WorkflowQueryError, WorkflowStartError, WorkflowUpdateError},
     tonic,
 };
 use temporalio_common::{
@@ -21,7 +24,10 @@ use temporalio_common::{
     telemetry::metrics::TemporalMeter,
 };
 
-use crate::{ATTRIBUTES, PROMOTE_WORKFLOW_ID, PromoteWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow};
+use crate::{
+    ATTRIBUTES, PROMOTE_WORKFLOW_ID, PromoteWorkflow, RETENTION_WORKFLOW_ID, ReproduceWorkflow, RetentionWorkflow,
+    RollbackWorkflow, TASK_QUEUE, TrainWorkflow, failure,
+};
 
 /// A server on the same network answers within this time or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -190,18 +196,48 @@ impl Orchestrator {
 
     /// Where a run of any of our workflows stands.
     pub async fn status(&self, workflow_id: &str) -> Result<Status, Error> {
-        let handle = self.client().await?.get_workflow_handle::<UntypedWorkflow>(workflow_id);
-        let query = UntypedQuery::new("status");
-        let answer = handle.query(query, RawValue::new(vec![]), WorkflowQueryOptions::default()).await;
-        let answer = answer.map_err(|error| match error {
-            WorkflowQueryError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
-            WorkflowQueryError::Rpc(status) if status.code() == tonic::Code::InvalidArgument => {
-                Error::NotFound(format!("of the id `{workflow_id}`"))
-            }
-            other => Error::Unreachable(other.to_string()),
-        })?;
-        let payload = answer.payloads.first().map_or(&[][..], |payload| &payload.data);
-        serde_json::from_slice(payload).map_err(|_| Error::NotFound(format!("{workflow_id} with a status")))
+        status_of(&self.client().await?, workflow_id).await
+    }
+
+    /// Lets a run that waits for it promote its best version.
+    pub async fn approve(&self, workflow_id: &str, say: Say) -> Result<String, Error> {
+        let handle = self.client().await?.get_workflow_handle::<TrainWorkflow>(workflow_id);
+        let said =
+            handle.execute_update(TrainWorkflow::approve, say.into(), WorkflowExecuteUpdateOptions::builder().build());
+        said.await.map_err(|error| not_said(workflow_id, error))
+    }
+
+    /// Ends a run that waits for approval without a promotion.
+    pub async fn reject(&self, workflow_id: &str, say: Say) -> Result<String, Error> {
+        let handle = self.client().await?.get_workflow_handle::<TrainWorkflow>(workflow_id);
+        let said =
+            handle.execute_update(TrainWorkflow::reject, say.into(), WorkflowExecuteUpdateOptions::builder().build());
+        said.await.map_err(|error| not_said(workflow_id, error))
+    }
+
+    /// Deletes what nothing needs, or says what that would be; waits for the result.
+    pub async fn prune(&self, request: RetentionRequest) -> Result<Pruned, Error> {
+        let options = WorkflowStartOptions::new(TASK_QUEUE, RETENTION_WORKFLOW_ID)
+            .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+            .execution_timeout(PROMOTE_TIMEOUT)
+            .static_summary("delete what nothing needs".to_owned())
+            .build();
+        let handle = self.client().await?.start_workflow(RetentionWorkflow::run, request.into(), options).await;
+        let handle = handle.map_err(|error| not_started(RETENTION_WORKFLOW_ID, error))?;
+        self.result::<RetentionWorkflow>(&started(RETENTION_WORKFLOW_ID, handle.run_id())).await
+    }
+
+    /// Trains a version again and compares the bytes; waits for the result.
+    pub async fn reproduce(&self, request: ReproduceRequest) -> Result<ReproduceReport, Error> {
+        let id = format!("reproduce-{}", request.version);
+        let options = WorkflowStartOptions::new(TASK_QUEUE, id.as_str())
+            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+            .execution_timeout(TRAIN_TIMEOUT)
+            .static_summary(format!("train {} again", request.version))
+            .build();
+        let handle = self.client().await?.start_workflow(ReproduceWorkflow::run, request.into(), options).await;
+        let handle = handle.map_err(|error| not_started(&id, error))?;
+        self.result::<ReproduceWorkflow>(&started(&id, handle.run_id())).await
     }
 
     async fn result<W>(&self, run: &Started) -> Result<W::Output, Error>
@@ -215,6 +251,22 @@ impl Orchestrator {
         let handle = WorkflowHandle::<_, W>::new(client, info);
         handle.get_result(WorkflowGetResultOptions::default()).await.map_err(|error| ended(&run.workflow_id, error))
     }
+}
+
+/// Where a run of any of our workflows stands.
+pub(crate) async fn status_of(client: &Client, workflow_id: &str) -> Result<Status, Error> {
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+    let query = UntypedQuery::new("status");
+    let answer = handle.query(query, RawValue::new(vec![]), WorkflowQueryOptions::default()).await;
+    let answer = answer.map_err(|error| match error {
+        WorkflowQueryError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
+        WorkflowQueryError::Rpc(status) if status.code() == tonic::Code::InvalidArgument => {
+            Error::NotFound(format!("of the id `{workflow_id}`"))
+        }
+        other => Error::Unreachable(other.to_string()),
+    })?;
+    let payload = answer.payloads.first().map_or(&[][..], |payload| &payload.data);
+    serde_json::from_slice(payload).map_err(|_| Error::NotFound(format!("{workflow_id} with a status")))
 }
 
 fn production_options(summary: String) -> WorkflowStartOptions {
@@ -233,6 +285,16 @@ fn not_started(workflow_id: &str, error: WorkflowStartError) -> Error {
     match error {
         WorkflowStartError::AlreadyStarted { run_id, .. } => {
             Error::AlreadyRunning { workflow_id: workflow_id.to_owned(), run_id }
+        }
+        other => Error::Unreachable(other.to_string()),
+    }
+}
+
+fn not_said(workflow_id: &str, error: WorkflowUpdateError) -> Error {
+    match error {
+        WorkflowUpdateError::NotFound(_) => Error::NotFound(format!("{workflow_id} that is still running")),
+        WorkflowUpdateError::Failed(failed) => {
+            Error::Failed { kind: failure::NOT_WAITING.to_owned(), message: failed.message }
         }
         other => Error::Unreachable(other.to_string()),
     }

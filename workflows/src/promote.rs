@@ -1,8 +1,11 @@
 //! `PromoteWorkflow` and `RollbackWorkflow`: one runs at a time, and each writes at most one generation.
 
-use model::steps::{
-    FindRollbackInput, FoundRollback, GateInput, Gated, Outcome, PromoteInput, PromoteReport, PromoteRequest, Promoted,
-    RollbackRequest, Status,
+use model::{
+    Generation,
+    steps::{
+        AwaitInput, FindRollbackInput, FoundRollback, GateInput, Gated, Outcome, PromoteInput, PromoteReport,
+        PromoteRequest, Promoted, Replicas, RollbackRequest, Status,
+    },
 };
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_macros::{workflow, workflow_methods};
@@ -24,7 +27,10 @@ impl PromoteWorkflow {
     /// Keeps the input until `run`.
     #[init]
     pub fn new(_: &WorkflowContextView, request: Lenient<PromoteRequest>) -> Self {
-        Self { request, status: at("gate", 0, "holding the candidate against the checks") }
+        let versions = request.0.iter().map(|request| request.version.clone()).collect();
+        let mut status = Status { versions, total: 3, ..Status::default() };
+        tell(&mut status, "gate", 0, "holding the candidate against the checks");
+        Self { request, status }
     }
 
     /// Gate, then one write.
@@ -37,23 +43,27 @@ impl PromoteWorkflow {
         let gate: Gated = judged.map_err(|error| rethrow("gate", error))?;
         let generation = gate.generation.unwrap_or_default();
         if request.expected_generation.is_some_and(|expected| expected != generation) {
-            return Err(fail(failure::CONFLICT, format!("production is at generation {generation}")));
+            let there = gate.against.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            let message = format!("production is at generation {generation}, which is {there}");
+            return Err(fail(failure::CONFLICT, message));
         }
         if gate.against.as_ref() == Some(&request.version) {
-            ctx.state_mut(|w| w.status = at("done", 2, "it was in production already"));
+            ctx.state_mut(|w| tell(&mut w.status, "done", 3, "it was in production already"));
             return Ok(report(Outcome::AlreadyLive, &request, None, gate));
         }
-        let result = if gate.passed { "pass" } else { "fail" };
+        let forced = request.force && !gate.passed;
+        let result = if forced { "forced" } else { word(gate.passed) };
         ctx.upsert_search_attributes([search::GATE_RESULT.value_set(result.to_owned())]);
-        if !gate.passed {
+        ctx.set_current_details(table(&gate));
+        if !gate.passed && !forced {
             let message = format!("the gate refuses {}: {}", request.version, gate.failures());
             return Err(fail(failure::GATE_FAILED, message));
         }
         if request.dry_run {
-            ctx.state_mut(|w| w.status = at("done", 2, "it would be promoted; nothing was written"));
+            ctx.state_mut(|w| tell(&mut w.status, "done", 3, "it would be promoted; nothing was written"));
             return Ok(report(Outcome::DryRun, &request, None, gate));
         }
-        ctx.state_mut(|w| w.status = at("promote", 1, "writing the generation"));
+        ctx.state_mut(|w| tell(&mut w.status, "promote", 1, "writing the generation"));
         let input = PromoteInput {
             version: request.version.clone(),
             change_id: change_id(ctx.workflow_id(), ctx.run_id()),
@@ -62,12 +72,15 @@ impl PromoteWorkflow {
             actor: request.actor.clone().unwrap_or_else(|| "unknown".to_owned()),
             reason: request.reason.clone().unwrap_or_default(),
             gate: Some(gate.clone()),
+            forced,
         };
         let options = policy::short(format!("promote {}", request.version));
         let promoted = ctx.execute_activity(Steps::promote, input, options).await;
         let promoted: Promoted = promoted.map_err(|error| rethrow("promote", error))?;
-        ctx.state_mut(|w| w.status = at("done", 2, "in production"));
-        Ok(report(outcome(&promoted), &request, Some(promoted), gate))
+        ctx.state_mut(|w| tell(&mut w.status, "verify", 2, "waiting for the replicas"));
+        let replicas = await_replicas(ctx, promoted.generation).await?;
+        ctx.state_mut(|w| tell(&mut w.status, "done", 3, "in production"));
+        Ok(PromoteReport { replicas: Some(replicas), ..report(outcome(&promoted), &request, Some(promoted), gate) })
     }
 
     /// Where the run stands, at any time.
@@ -89,7 +102,9 @@ impl RollbackWorkflow {
     /// Keeps the input until `run`.
     #[init]
     pub fn new(_: &WorkflowContextView, request: Lenient<RollbackRequest>) -> Self {
-        Self { request, status: at("verify", 0, "finding and verifying the version to go back to") }
+        let mut status = Status { total: 3, ..Status::default() };
+        tell(&mut status, "verify", 0, "finding and verifying the version to go back to");
+        Self { request, status }
     }
 
     /// Find and verify the target, then one write.
@@ -100,7 +115,7 @@ impl RollbackWorkflow {
         let found = ctx.execute_activity(Steps::find_rollback, input, policy::short("find the version before")).await;
         let target: FoundRollback = found.map_err(|error| rethrow("rollback", error))?;
         ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(target.version.to_string())]);
-        ctx.state_mut(|w| w.status = at("promote", 1, "writing the generation"));
+        ctx.state_mut(|w| tell(&mut w.status, "promote", 1, "writing the generation"));
 
         let input = PromoteInput {
             version: target.version.clone(),
@@ -109,17 +124,21 @@ impl RollbackWorkflow {
             actor: request.actor.clone().unwrap_or_else(|| "unknown".to_owned()),
             reason: request.reason.clone().unwrap_or_else(|| "rollback".to_owned()),
             gate: None,
+            forced: false,
         };
         let options = policy::short(format!("roll back to {}", target.version));
         let promoted = ctx.execute_activity(Steps::promote, input, options).await;
         let promoted: Promoted = promoted.map_err(|error| rethrow("promote", error))?;
-        ctx.state_mut(|w| w.status = at("done", 2, "in production"));
+        ctx.state_mut(|w| tell(&mut w.status, "verify", 2, "waiting for the replicas"));
+        let replicas = await_replicas(ctx, promoted.generation).await?;
+        ctx.state_mut(|w| tell(&mut w.status, "done", 3, "in production"));
         Ok(PromoteReport {
             outcome: outcome(&promoted),
             version: promoted.version,
             generation: Some(promoted.generation),
             previous: promoted.previous,
             gate: None,
+            replicas: Some(replicas),
         })
     }
 
@@ -164,9 +183,42 @@ fn report(outcome: Outcome, request: &PromoteRequest, promoted: Option<Promoted>
         generation: promoted.as_ref().map(|p| p.generation).or(gate.generation),
         previous: promoted.and_then(|p| p.previous).or_else(|| gate.against.clone()),
         gate: Some(gate),
+        replicas: None,
     }
 }
 
-fn at(stage: &str, done: u32, message: &str) -> Status {
-    Status { stage: stage.to_owned(), done, total: 2, message: message.to_owned(), ..Status::default() }
+/// Waits until every replica of the service reports a generation, or says which did not in time.
+pub(crate) async fn await_replicas<W: 'static>(
+    ctx: &WorkflowContext<W>,
+    generation: Generation,
+) -> Result<Replicas, WorkflowTermination> {
+    let options = policy::short(format!("wait for the replicas to serve generation {generation}"));
+    let replicas = ctx.execute_activity(Steps::await_replicas, AwaitInput { generation }, options).await;
+    replicas.map_err(|error| rethrow("verify", error))
+}
+
+/// The gate's report, for the Temporal Web UI.
+pub(crate) fn table(gate: &Gated) -> String {
+    let mut text = String::from("\n| check | result | value | bound | meaning |\n|---|---|---|---|---|\n");
+    for f in &gate.checks {
+        text += &format!("| {} | {} | {:.3} | {} | {} |\n", f.check, word(f.passed), f.value, f.bound(), f.meaning);
+    }
+    let flips = &gate.flips;
+    if flips.missed + flips.flagged > 0 {
+        text += &format!(
+            "\n{} threats would be newly missed (rows {:?}), {} other sentences newly flagged (rows {:?}).\n",
+            flips.missed, flips.missed_rows, flips.flagged, flips.flagged_rows
+        );
+    }
+    text
+}
+
+pub(crate) fn word(passed: bool) -> &'static str {
+    if passed { "pass" } else { "fail" }
+}
+
+fn tell(status: &mut Status, stage: &str, done: u32, message: &str) {
+    stage.clone_into(&mut status.stage);
+    message.clone_into(&mut status.message);
+    status.done = done;
 }

@@ -2,13 +2,17 @@
 //! compiler holds both sides together.
 
 use model::steps::{
-    CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated, IngestInput,
-    Ingested, MergeInput, PromoteInput, Promoted, RegisterInput, Registered, TrainInput, Trained,
+    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
+    IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput, Recalled,
+    RegisterInput, Registered, Replicas, TrainInput, Trained,
 };
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
-pub use self::steps::{CountShards, Evaluate, FindRollback, Gate, Ingest, MergeCounts, Promote, Register, Train};
+pub use self::steps::{
+    AwaitReplicas, CountShards, Evaluate, FindRollback, Gate, Ingest, MergeCounts, Promote, Prune, Recall, Register,
+    Train,
+};
 
 /// Signatures only; no worker registers this type.
 pub struct Steps;
@@ -62,6 +66,24 @@ impl Steps {
     /// Writes the next generation.
     #[activity(name = "promote")]
     pub fn promote(input: PromoteInput) -> Result<Promoted, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Waits until every replica of the service serves a generation, for a bounded time.
+    #[activity(name = "await_replicas")]
+    pub fn await_replicas(input: AwaitInput) -> Result<Replicas, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Deletes what nothing needs.
+    #[activity(name = "prune")]
+    pub fn prune(input: PruneInput) -> Result<Pruned, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Reads how a version was trained.
+    #[activity(name = "recall")]
+    pub fn recall(input: RecallInput) -> Result<Recalled, ActivityError> {
         unimplemented!()
     }
 

@@ -1,26 +1,25 @@
 //! `TrainWorkflow`: ingest, train every trainer side by side, evaluate, register, gate the best, promote when asked.
 
-use std::{cmp::Ordering, time::UNIX_EPOCH};
+use std::{cmp::Ordering, time::Duration};
 
 use model::{
     Digest, Version,
-    experiment::FOLDS,
     steps::{
-        AutoPromote, Candidate, CountInput, Counted, EvaluateInput, Evaluated, GateInput, Gated, IngestInput, Ingested,
-        MergeInput, PromoteInput, Promoted, RegisterInput, Registered, Status, TrainInput, TrainReport, TrainRequest,
-        Trained,
+        Approval, AutoPromote, Candidate, EvaluateInput, Evaluated, GateInput, Gated, IngestInput, Ingested,
+        PromoteInput, Promoted, RegisterInput, Registered, Say, Status, TrainInput, TrainReport, TrainRequest, Trained,
     },
-    trainers,
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityExecutionError, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
-    workflows::join_all,
+    SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination, workflows::select,
 };
 
 use crate::{
-    Lenient, policy,
-    promote::{change_id, rethrow},
+    Lenient,
+    count::{Order, count},
+    policy,
+    progress::{Tells, details, enter, side_by_side, step_done},
+    promote::{await_replicas, change_id, rethrow, word},
     search,
     signatures::Steps,
 };
@@ -30,6 +29,7 @@ use crate::{
 pub struct TrainWorkflow {
     request: Lenient<TrainRequest>,
     status: Status,
+    approval: Option<Approval>,
 }
 
 #[workflow_methods]
@@ -40,7 +40,7 @@ impl TrainWorkflow {
         let trainers = request.0.as_ref().map_or(0, |r| r.trainers.len() as u32);
         // ingest, three steps a trainer, gate
         let status = Status { stage: "ingest".to_owned(), total: 2 + 3 * trainers, ..Status::default() };
-        Self { request, status }
+        Self { request, status, approval: None }
     }
 
     /// The whole story.
@@ -48,26 +48,47 @@ impl TrainWorkflow {
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<TrainReport> {
         let request = ctx.state(|w| w.request.clone()).require(TrainRequest::check)?;
         let ingested = ingest(ctx, &request).await?;
-        let counts = count(ctx, &request, &ingested).await?;
+        let counts = match &ingested.sample {
+            None => Vec::new(),
+            Some(_) => count(ctx, &Order { shards: ingested.shards, ..order(&request, &ingested.dataset) }).await?,
+        };
         let trained = train(ctx, &request, &ingested, counts).await?;
         let evaluated = evaluate(ctx, &trained).await?;
         let mut candidates = register(ctx, trained, evaluated).await?;
         candidates.sort_by(best_first);
         let best = candidates[0].clone();
-        let gate = gate(ctx, &best).await?;
-        let promoted = if request.auto_promote == AutoPromote::IfGatePasses && gate.passed {
-            Some(promote(ctx, &request, &best, &gate).await?)
-        } else {
-            None
-        };
+        let mut judged = gate(ctx, &best).await?;
+        let mut approval = None;
+        let goes_live = judged.passed
+            && match request.auto_promote {
+                AutoPromote::Never => false,
+                AutoPromote::IfGatePasses => true,
+                AutoPromote::AfterApproval => {
+                    let said = approval.insert(await_approval(ctx, &request, &best).await?);
+                    // Days may have passed: what it is compared with may be another model now.
+                    said.outcome == APPROVED && {
+                        judged = gate(ctx, &best).await?;
+                        judged.passed
+                    }
+                }
+            };
+        let (mut promoted, mut replicas) = (None, None);
+        if goes_live {
+            let written = promote(ctx, &request, &best, &judged, approval.as_ref()).await?;
+            replicas = Some(await_replicas(ctx, written.generation).await?);
+            step_done(ctx);
+            promoted = Some(written);
+        }
         let report = TrainReport {
             version: best.version,
             trainer: best.trainer,
             dataset: ingested.dataset,
             candidates,
-            gate,
+            gate: judged,
             promoted: promoted.is_some(),
             generation: promoted.map(|p| p.generation),
+            approval,
+            replicas,
         };
         finish(ctx, &report);
         Ok(report)
@@ -78,12 +99,92 @@ impl TrainWorkflow {
     pub fn status(&self, _: &WorkflowContextView) -> Status {
         self.status.clone()
     }
+
+    /// Lets the best version go into production; refused unless the run waits for that.
+    #[update(name = "approve")]
+    pub fn approve(&mut self, _: &mut SyncWorkflowContext<Self>, say: Lenient<Say>) -> String {
+        self.hear(APPROVED, say)
+    }
+
+    /// As [`Self::may_be_said`].
+    #[update_validator(approve)]
+    fn check_approval(&self, _: &WorkflowContextView, say: &Lenient<Say>) -> Result<(), Refusal> {
+        self.may_be_said(say)
+    }
+
+    /// Ends the run without a promotion; refused unless the run waits for that.
+    #[update(name = "reject")]
+    pub fn reject(&mut self, _: &mut SyncWorkflowContext<Self>, say: Lenient<Say>) -> String {
+        self.hear(REJECTED, say)
+    }
+
+    /// As [`Self::may_be_said`].
+    #[update_validator(reject)]
+    fn check_rejection(&self, _: &WorkflowContextView, say: &Lenient<Say>) -> Result<(), Refusal> {
+        self.may_be_said(say)
+    }
+}
+
+const APPROVED: &str = "approved";
+const REJECTED: &str = "rejected";
+const EXPIRED: &str = "expired";
+/// The stage in which somebody is waited for.
+const APPROVAL: &str = "approval";
+
+/// Why an update is refused; nothing of it is kept in the run's history.
+type Refusal = Box<dyn std::error::Error + Send + Sync>;
+
+impl TrainWorkflow {
+    fn may_be_said(&self, say: &Lenient<Say>) -> Result<(), Refusal> {
+        say.0.as_ref().map_err(Clone::clone)?.check()?;
+        match &self.approval {
+            Some(approval) => Err(format!("{} has {} it already", approval.actor, approval.outcome).into()),
+            None if self.status.stage == APPROVAL => Ok(()),
+            None => {
+                Err(format!("the run does not wait for approval: it is in the stage `{}`", self.status.stage).into())
+            }
+        }
+    }
+
+    fn hear(&mut self, outcome: &str, say: Lenient<Say>) -> String {
+        if let Ok(Say { actor, reason }) = say.0 {
+            self.approval = Some(Approval { outcome: outcome.to_owned(), actor, reason });
+        }
+        outcome.to_owned()
+    }
+}
+
+impl Tells for TrainWorkflow {
+    fn status_mut(&mut self) -> &mut Status {
+        &mut self.status
+    }
+}
+
+fn order<'a>(request: &'a TrainRequest, dataset: &'a Digest) -> Order<'a> {
+    Order { dataset, shards: 0, trainers: &request.trainers, preset: request.preset, seed: request.seed }
+}
+
+/// Waits until somebody approves or rejects, or the time is up.
+async fn await_approval(
+    ctx: &Context,
+    request: &TrainRequest,
+    best: &Candidate,
+) -> Result<Approval, WorkflowTermination> {
+    let hours = request.approval_hours;
+    enter(ctx, APPROVAL, format!("waiting up to {hours} h for somebody to approve or reject {}", best.version));
+    select! {
+        said = ctx.wait_condition(|w| w.approval.is_some()) => said?,
+        _ = ctx.timer(Duration::from_hours(u64::from(hours))) => {}
+    };
+    let expired = || Approval {
+        outcome: EXPIRED.to_owned(),
+        actor: String::new(),
+        reason: format!("nobody answered within {hours} h"),
+    };
+    Ok(ctx.state_mut(|w| w.approval.get_or_insert_with(expired).clone()))
 }
 
 type Context = WorkflowContext<TrainWorkflow>;
-
-/// Shards that one activity counts: half a million sentences, about a second of work.
-const SHARDS_A_PIECE: u32 = 25;
 
 async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, WorkflowTermination> {
     enter(ctx, "ingest", "finding the dataset".to_owned());
@@ -98,45 +199,6 @@ async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, Workf
     ctx.state_mut(|w| w.status.dataset = Some(ingested.dataset.clone()));
     step_done(ctx);
     Ok(ingested)
-}
-
-/// Counts a dataset that is too large for memory, shard by shard on any number of workers; none for a smaller one.
-async fn count(ctx: &Context, request: &TrainRequest, ingested: &Ingested) -> Result<Vec<Digest>, WorkflowTermination> {
-    if ingested.sample.is_none() {
-        return Ok(Vec::new());
-    }
-    let trainers: Vec<_> = request.trainers.iter().filter_map(|name| trainers::find(name).ok()).collect();
-    let sets = trainers::features_to_count(&trainers, request.preset);
-    let pieces = ingested.shards.div_ceil(SHARDS_A_PIECE);
-    ctx.state_mut(|w| w.status.total += (pieces + 1) * sets.len() as u32);
-    enter(ctx, "count", format!("counting {} sentences in {pieces} pieces", ingested.sentences));
-    let mut counted = Vec::new();
-    for features in sets {
-        let runs = (0..pieces).map(|piece| {
-            let ctx = ctx.clone();
-            let input = CountInput {
-                dataset: ingested.dataset.clone(),
-                from: piece * SHARDS_A_PIECE,
-                to: ingested.shards.min((piece + 1) * SHARDS_A_PIECE),
-                features: features.clone(),
-                seed: request.seed,
-                folds: FOLDS as u32,
-            };
-            async move {
-                let options = policy::long(format!("count shards {} to {}", input.from, input.to - 1));
-                let counted: Counted = ctx.execute_activity(Steps::count_shards, input, options).await?;
-                step_done(&ctx);
-                Ok(counted.counts)
-            }
-        });
-        let parts = side_by_side("count", runs.collect()).await?;
-        let options = policy::long(format!("add the counts of {pieces} pieces"));
-        let merged = ctx.execute_activity(Steps::merge_counts, MergeInput { parts }, options).await;
-        let merged: Counted = merged.map_err(|error| rethrow("count", error))?;
-        step_done(ctx);
-        counted.push(merged.counts);
-    }
-    Ok(counted)
 }
 
 async fn train(
@@ -239,17 +301,25 @@ async fn promote(
     request: &TrainRequest,
     best: &Candidate,
     gate: &Gated,
+    approval: Option<&Approval>,
 ) -> Result<Promoted, WorkflowTermination> {
-    ctx.state_mut(|w| w.status.total += 1);
+    ctx.state_mut(|w| w.status.total += 2);
     enter(ctx, "promote", format!("promoting {}", best.version));
     let input = PromoteInput {
         version: best.version.clone(),
         change_id: change_id(ctx.workflow_id(), ctx.run_id()),
         // What the gate compared with must still be in production.
         expected_generation: Some(gate.generation.unwrap_or_default()),
-        actor: request.actor.clone().unwrap_or_else(|| "TrainWorkflow".to_owned()),
-        reason: request.reason.clone().unwrap_or_else(|| "auto_promote: if_gate_passes".to_owned()),
+        actor: match approval {
+            Some(approval) => approval.actor.clone(),
+            None => request.actor.clone().unwrap_or_else(|| "TrainWorkflow".to_owned()),
+        },
+        reason: match approval {
+            Some(approval) => approval.reason.clone(),
+            None => request.reason.clone().unwrap_or_else(|| "auto_promote: if_gate_passes".to_owned()),
+        },
         gate: Some(gate.clone()),
+        forced: false,
     };
     let options = policy::short(format!("promote {}", best.version));
     let promoted = ctx.execute_activity(Steps::promote, input, options).await;
@@ -258,54 +328,23 @@ async fn promote(
     Ok(promoted)
 }
 
-/// Waits for all and answers in the order of `runs`; the first failure ends the run.
-async fn side_by_side<T>(
-    stage: &str,
-    runs: Vec<impl Future<Output = Result<T, ActivityExecutionError>>>,
-) -> Result<Vec<T>, WorkflowTermination> {
-    join_all(runs).await.into_iter().map(|result| result.map_err(|error| rethrow(stage, error))).collect()
-}
-
 fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
     let pr_auc = |c: &Candidate| c.cross_validation.sentence.pr_auc;
     pr_auc(b).total_cmp(&pr_auc(a)).then_with(|| a.trainer.cmp(&b.trainer))
 }
 
-fn enter(ctx: &Context, stage: &str, message: String) {
-    let now = ctx.workflow_time().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs() as i64);
-    let details = ctx.state_mut(|w| {
-        if w.status.started == 0 {
-            w.status.started = now;
-        }
-        stage.clone_into(&mut w.status.stage);
-        w.status.message = message;
-        details(&w.status)
-    });
-    ctx.set_current_details(details);
-    ctx.upsert_search_attributes([search::STAGE.value_set(stage.to_owned())]);
-}
-
-fn step_done(ctx: &Context) {
-    let details = ctx.state_mut(|w| {
-        w.status.done += 1;
-        details(&w.status)
-    });
-    ctx.set_current_details(details);
-}
-
 fn finish(ctx: &Context, report: &TrainReport) {
-    let outcome = match report.generation {
-        Some(generation) => format!("{} is in production, generation {generation}", report.version),
-        None if report.gate.passed => format!("{} is registered and may be promoted", report.version),
-        None => format!("{} is registered; the gate refuses it: {}", report.version, report.gate.failures()),
+    let outcome = match (&report.approval, report.generation) {
+        (_, Some(generation)) => format!("{} is in production, generation {generation}", report.version),
+        (Some(approval), None) if approval.outcome != APPROVED => {
+            format!("{} is registered; its promotion is {}: {}", report.version, approval.outcome, approval.reason)
+        }
+        _ if report.gate.passed => format!("{} is registered and may be promoted", report.version),
+        _ => format!("{} is registered; the gate refuses it: {}", report.version, report.gate.failures()),
     };
     enter(ctx, "done", outcome);
     let summary = ctx.state(|w| details(&w.status)) + &table(report);
     ctx.set_current_details(summary);
-}
-
-fn details(status: &Status) -> String {
-    format!("**{}** ({} of {} steps): {}\n", status.stage, status.done, status.total, status.message)
 }
 
 /// The comparison of candidates and the gate's report, for the Temporal Web UI.
@@ -319,13 +358,5 @@ fn table(report: &TrainReport) -> String {
             c.trainer, c.version, cv.pr_auc, cv.f1, held_out.pr_auc
         );
     }
-    text += "\n| check | result | value | at least |\n|---|---|---|---|\n";
-    for f in &report.gate.checks {
-        text += &format!("| {} | {} | {:.3} | {:.3} |\n", f.check, word(f.passed), f.value, f.at_least);
-    }
-    text
-}
-
-fn word(passed: bool) -> &'static str {
-    if passed { "pass" } else { "fail" }
+    text + &crate::promote::table(&report.gate)
 }

@@ -34,6 +34,12 @@ struct Prediction {
     probability: f64,
     /// At or above this probability the label is `threat`.
     threshold: f64,
+    /// What to do: `flag` it (four of five flags are threats), let a person `review` it, or let it `pass`.
+    decision: String,
+    /// From this probability on the decision is `review`: 5% of what is no threat reaches it.
+    review_from: f64,
+    /// From this probability on the decision is `flag`.
+    flag_from: f64,
     /// The model that said so.
     model_version: String,
     /// Its place in the history of production.
@@ -58,6 +64,8 @@ struct Sentence {
     probability: f64,
     /// `threat` or `harmless`.
     label: String,
+    /// `flag`, `review` or `pass`.
+    decision: String,
     /// The score's log-odds before context and calibration: `bias` and the tokens' contributions add up to it.
     logit: Option<f64>,
     /// The log-odds before a word is read.
@@ -157,6 +165,7 @@ fn prediction(text: &str, verdict: Verdict, live: &Live, explain: bool) -> Predi
             end: position.of(sentence.bytes.end),
             probability: sentence.probability,
             label: label(sentence.probability >= verdict.threshold).to_owned(),
+            decision: verdict.band.decide(sentence.probability).name().to_owned(),
             logit: explained.as_ref().map(|explanation| explanation.score.logit),
             bias: explained.as_ref().map(|explanation| explanation.bias),
             tokens,
@@ -166,6 +175,9 @@ fn prediction(text: &str, verdict: Verdict, live: &Live, explain: bool) -> Predi
         label: label(verdict.is_threat).to_owned(),
         probability: verdict.probability,
         threshold: verdict.threshold,
+        decision: verdict.band.decide(verdict.probability).name().to_owned(),
+        review_from: verdict.band.review_from,
+        flag_from: verdict.band.flag_from,
         model_version: live.manifest.version.to_string(),
         generation: live.generation.0,
         trainer: live.manifest.trainer.clone(),

@@ -42,6 +42,9 @@ pub enum Error {
     /// The file cannot become a dataset.
     #[error(transparent)]
     Corpus(#[from] corpus::Error),
+    /// The store does not keep the promises that promotion rests on.
+    #[error("the object store cannot be trusted with promotions: {0}")]
+    Unsafe(String),
     /// A file or a dataset is not what it was a moment ago.
     #[error("the corpus changed while it was read")]
     Changed,

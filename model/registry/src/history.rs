@@ -32,6 +32,9 @@ pub struct PromotionRecord {
     pub reason: String,
     /// The gate's report; none for a rollback.
     pub gate: Option<Gated>,
+    /// Whether it was promoted although the gate refused it.
+    #[serde(default)]
+    pub forced: bool,
     /// Milliseconds since 1970, UTC, by the promoter's clock. Order is by generation, never by this.
     pub at: i64,
 }
@@ -65,6 +68,11 @@ impl Registry {
             Some(generation) => self.promotion(generation).await,
             None => Ok(None),
         }
+    }
+
+    /// What was in production at a time: milliseconds since 1970, UTC, by the promoters' clocks.
+    pub async fn production_at(&self, at: i64) -> Result<Option<Promotion>, Error> {
+        Ok(self.history().await?.into_iter().rfind(|promotion| promotion.record.at <= at))
     }
 
     /// Every promotion, oldest first.
@@ -112,6 +120,7 @@ impl Registry {
             actor: input.actor.clone(),
             reason: input.reason.clone(),
             gate: input.gate.clone(),
+            forced: input.forced,
             at: now,
         };
         if self.create_json(Key::Record(generation), &record).await? == Created::New {

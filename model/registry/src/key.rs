@@ -21,6 +21,8 @@ pub enum Key<'a> {
     Model(&'a Version),
     /// A promotion record.
     Record(Generation),
+    /// A replica's report that it serves a generation; named by [`crate::ReplicaId`].
+    Report(Generation, &'a str),
 }
 
 impl Key<'_> {
@@ -30,18 +32,45 @@ impl Key<'_> {
     pub const MODELS: &'static str = "models/";
     /// Prefix of all promotion records.
     pub const HISTORY: &'static str = "history/production/";
+    /// Prefix of all blobs.
+    pub const BLOBS: &'static str = "blobs/sha256/";
+    /// Prefix of all datasets.
+    pub const DATASETS: &'static str = "datasets/";
+    /// Prefix of all reports of replicas.
+    pub const REPORTS: &'static str = "serving/";
+    /// Prefix of what probes write.
+    pub(crate) const PROBES: &'static str = "probe/";
 
     /// The object's name in the bucket.
     #[must_use]
     pub fn path(&self) -> String {
         match self {
-            Self::Blob(digest) => format!("blobs/sha256/{}/{digest}", &digest.as_str()[..2]),
-            Self::Dataset(digest) => format!("datasets/{digest}/manifest.json"),
-            Self::Shard(digest, number) => format!("datasets/{digest}/shard-{number:05}.jsonl.zst"),
+            Self::Blob(digest) => format!("{}{}/{digest}", Self::BLOBS, &digest.as_str()[..2]),
+            Self::Dataset(digest) => format!("{}{digest}/manifest.json", Self::DATASETS),
+            Self::Shard(digest, number) => format!("{}{digest}/shard-{number:05}.jsonl.zst", Self::DATASETS),
             Self::Import(millis, digest) => format!("{}{millis:014}-{}.json", Self::IMPORTS, digest.short()),
             Self::Model(version) => format!("{}{version}.json", Self::MODELS),
             Self::Record(generation) => format!("{}{:010}.json", Self::HISTORY, generation.0),
+            Self::Report(generation, replica) => format!("{}{replica}", Self::reports(*generation)),
         }
+    }
+
+    /// Prefix of the reports of one generation.
+    #[must_use]
+    pub fn reports(generation: Generation) -> String {
+        format!("{}{:010}/", Self::REPORTS, generation.0)
+    }
+
+    /// The blob at a path.
+    #[must_use]
+    pub fn blob_of(path: &str) -> Option<Digest> {
+        Digest::parse(path.strip_prefix(Self::BLOBS)?.split_once('/')?.1).ok()
+    }
+
+    /// The dataset that an object at a path belongs to.
+    #[must_use]
+    pub fn dataset_of(path: &str) -> Option<Digest> {
+        Digest::parse(path.strip_prefix(Self::DATASETS)?.split_once('/')?.0).ok()
     }
 
     /// The version whose manifest stands at a path.
@@ -65,6 +94,7 @@ impl Key<'_> {
             Self::Import(..) => "import record",
             Self::Model(_) => "model version",
             Self::Record(_) => "promotion record",
+            Self::Report(..) => "replica's report",
         }
     }
 
@@ -91,5 +121,8 @@ mod tests {
         assert_eq!(Key::version_of(&Key::Model(&version).path()), Some(version));
         assert_eq!(Key::generation_of("history/production/0000000012.json"), Some(Generation(12)));
         assert_eq!(Key::version_of("models/../x.json"), None);
+        assert_eq!(Key::Report(Generation(12), "api-1").path(), "serving/0000000012/api-1");
+        assert_eq!(Key::blob_of(&Key::Blob(&digest).path()), Some(digest.clone()));
+        assert_eq!(Key::dataset_of(&Key::Shard(&digest, 3).path()), Some(digest));
     }
 }

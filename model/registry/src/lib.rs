@@ -1,6 +1,7 @@
 //! Datasets, model versions and what is in production, kept as objects in a bucket. The only crate that names S3.
 //!
-//! There is no database and no mutable object: every object is written once, under `If-None-Match: *`.
+//! There is no database and no mutable object: every object is written once, under `If-None-Match: *`, and deleted by
+//! retention or, a replica's report, by its replica.
 //! Putting `history/production/<generation>.json` *is* the promotion; the newest generation is in production.
 
 mod dataset;
@@ -10,8 +11,11 @@ mod key;
 mod manifest;
 mod memory;
 mod probe;
+mod replicas;
+mod retention;
 mod s3;
 mod store;
+mod verification;
 
 use std::sync::Arc;
 
@@ -27,8 +31,11 @@ pub use self::{
     key::Key,
     manifest::{LoadedModel, ModelManifest},
     memory::MemoryStore,
+    probe::Trust,
+    replicas::{ReplicaId, Serving},
     s3::{S3Settings, S3Store, Secret},
-    store::{Created, Store, StoreError},
+    store::{Created, Entry, Store, StoreError},
+    verification::Verification,
 };
 
 /// Small reads that are under way together: a list of a thousand versions takes a second, not a minute.

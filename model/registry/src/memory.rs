@@ -1,32 +1,45 @@
 //! A store in memory, for tests.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Created, Store, StoreError};
+use crate::{Created, Store, StoreError, store::Entry};
 
 /// Objects in memory, with the same contract as a real store.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    objects: Mutex<BTreeMap<String, Bytes>>,
+    objects: Mutex<BTreeMap<String, (Bytes, i64)>>,
+    clock: AtomicI64,
 }
 
 impl MemoryStore {
     /// Changes an object's bytes behind the registry's back, as a failing disk would.
     pub fn corrupt(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut objects = self.objects.lock().expect("no holder panics");
-        let mut bytes = objects.get(name).map(|b| b.to_vec()).unwrap_or_default();
-        change(&mut bytes);
-        objects.insert(name.to_owned(), bytes.into());
+        let (bytes, _) = objects.entry(name.to_owned()).or_default();
+        let mut changed = bytes.to_vec();
+        change(&mut changed);
+        *bytes = changed.into();
+    }
+
+    /// Sets the clock that writes are dated by: milliseconds since 1970, UTC.
+    pub fn set_clock(&self, millis: i64) {
+        self.clock.store(millis, Ordering::Relaxed);
     }
 }
 
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.objects.lock().expect("no holder panics").get(name).cloned())
+        Ok(self.objects.lock().expect("no holder panics").get(name).map(|(bytes, _)| bytes.clone()))
     }
 
     async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
@@ -34,12 +47,27 @@ impl Store for MemoryStore {
         if objects.contains_key(name) {
             return Ok(Created::Exists);
         }
-        objects.insert(name.to_owned(), body);
+        objects.insert(name.to_owned(), (body, self.clock.load(Ordering::Relaxed)));
         Ok(Created::New)
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+    async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
         let objects = self.objects.lock().expect("no holder panics");
-        Ok(objects.keys().filter(|name| name.starts_with(prefix)).cloned().collect())
+        let entry = |(name, (bytes, written)): (&String, &(Bytes, i64))| Entry {
+            name: name.clone(),
+            written: *written,
+            bytes: bytes.len() as u64,
+        };
+        Ok(objects.iter().filter(|(name, _)| name.starts_with(prefix)).map(entry).collect())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.objects.lock().expect("no holder panics").remove(name);
+        Ok(())
+    }
+
+    async fn refuses_a_wrong_checksum(&self, _: &str) -> Result<bool, StoreError> {
+        // Nothing lies between the caller and the memory.
+        Ok(true)
     }
 }

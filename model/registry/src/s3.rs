@@ -16,7 +16,7 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 
-use crate::{Created, Store, StoreError};
+use crate::{Created, Store, StoreError, store::Entry};
 
 /// A connection that is not made in this time will not be: the server is on the same network.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -144,15 +144,39 @@ impl Store for S3Store {
         }
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let mut names = Vec::new();
+    async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
         let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failure("list", prefix, error))?;
-            names.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+            let found = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
+                let written = object.last_modified.and_then(|at| at.to_millis().ok()).unwrap_or(i64::MAX);
+                Some(Entry { name: object.key?, written, bytes: object.size.unwrap_or(0).max(0) as u64 })
+            });
+            entries.extend(found);
         }
-        names.sort_unstable();
-        Ok(names)
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        match self.client.delete_object().bucket(&self.bucket).key(name).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if status(&error) == Some(404) => Ok(()),
+            Err(error) => Err(failure("delete", name, error)),
+        }
+    }
+
+    async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
+        // The CRC-32 of nothing, and a body.
+        let put = self.client.put_object().bucket(&self.bucket).key(name).checksum_crc32("AAAAAA==");
+        match put.body(Bytes::from_static(b"a body").into()).send().await {
+            Err(error) if status(&error).is_some_and(|code| (400..500).contains(&code)) => {
+                Ok(self.get(name).await?.is_none())
+            }
+            Ok(_) => Ok(false),
+            Err(error) => Err(failure("write", name, error)),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the registry needs of a store: three operations, one of them atomic.
+//! What the registry needs of a store: a few operations, one of them atomic.
 
 use std::{error, fmt};
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 /// - `create` is atomic: of any number of concurrent calls for one name at most one answers [`Created::New`], and every
 ///   later `get` returns that call's bytes. A body is never seen in part.
 /// - A call that fails may have taken effect (a lost reply); a caller reads back to know.
-/// - After `create` answers, every `get` and `list`, by anybody, sees the object.
+/// - After `create` answers, every `get` and `entries`, by anybody, sees the object; after `delete`, none does.
 /// - Every call ends within a bounded time.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
@@ -21,8 +21,30 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Writes an object unless there is one of that name.
     async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError>;
 
+    /// Objects whose names start with `prefix`, by name.
+    async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
+
+    /// Removes an object; nothing happens where there is none.
+    async fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Offers a body under a checksum that is not its own; whether the store refuses it, and keeps nothing.
+    async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError>;
+
     /// Names that start with `prefix`, ascending.
-    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.entries(prefix).await?.into_iter().map(|entry| entry.name).collect())
+    }
+}
+
+/// An object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// When it was written, by the store's clock: milliseconds since 1970, UTC.
+    pub written: i64,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// What [`Store::create`] did.
@@ -38,7 +60,7 @@ pub enum Created {
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {name} in the object store: {reason}")]
 pub struct StoreError {
-    /// `read`, `write`, `list`, `open`.
+    /// `read`, `write`, `list`, `delete`, `open`.
     pub operation: &'static str,
     /// The object or prefix.
     pub name: String,

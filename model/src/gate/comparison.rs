@@ -1,11 +1,14 @@
 //! Is the candidate worse than the model in production, on the same held-out rows?
+//!
+//! Both are judged on the same resamples of the rows' commenters: a difference that the resamples do not agree on is chance.
 
-use super::{Answer, Check, Evidence};
+use super::{Answer, Bound, Check, Evidence};
+use crate::bootstrap;
 
-/// PR-AUC may fall by at most this much.
-const PR_AUC_MARGIN: f64 = 0.02;
-/// Recall at 5% false positives may fall by at most this much.
+/// Recall at 5% false positives may fall by this much.
 const RECALL_MARGIN: f64 = 0.05;
+/// In this share of the resamples it must not fall by more.
+const CONFIDENCE: f64 = 0.8;
 
 pub(super) struct PrAucNotWorse;
 
@@ -15,8 +18,21 @@ impl Check for PrAucNotWorse {
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Answer {
-        let value = evidence.scores.sentence.pr_auc;
-        compare(evidence, value, |s| s.pr_auc, PR_AUC_MARGIN, "average precision")
+        let pr_auc = evidence.candidate.scores.sentence.pr_auc;
+        let Some(production) = &evidence.production else {
+            return nothing_to_compare(format!("its average precision of {pr_auc:.2}"));
+        };
+        let today = production.judged.scores.sentence.pr_auc;
+        let [low, high] = bootstrap::interval(production.differences.pr_auc.clone());
+        Answer {
+            // The best that the data allows to think of the difference.
+            value: high,
+            bound: Bound::AtLeast(0.0),
+            meaning: format!(
+                "The average precision is {pr_auc:.2}; the model in production has {today:.2} on the same sentences. \
+                 The difference lies between {low:+.3} and {high:+.3}."
+            ),
+        }
     }
 }
 
@@ -28,33 +44,28 @@ impl Check for RecallNotWorse {
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Answer {
-        let value = evidence.scores.sentence.recall_at_fpr_5;
-        compare(evidence, value, |s| s.recall_at_fpr_5, RECALL_MARGIN, "share of threats found at 5% false alarms")
+        let recall = evidence.candidate.scores.sentence.recall_at_fpr_5;
+        let Some(production) = &evidence.production else {
+            return nothing_to_compare(format!("the {recall:.2} of the threats that it finds at 5% false alarms"));
+        };
+        let today = production.judged.scores.sentence.recall_at_fpr_5;
+        let differences = &production.differences.recall_at_fpr_5;
+        let kept = differences.iter().filter(|&&difference| difference >= -RECALL_MARGIN).count();
+        let value = kept as f64 / differences.len().max(1) as f64;
+        Answer {
+            value,
+            bound: Bound::AtLeast(CONFIDENCE),
+            meaning: format!(
+                "At 5% false alarms {recall:.2} of the threats are found; the model in production finds {today:.2}. \
+                 That it finds at most {:.0} in 100 fewer is {:.0}% sure.",
+                100.0 * RECALL_MARGIN,
+                100.0 * value
+            ),
+        }
     }
 }
 
-fn compare(
-    evidence: &Evidence<'_>,
-    value: f64,
-    figure: impl Fn(&crate::evaluation::Evaluation) -> f64,
-    margin: f64,
-    name: &str,
-) -> Answer {
-    match evidence.production {
-        None => Answer {
-            value,
-            at_least: 0.0,
-            meaning: format!("No model is in production yet to compare the {name} of {value:.2} with."),
-        },
-        Some(production) => {
-            let today = figure(&production.sentence);
-            Answer {
-                value,
-                at_least: today - margin,
-                meaning: format!(
-                    "The {name} is {value:.2}; the model in production has {today:.2} on the same sentences."
-                ),
-            }
-        }
-    }
+pub(super) fn nothing_to_compare(what: String) -> Answer {
+    let meaning = format!("No model is in production yet to compare {what} with.");
+    Answer { value: 1.0, bound: Bound::AtLeast(0.0), meaning }
 }

@@ -1,6 +1,6 @@
 //! Sentences that no model may confuse, written for this purpose and never trained on.
 
-use super::{Answer, Check, Evidence};
+use super::{Answer, Bound, Check, Evidence};
 use crate::{Model, features::Scratch};
 
 /// Of all pairs of a golden threat and a golden harmless sentence, this share must be ranked rightly.
@@ -32,10 +32,10 @@ impl Check for GoldenExamples {
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Answer {
-        let value = share_ranked_rightly(evidence.candidate);
+        let value = share_ranked_rightly(evidence.candidate.model);
         Answer {
             value,
-            at_least: LEAST,
+            bound: Bound::AtLeast(LEAST),
             meaning: format!(
                 "In {:.0}% of the pairs of an obvious threat and a harmless sentence the threat scores higher.",
                 100.0 * value

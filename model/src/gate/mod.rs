@@ -1,21 +1,96 @@
 //! The gate: a table of checks that a candidate must pass before it serves.
 
+mod artifact;
+mod calibration;
 mod comparison;
 mod discrimination;
 mod golden;
+mod mcnemar;
+mod speed;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Model, evaluation::Scores};
+use crate::{
+    Digest, Model, Row,
+    bootstrap::{Differences, Judgement},
+    evaluation::Scores,
+    experiment,
+};
 
-/// What the checks look at. Both models were judged on the same held-out rows.
+/// What the checks look at.
 pub struct Evidence<'a> {
     /// The candidate.
-    pub candidate: &'a Model,
-    /// Its figures on the held-out rows.
-    pub scores: &'a Scores,
-    /// The figures of the model in production on the same rows; none before the first promotion.
-    pub production: Option<&'a Scores>,
+    pub candidate: Judged<'a>,
+    /// The digest that the candidate's artifact is registered under.
+    pub artifact: &'a Digest,
+    /// Sentences that it scored in a second, on one thread, just now.
+    pub sentences_per_second: f64,
+    /// The held-out rows that it was judged on.
+    pub rows: &'a [Row],
+    /// The model in production on the same rows; none before the first promotion.
+    pub production: Option<Incumbent<'a>>,
+}
+
+/// A model and what it says of the held-out rows.
+pub struct Judged<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// By row.
+    pub probabilities: Vec<f64>,
+    /// Its figures.
+    pub scores: Scores,
+}
+
+/// The model in production, next to the candidate.
+pub struct Incumbent<'a> {
+    /// What it says.
+    pub judged: Judged<'a>,
+    /// How much better the candidate is, resample by resample.
+    pub differences: Differences,
+}
+
+impl<'a> Judged<'a> {
+    /// Judges held-out rows.
+    #[must_use]
+    pub fn of(model: &'a Model, rows: &[Row]) -> Self {
+        let probabilities = experiment::probabilities(model, rows);
+        let scores = Scores::of(rows, &probabilities, model.threshold());
+        Self { model, probabilities, scores }
+    }
+
+    fn flags(&self, row: usize) -> bool {
+        self.probabilities[row] >= self.model.threshold()
+    }
+
+    fn judgements(&self, rows: &'a [Row]) -> Vec<Judgement<'a>> {
+        let judge = |(row, &probability): (&'a Row, &f64)| Judgement {
+            commenter: &row.commenter,
+            probability,
+            is_threat: row.is_threat(),
+        };
+        rows.iter().zip(&self.probabilities).map(judge).collect()
+    }
+}
+
+impl<'a> Evidence<'a> {
+    /// Judges the held-out rows by both models.
+    #[must_use]
+    pub fn gather(
+        candidate: &'a Model,
+        artifact: &'a Digest,
+        production: Option<&'a Model>,
+        rows: &'a [Row],
+        sentences_per_second: f64,
+    ) -> Self {
+        let candidate = Judged::of(candidate, rows);
+        let production = production.map(|model| {
+            let judged = Judged::of(model, rows);
+            let differences =
+                Differences::of(&candidate.judgements(rows), &judged.judgements(rows), experiment::DEFAULT_SEED);
+            Incumbent { judged, differences }
+        });
+        Self { candidate, artifact, sentences_per_second, rows, production }
+    }
 }
 
 /// One question about a candidate.
@@ -27,18 +102,36 @@ pub trait Check: Send + Sync {
 }
 
 /// Every check, by name.
-pub const CHECKS: &[&dyn Check] =
-    &[&discrimination::FindsThreats, &golden::GoldenExamples, &comparison::PrAucNotWorse, &comparison::RecallNotWorse];
+pub const CHECKS: &[&dyn Check] = &[
+    &artifact::ArtifactVerifies,
+    &calibration::Calibrated,
+    &discrimination::FindsThreats,
+    &golden::GoldenExamples,
+    &mcnemar::HARMLESS,
+    &comparison::PrAucNotWorse,
+    &comparison::RecallNotWorse,
+    &speed::ScoringSpeed,
+    &mcnemar::THREATS,
+];
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// Measured.
     pub value: f64,
-    /// The least that passes.
-    pub at_least: f64,
+    /// What passes.
+    pub bound: Bound,
     /// What that means, for a moderator.
     pub meaning: String,
+}
+
+/// What a value is held against.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// The least that passes.
+    AtLeast(f64),
+    /// The most that passes.
+    AtMost(f64),
 }
 
 /// A check's answer in a report.
@@ -46,24 +139,81 @@ pub struct Answer {
 pub struct Finding {
     /// The check.
     pub check: String,
-    /// Whether the value reaches the bound.
+    /// Whether the value is within the bound.
     pub passed: bool,
     /// Measured.
     pub value: f64,
-    /// The least that passes.
-    pub at_least: f64,
+    /// The least that passes, if the bound is of that kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// The most that passes, if the bound is of that kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
     /// What that means, for a moderator.
     pub meaning: String,
+}
+
+impl Finding {
+    /// The bound in words: `at least 0.75`.
+    #[must_use]
+    pub fn bound(&self) -> String {
+        match (self.at_least, self.at_most) {
+            (Some(least), _) => format!("at least {least:.4}"),
+            (None, Some(most)) => format!("at most {most:.4}"),
+            (None, None) => "any".to_owned(),
+        }
+    }
 }
 
 /// Asks every check.
 #[must_use]
 pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
     let ask = |check: &&dyn Check| {
-        let Answer { value, at_least, meaning } = check.judge(evidence);
-        Finding { check: check.name().to_owned(), passed: value >= at_least, value, at_least, meaning }
+        let Answer { value, bound, meaning } = check.judge(evidence);
+        let (passed, at_least, at_most) = match bound {
+            Bound::AtLeast(least) => (value >= least, Some(least), None),
+            Bound::AtMost(most) => (value <= most, None, Some(most)),
+        };
+        Finding { check: check.name().to_owned(), passed, value, at_least, at_most, meaning }
     };
     CHECKS.iter().map(ask).collect()
+}
+
+/// Held-out rows that the candidate decides otherwise than production, to the worse. Rows by number, never by text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flips {
+    /// Threats that production flags and the candidate would not: how many.
+    pub missed: u64,
+    /// The first of them: numbers from 0 in the dataset.
+    pub missed_rows: Vec<u64>,
+    /// Other sentences that the candidate would flag and production does not: how many.
+    pub flagged: u64,
+    /// The first of them.
+    pub flagged_rows: Vec<u64>,
+}
+
+/// Rows of each kind that a report names.
+const NAMED_ROWS: usize = 50;
+
+impl Flips {
+    /// Compares the decisions; `numbers` are those of the held-out rows in their dataset.
+    #[must_use]
+    pub fn of(evidence: &Evidence<'_>, numbers: &[u64]) -> Self {
+        let Some(production) = &evidence.production else { return Self::default() };
+        let mut flips = Self::default();
+        for (at, (row, &number)) in evidence.rows.iter().zip(numbers).enumerate() {
+            let (count, rows) = match (row.is_threat(), production.judged.flags(at), evidence.candidate.flags(at)) {
+                (true, true, false) => (&mut flips.missed, &mut flips.missed_rows),
+                (false, false, true) => (&mut flips.flagged, &mut flips.flagged_rows),
+                _ => continue,
+            };
+            *count += 1;
+            if rows.len() < NAMED_ROWS {
+                rows.push(number);
+            }
+        }
+        flips
+    }
 }
 
 /// Whether a model ranks obvious threats above harmless sentences: the least that any model in production must do.
@@ -76,11 +226,24 @@ pub fn ranks_golden_examples(model: &Model) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        corpus,
-        experiment::{self, Config},
+        artifact as bytes, corpus,
+        experiment::Config,
         split,
         trainers::{self, Preset},
     };
+
+    fn fit(rows: &[Row], preset: Preset) -> Model {
+        let trainer = trainers::find("multinomial_nb").unwrap();
+        experiment::train(trainer, rows, &Config { preset, ..Config::default() }, &|_, _| {}).unwrap().model
+    }
+
+    fn failed(findings: &[Finding]) -> Vec<&str> {
+        findings.iter().filter(|f| !f.passed).map(|f| f.check.as_str()).collect()
+    }
+
+    fn digest(model: &Model) -> Digest {
+        Digest::of(&bytes::encode(model))
+    }
 
     #[test]
     fn the_table_is_sorted() {
@@ -91,23 +254,26 @@ mod tests {
     #[test]
     fn a_good_model_passes_and_a_worse_one_is_refused_by_name() {
         let (train, test) = split::held_out(experiment::DEFAULT_SEED, corpus::sample().rows);
-        let trainer = trainers::find("multinomial_nb").unwrap();
-        let fit = |rows: &[crate::Row], preset| {
-            let config = Config { preset, ..Config::default() };
-            experiment::train(trainer, rows, &config, &|_, _| {}).unwrap().model
-        };
         let good = fit(&train, Preset::Default);
-        let good_scores = experiment::evaluate(&good, &test);
-        let findings = judge(&Evidence { candidate: &good, scores: &good_scores, production: None });
-        assert!(findings.iter().all(|f| f.passed), "{findings:#?}");
+        let of_good = digest(&good);
+        let first = Evidence::gather(&good, &of_good, None, &test, 1e6);
+        assert_eq!(failed(&judge(&first)), [""; 0]);
+        let again = Evidence::gather(&good, &of_good, Some(&good), &test, 1e6);
+        assert_eq!(failed(&judge(&again)), [""; 0], "a model is not worse than itself");
+        assert_eq!(Flips::of(&again, &[0; 2000]), Flips::default());
 
         // The same recipe on labels that are turned round.
-        let turned: Vec<crate::Row> =
-            train.iter().map(|r| crate::Row { label: u8::from(!r.is_threat()), ..r.clone() }).collect();
+        let turned: Vec<Row> = train.iter().map(|r| Row { label: u8::from(!r.is_threat()), ..r.clone() }).collect();
         let bad = fit(&turned, Preset::Sklearn);
-        let bad_scores = experiment::evaluate(&bad, &test);
-        let findings = judge(&Evidence { candidate: &bad, scores: &bad_scores, production: Some(&good_scores) });
-        let failed: Vec<&str> = findings.iter().filter(|f| !f.passed).map(|f| f.check.as_str()).collect();
-        assert_eq!(failed, ["finds_threats", "golden_examples", "pr_auc_not_worse", "recall_not_worse"]);
+        let evidence = Evidence::gather(&bad, &of_good, Some(&good), &test, 10.0);
+        let findings = judge(&evidence);
+        // It flags nearly everything: that is the one thing it cannot be blamed for.
+        let others = CHECKS.iter().map(|check| check.name()).filter(|name| *name != "threats_not_missed");
+        assert_eq!(failed(&findings), others.collect::<Vec<_>>(), "{findings:#?}");
+        let numbers: Vec<u64> = (1000..).take(test.len()).collect();
+        let flips = Flips::of(&evidence, &numbers);
+        assert!(flips.missed > 0 && flips.flagged > 0 && flips.flagged_rows.len() <= NAMED_ROWS, "{flips:?}");
+        assert!(flips.missed_rows.iter().all(|&n| test[n as usize - 1000].is_threat()));
+        assert!(flips.flagged_rows.iter().all(|&n| !test[n as usize - 1000].is_threat()));
     }
 }

@@ -3,10 +3,21 @@
 //! Histories outlive releases, so every field added later has a serde default. `...Request` and `...Report` are what a
 //! workflow takes and gives; `...Input` and a past participle are what an activity takes and gives.
 
+mod promote;
+mod upkeep;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    promote::{
+        AwaitInput, FindRollbackInput, FoundRollback, GateInput, Gated, Outcome, PromoteInput, PromoteReport,
+        PromoteRequest, Promoted, Replicas, RollbackRequest,
+    },
+    upkeep::{PruneInput, Pruned, RecallInput, Recalled, ReproduceReport, ReproduceRequest, RetentionRequest},
+};
+
 use crate::{
-    Digest, Generation, Version, evaluation::Scores, experiment::DEFAULT_SEED, features::FeatureSet, gate::Finding,
+    Digest, Generation, Version, evaluation::Scores, experiment::DEFAULT_SEED, features::FeatureSet,
     operation::Operation, trainers::Preset,
 };
 
@@ -26,6 +37,8 @@ pub struct TrainRequest {
     pub auto_promote: AutoPromote,
     /// Which threshold decides, and for what flood of comments and flags a day one of them is made.
     pub operation: Operation,
+    /// Hours that `after_approval` waits; then the run ends and nothing is promoted.
+    pub approval_hours: u32,
     /// Sentences that a worker holds in memory at once. Of a larger dataset, whatever cannot be summed shard by shard
     /// is learned and measured on a sample of commenters of about this size.
     pub sentences_in_memory: u64,
@@ -44,6 +57,7 @@ impl Default for TrainRequest {
             seed: DEFAULT_SEED,
             auto_promote: AutoPromote::Never,
             operation: Operation::default(),
+            approval_hours: 72,
             sentences_in_memory: SENTENCES_IN_MEMORY,
             actor: None,
             reason: None,
@@ -67,6 +81,9 @@ impl TrainRequest {
             }
         }
         self.operation.check().map_err(|error| format!("`operation`: {error}"))?;
+        if !(1..=MOST_APPROVAL_HOURS).contains(&self.approval_hours) {
+            return Err(format!("`approval_hours` is not between 1 and {MOST_APPROVAL_HOURS}"));
+        }
         if self.sentences_in_memory < LEAST_IN_MEMORY {
             return Err(format!("`sentences_in_memory` is less than {LEAST_IN_MEMORY}"));
         }
@@ -77,6 +94,8 @@ impl TrainRequest {
 
 /// Two hundred thousand sentences: fits of every trainer stay within some hundred MB.
 const SENTENCES_IN_MEMORY: u64 = 200_000;
+/// Thirty days: what nobody approves in a month is stale.
+const MOST_APPROVAL_HOURS: u32 = 30 * 24;
 /// Fewer would leave folds without threats.
 const LEAST_IN_MEMORY: u64 = 500;
 
@@ -89,6 +108,42 @@ pub enum AutoPromote {
     Never,
     /// At once, when every check of the gate passes.
     IfGatePasses,
+    /// When every check passes and somebody approves: the run waits for the update `approve` or `reject`.
+    AfterApproval,
+}
+
+/// What the updates `approve` and `reject` are given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Say {
+    /// Who says so.
+    pub actor: String,
+    /// Why, for the history.
+    pub reason: String,
+}
+
+impl Say {
+    /// Refuses what says nothing; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        for (field, text) in [("actor", &self.actor), ("reason", &self.reason)] {
+            if text.trim().is_empty() {
+                return Err(format!("`{field}` is empty"));
+            }
+            check_note(field, Some(text))?;
+        }
+        Ok(())
+    }
+}
+
+/// How a run that waited for somebody went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// `approved`, `rejected` or `expired`.
+    pub outcome: String,
+    /// Who said so; empty where nobody did.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What `TrainWorkflow` gives.
@@ -108,6 +163,12 @@ pub struct TrainReport {
     pub promoted: bool,
     /// The generation that the promotion made.
     pub generation: Option<Generation>,
+    /// Who approved or rejected it, where the run waited for that.
+    #[serde(default)]
+    pub approval: Option<Approval>,
+    /// Which replicas serve it, where it was promoted.
+    #[serde(default)]
+    pub replicas: Option<Replicas>,
 }
 
 /// A version that a training run made.
@@ -121,81 +182,6 @@ pub struct Candidate {
     pub cross_validation: Scores,
     /// Figures on the held-out rows.
     pub held_out: Scores,
-}
-
-/// What `PromoteWorkflow` is given.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PromoteRequest {
-    /// What to promote.
-    pub version: Version,
-    /// Refuse if production is not at this generation.
-    #[serde(default)]
-    pub expected_generation: Option<Generation>,
-    /// Do everything but the write.
-    #[serde(default)]
-    pub dry_run: bool,
-    /// Who asks, for the history.
-    #[serde(default)]
-    pub actor: Option<String>,
-    /// Why, for the history.
-    #[serde(default)]
-    pub reason: Option<String>,
-}
-
-impl PromoteRequest {
-    /// Refuses what could only fail later; the message names the field.
-    pub fn check(&self) -> Result<(), String> {
-        check_note("actor", self.actor.as_deref())?;
-        check_note("reason", self.reason.as_deref())
-    }
-}
-
-/// What `RollbackWorkflow` is given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RollbackRequest {
-    /// Where to go back to; without it the newest version in the history that is not in production.
-    pub to: Option<Version>,
-    /// Who asks, for the history.
-    pub actor: Option<String>,
-    /// Why, for the history.
-    pub reason: Option<String>,
-}
-
-impl RollbackRequest {
-    /// Refuses what could only fail later; the message names the field.
-    pub fn check(&self) -> Result<(), String> {
-        check_note("actor", self.actor.as_deref())?;
-        check_note("reason", self.reason.as_deref())
-    }
-}
-
-/// What `PromoteWorkflow` and `RollbackWorkflow` give.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PromoteReport {
-    /// What happened.
-    pub outcome: Outcome,
-    /// In production now.
-    pub version: Version,
-    /// The newest generation.
-    pub generation: Option<Generation>,
-    /// In production before.
-    pub previous: Option<Version>,
-    /// The gate's report; none for a rollback, whose target was in production before.
-    pub gate: Option<Gated>,
-}
-
-/// How a promotion ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// A generation was written.
-    Promoted,
-    /// The version was in production already.
-    AlreadyLive,
-    /// Everything was done but the write.
-    DryRun,
 }
 
 /// What `ingest` is given.
@@ -370,82 +356,6 @@ pub struct Registered {
     pub manifest: Digest,
 }
 
-/// What `gate` is given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GateInput {
-    /// The candidate.
-    pub version: Version,
-}
-
-/// What `gate` found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gated {
-    /// Whether every check passed.
-    pub passed: bool,
-    /// Every check.
-    pub checks: Vec<Finding>,
-    /// The version in production that the candidate was compared with.
-    pub against: Option<Version>,
-    /// The generation of that version.
-    pub generation: Option<Generation>,
-}
-
-impl Gated {
-    /// The checks that did not pass, in one line for a message.
-    #[must_use]
-    pub fn failures(&self) -> String {
-        let failed = self.checks.iter().filter(|finding| !finding.passed);
-        let each = failed.map(|f| format!("{} is {:.4}, at least {:.4} is needed", f.check, f.value, f.at_least));
-        each.collect::<Vec<_>>().join("; ")
-    }
-}
-
-/// What `promote` is given.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PromoteInput {
-    /// What goes into production.
-    pub version: Version,
-    /// The same for every attempt of one promotion, so that a lost reply is recognised.
-    pub change_id: String,
-    /// Refuse if production is not at this generation.
-    pub expected_generation: Option<Generation>,
-    /// Who asked.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// The gate's report, kept in the history.
-    pub gate: Option<Gated>,
-}
-
-/// What `promote` wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Promoted {
-    /// In production now.
-    pub version: Version,
-    /// The generation.
-    pub generation: Generation,
-    /// In production before.
-    pub previous: Option<Version>,
-    /// False where the version was in production already.
-    pub is_new: bool,
-}
-
-/// What `find_rollback` is given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FindRollbackInput {
-    /// Where to go back to, if the caller says.
-    pub to: Option<Version>,
-}
-
-/// What `find_rollback` found, verified: its blob hashes, loads and ranks the golden examples.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FoundRollback {
-    /// Where to go back to.
-    pub version: Version,
-    /// The generation in production, which must still be so when the rollback is written.
-    pub generation: Generation,
-}
-
 /// Answer of the query `status`, at any time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -485,7 +395,7 @@ mod tests {
         let json = serde_json::to_string(&TrainRequest::default()).unwrap();
         assert_eq!(
             json,
-            r#"{"trainers":["multinomial_nb","stacked"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","operation":{"point":"best_f1","comments_per_day":10000,"flags_per_day":200},"sentences_in_memory":200000,"actor":null,"reason":null}"#
+            r#"{"trainers":["multinomial_nb","stacked"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","operation":{"point":"best_f1","comments_per_day":10000,"flags_per_day":200},"approval_hours":72,"sentences_in_memory":200000,"actor":null,"reason":null}"#
         );
         assert_eq!(serde_json::from_str::<TrainRequest>("{}").unwrap(), TrainRequest::default());
         let request: TrainRequest =

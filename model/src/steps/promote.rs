@@ -1,0 +1,191 @@
+//! What promotion and rollback take and give.
+
+use serde::{Deserialize, Serialize};
+
+use super::check_note;
+use crate::{
+    Generation, Version,
+    gate::{Finding, Flips},
+};
+
+/// What `PromoteWorkflow` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// What to promote.
+    pub version: Version,
+    /// Refuse if production is not at this generation.
+    #[serde(default)]
+    pub expected_generation: Option<Generation>,
+    /// Do everything but the write.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Promote although the gate refuses it; needs a reason, which the history keeps.
+    #[serde(default)]
+    pub force: bool,
+    /// Who asks, for the history.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl PromoteRequest {
+    /// Refuses what could only fail later; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        if self.force && self.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
+            return Err("`force` needs a `reason`".to_owned());
+        }
+        check_note("actor", self.actor.as_deref())?;
+        check_note("reason", self.reason.as_deref())
+    }
+}
+
+/// What `RollbackWorkflow` is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Where to go back to; without it the newest version in the history that is not in production.
+    pub to: Option<Version>,
+    /// Who asks, for the history.
+    pub actor: Option<String>,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+impl RollbackRequest {
+    /// Refuses what could only fail later; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        check_note("actor", self.actor.as_deref())?;
+        check_note("reason", self.reason.as_deref())
+    }
+}
+
+/// What `PromoteWorkflow` and `RollbackWorkflow` give.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromoteReport {
+    /// What happened.
+    pub outcome: Outcome,
+    /// In production now.
+    pub version: Version,
+    /// The newest generation.
+    pub generation: Option<Generation>,
+    /// In production before.
+    pub previous: Option<Version>,
+    /// The gate's report; none for a rollback, whose target was in production before.
+    pub gate: Option<Gated>,
+    /// Which replicas serve it; none where nothing was written.
+    #[serde(default)]
+    pub replicas: Option<Replicas>,
+}
+
+/// Which replicas serve a generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicas {
+    /// Those that reported it.
+    pub reported: Vec<String>,
+    /// Those that served the generation before and did not report this one in time.
+    pub missing: Vec<String>,
+}
+
+/// What `await_replicas` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitInput {
+    /// What they must serve.
+    pub generation: Generation,
+}
+
+/// How a promotion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A generation was written.
+    Promoted,
+    /// The version was in production already.
+    AlreadyLive,
+    /// Everything was done but the write.
+    DryRun,
+}
+
+/// What `gate` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateInput {
+    /// The candidate.
+    pub version: Version,
+}
+
+/// What `gate` found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gated {
+    /// Whether every check passed.
+    pub passed: bool,
+    /// Every check.
+    pub checks: Vec<Finding>,
+    /// The version in production that the candidate was compared with.
+    pub against: Option<Version>,
+    /// The generation of that version.
+    pub generation: Option<Generation>,
+    /// What the candidate decides otherwise than production, to the worse.
+    #[serde(default)]
+    pub flips: Flips,
+}
+
+impl Gated {
+    /// The checks that did not pass, in one line for a message.
+    #[must_use]
+    pub fn failures(&self) -> String {
+        let failed = self.checks.iter().filter(|finding| !finding.passed);
+        let each = failed.map(|f| format!("{} is {:.4}, {} is needed", f.check, f.value, f.bound()));
+        each.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What `promote` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromoteInput {
+    /// What goes into production.
+    pub version: Version,
+    /// The same for every attempt of one promotion, so that a lost reply is recognised.
+    pub change_id: String,
+    /// Refuse if production is not at this generation.
+    pub expected_generation: Option<Generation>,
+    /// Who asked.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The gate's report, kept in the history.
+    pub gate: Option<Gated>,
+    /// Whether the gate refused it, and it is promoted all the same.
+    #[serde(default)]
+    pub forced: bool,
+}
+
+/// What `promote` wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// In production now.
+    pub version: Version,
+    /// The generation.
+    pub generation: Generation,
+    /// In production before.
+    pub previous: Option<Version>,
+    /// False where the version was in production already.
+    pub is_new: bool,
+}
+
+/// What `find_rollback` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindRollbackInput {
+    /// Where to go back to, if the caller says.
+    pub to: Option<Version>,
+}
+
+/// What `find_rollback` found, verified: its blob hashes, loads and ranks the golden examples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundRollback {
+    /// Where to go back to.
+    pub version: Version,
+    /// The generation in production, which must still be so when the rollback is written.
+    pub generation: Generation,
+}

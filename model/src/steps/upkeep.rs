@@ -1,0 +1,112 @@
+//! What retention and reproduction take and give.
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainInput;
+use crate::{Digest, Version};
+
+/// What `RetentionWorkflow` is given; every field is optional.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionRequest {
+    /// The newest versions, which stay whatever becomes of them.
+    pub keep: u32,
+    /// Say what would be deleted and delete nothing.
+    pub dry_run: bool,
+}
+
+impl Default for RetentionRequest {
+    fn default() -> Self {
+        Self { keep: 20, dry_run: false }
+    }
+}
+
+impl RetentionRequest {
+    /// Refuses what could only fail later; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        if self.keep == 0 { Err("`keep` is 0: the newest version always stays".to_owned()) } else { Ok(()) }
+    }
+}
+
+/// What `prune` is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneInput {
+    /// The newest versions, which stay.
+    pub keep: u32,
+    /// Delete nothing.
+    pub dry_run: bool,
+    /// Versions that running workflows use; filled in by the activity.
+    #[serde(default)]
+    pub in_use: Vec<Version>,
+    /// Whether a workflow runs that may be about to name a blob; found by the activity.
+    #[serde(default)]
+    pub is_busy: bool,
+}
+
+/// What `RetentionWorkflow` and `prune` give: what was deleted, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// Versions.
+    pub versions: Vec<Version>,
+    /// Artifacts and counts that nothing named.
+    pub blobs: u64,
+    /// Datasets that nothing named.
+    pub datasets: u64,
+    /// Bytes of all objects.
+    pub bytes: u64,
+    /// Blobs and datasets were left alone, since a training run may be about to name one.
+    #[serde(default)]
+    pub was_busy: bool,
+}
+
+/// What `ReproduceWorkflow` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReproduceRequest {
+    /// The version to train again.
+    pub version: Version,
+}
+
+impl ReproduceRequest {
+    /// Everything that parses makes sense.
+    pub fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// What `recall` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecallInput {
+    /// The version.
+    pub version: Version,
+}
+
+/// What `recall` found in a version's manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// What was trained, without the counts.
+    pub input: TrainInput,
+    /// Pieces of the dataset.
+    pub shards: u32,
+    /// What came of it.
+    pub artifact: Digest,
+    /// Release of threatwatch that trained it.
+    pub code_version: String,
+}
+
+/// What `ReproduceWorkflow` gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReproduceReport {
+    /// The version.
+    pub version: Version,
+    /// Whether the same bytes came of it.
+    pub identical: bool,
+    /// The registered artifact.
+    pub expected: Digest,
+    /// The artifact that was trained again.
+    pub actual: Digest,
+    /// Release of threatwatch that trained the registered one.
+    pub trained_by: String,
+    /// Release of threatwatch that trained it again.
+    pub reproduced_by: String,
+}

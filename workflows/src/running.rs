@@ -1,0 +1,38 @@
+//! Which runs of ours are under way, and what they use.
+
+use futures_util::StreamExt;
+use model::steps::Status;
+use temporalio_client::{Client, WorkflowListOptions};
+
+use crate::orchestrator::{Error, status_of};
+
+/// A run that is under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// Its type.
+    pub workflow_type: String,
+    /// Where it stands.
+    pub status: Status,
+}
+
+impl Running {
+    /// Whether it may be about to name a blob or a dataset that no manifest names yet.
+    #[must_use]
+    pub fn makes_models(&self) -> bool {
+        matches!(self.workflow_type.as_str(), "TrainWorkflow" | "ReproduceWorkflow")
+    }
+}
+
+/// Every run under way that works with versions. Fails where one of them does not answer.
+pub async fn running(client: &Client) -> Result<Vec<Running>, Error> {
+    const QUERY: &str = "ExecutionStatus = 'Running' AND WorkflowType IN \
+         ('TrainWorkflow', 'PromoteWorkflow', 'RollbackWorkflow', 'ReproduceWorkflow')";
+    let mut listed = client.list_workflows(QUERY, WorkflowListOptions::builder().build());
+    let mut found = Vec::new();
+    while let Some(run) = listed.next().await {
+        let run = run.map_err(|error| Error::Unreachable(error.to_string()))?;
+        let status = status_of(client, run.id()).await?;
+        found.push(Running { workflow_type: run.workflow_type().to_owned(), status });
+    }
+    Ok(found)
+}

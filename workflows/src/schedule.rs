@@ -1,0 +1,152 @@
+//! Schedules in Temporal: training and retention, every night.
+
+use std::time::SystemTime;
+
+use model::steps::{RetentionRequest, TrainRequest};
+use temporalio_client::{
+    schedules::{
+        CreateScheduleOptions, DeleteScheduleOptions, PauseScheduleOptions, ScheduleAction, ScheduleError,
+        ScheduleOverlapPolicy, ScheduleSpec, TriggerScheduleOptions, UnpauseScheduleOptions,
+    },
+    tonic,
+};
+
+use crate::{Orchestrator, RETENTION_WORKFLOW_ID, RetentionWorkflow, TASK_QUEUE, TrainWorkflow, orchestrator::Error};
+
+/// A schedule of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Trains.
+    Training,
+    /// Deletes what nothing needs.
+    Retention,
+}
+
+/// What a schedule starts, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// Trains.
+    Training(TrainRequest),
+    /// Deletes what nothing needs.
+    Retention(RetentionRequest),
+}
+
+/// Where a schedule stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scheduled {
+    /// Its id in Temporal.
+    pub id: &'static str,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Runs that it started.
+    pub runs: i64,
+    /// Runs that it left out because the one before was still going.
+    pub skipped: i64,
+    /// When it starts the next ones.
+    pub next: Vec<SystemTime>,
+}
+
+impl Schedule {
+    /// Every schedule.
+    pub const ALL: [Self; 2] = [Self::Training, Self::Retention];
+
+    /// Its id in Temporal.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Training => "nightly-training",
+            Self::Retention => "nightly-retention",
+        }
+    }
+}
+
+impl Orchestrator {
+    /// Creates a schedule; `cron` is a line such as `0 3 * * *`, in UTC. A run that is due while the one before is still
+    /// going is left out.
+    pub async fn create_schedule(&self, plan: Plan, cron: &str) -> Result<(), Error> {
+        let (schedule, action) = match plan {
+            Plan::Training(request) => (
+                Schedule::Training,
+                ScheduleAction::start_workflow(TrainWorkflow::run, request.into(), TASK_QUEUE, "train-nightly"),
+            ),
+            Plan::Retention(request) => (
+                Schedule::Retention,
+                ScheduleAction::start_workflow(
+                    RetentionWorkflow::run,
+                    request.into(),
+                    TASK_QUEUE,
+                    RETENTION_WORKFLOW_ID,
+                ),
+            ),
+        };
+        let options = CreateScheduleOptions::builder()
+            .action(action)
+            .spec(ScheduleSpec::builder().cron_strings(vec![cron.to_owned()]).build())
+            .overlap_policy(ScheduleOverlapPolicy::Skip)
+            .build();
+        let created = self.client().await?.create_schedule(schedule.id(), options).await;
+        created.map(drop).map_err(|error| not_done(schedule, error))
+    }
+
+    /// Where a schedule stands; none where there is none.
+    pub async fn schedule(&self, schedule: Schedule) -> Result<Option<Scheduled>, Error> {
+        let handle = self.client().await?.get_schedule_handle(schedule.id());
+        match handle.describe(Default::default()).await {
+            Ok(found) => Ok(Some(Scheduled {
+                id: schedule.id(),
+                paused: found.paused(),
+                runs: found.action_count(),
+                skipped: found.overlap_skipped(),
+                next: found.future_action_times(),
+            })),
+            Err(ScheduleError::Rpc(status)) if status.code() == tonic::Code::NotFound => Ok(None),
+            Err(error) => Err(not_done(schedule, error)),
+        }
+    }
+
+    /// Pauses a schedule, and notes why.
+    pub async fn pause_schedule(&self, schedule: Schedule, note: &str) -> Result<(), Error> {
+        let handle = self.client().await?.get_schedule_handle(schedule.id());
+        let paused = handle.pause(Some(note), PauseScheduleOptions::builder().build()).await;
+        paused.map_err(|error| not_done(schedule, error))
+    }
+
+    /// Lets a paused schedule go on, and notes why.
+    pub async fn resume_schedule(&self, schedule: Schedule, note: &str) -> Result<(), Error> {
+        let handle = self.client().await?.get_schedule_handle(schedule.id());
+        let resumed = handle.unpause(Some(note), UnpauseScheduleOptions::builder().build()).await;
+        resumed.map_err(|error| not_done(schedule, error))
+    }
+
+    /// Starts a scheduled run now, unless one is going.
+    pub async fn trigger_schedule(&self, schedule: Schedule) -> Result<(), Error> {
+        let handle = self.client().await?.get_schedule_handle(schedule.id());
+        let triggered = handle.trigger(ScheduleOverlapPolicy::Skip, TriggerScheduleOptions::builder().build()).await;
+        triggered.map_err(|error| not_done(schedule, error))
+    }
+
+    /// Removes a schedule; runs that it started go on.
+    pub async fn delete_schedule(&self, schedule: Schedule) -> Result<(), Error> {
+        let handle = self.client().await?.get_schedule_handle(schedule.id());
+        let deleted = handle.delete(DeleteScheduleOptions::builder().build()).await;
+        deleted.map_err(|error| not_done(schedule, error))
+    }
+}
+
+fn not_done(schedule: Schedule, error: ScheduleError) -> Error {
+    let invalid = |status: &tonic::Status| Error::Failed {
+        kind: crate::failure::INVALID_INPUT.to_owned(),
+        message: format!("the schedule {}: {}", schedule.id(), status.message()),
+    };
+    match error {
+        ScheduleError::Rpc(status) => match status.code() {
+            tonic::Code::NotFound => Error::NotFound(format!("like the schedule {}", schedule.id())),
+            tonic::Code::AlreadyExists => {
+                Error::AlreadyRunning { workflow_id: format!("the schedule {}", schedule.id()), run_id: None }
+            }
+            tonic::Code::InvalidArgument => invalid(&status),
+            _ => Error::Unreachable(status.message().to_owned()),
+        },
+        other => Error::Unreachable(other.to_string()),
+    }
+}
