@@ -124,6 +124,7 @@ fn promotion(version: &Version, change_id: &str, expected: Option<u64>) -> Promo
         actor: "suite".to_owned(),
         reason: "test".to_owned(),
         gate: None,
+        forced: false,
     }
 }
 

@@ -17,7 +17,7 @@ use poem::{
     listener::{Acceptor, Listener, TcpListener},
     middleware::CatchPanic,
 };
-use registry::Registry;
+use registry::{Registry, ReplicaId, Trust};
 use workflows::Orchestrator;
 
 pub use self::{metrics::Metrics, serving::Serving};
@@ -35,6 +35,8 @@ pub struct Service {
     pub temporal_ui: Option<String>,
     /// What the service counts.
     pub metrics: Metrics,
+    /// What this replica calls itself.
+    pub replica: ReplicaId,
 }
 
 /// What every handler may use.
@@ -44,8 +46,12 @@ struct Context {
     orchestrator: Arc<Orchestrator>,
     temporal_ui: Option<Arc<str>>,
     serving: Arc<Serving>,
+    trust: Trust,
     metrics: Arc<Metrics>,
 }
+
+/// Pause between tries to ask the store whether it may be trusted with promotions.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Listens on `address`, tells `bound` where (a port of 0 is chosen by the system), and answers until `stop` resolves.
 pub async fn serve(
@@ -55,24 +61,42 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(service.metrics);
-    let serving = Arc::new(Serving::new(service.registry.clone(), Arc::clone(&metrics)));
+    let serving = Arc::new(Serving::new(service.registry.clone(), Arc::clone(&metrics), service.replica));
     let context = Context {
-        registry: service.registry,
+        registry: service.registry.clone(),
         orchestrator: Arc::new(service.orchestrator),
         temporal_ui: service.temporal_ui.map(Into::into),
         serving: Arc::clone(&serving),
+        trust: Trust::new(service.registry.clone()),
         metrics,
     };
     let acceptor = TcpListener::bind(address).into_acceptor().await?;
     let listening = acceptor.local_addr().into_iter().find_map(|a| a.as_socket_addr().copied());
     bound(listening.unwrap_or(address));
-    let refresh = tokio::spawn(serving.follow_production());
+    let refresh = tokio::spawn(Arc::clone(&serving).follow_production());
+    let asking = tokio::spawn(ask_the_store(context.trust.clone()));
     Server::new_with_acceptor(acceptor)
         .idle_timeout(limits::IDLE)
         .run_with_graceful_shutdown(endpoint(context), stop, Some(DRAIN))
         .await?;
     refresh.abort();
+    asking.abort();
+    serving.leave().await;
     Ok(())
+}
+
+/// Finds out once, however long the store is away, whether it may be trusted with promotions.
+async fn ask_the_store(trust: Trust) {
+    loop {
+        match trust.objection().await {
+            Ok(None) => return,
+            Ok(Some(reason)) => {
+                tracing::error!(reason, "the object store cannot be trusted with promotions");
+                return;
+            }
+            Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+        }
+    }
 }
 
 /// The OpenAPI document, as `/openapi.json` answers it.
@@ -81,7 +105,8 @@ pub fn openapi() -> String {
     let registry = Registry::new(Arc::new(registry::MemoryStore::default()));
     let metrics = Arc::new(Metrics::new());
     let context = Context {
-        serving: Arc::new(Serving::new(registry.clone(), Arc::clone(&metrics))),
+        serving: Arc::new(Serving::new(registry.clone(), Arc::clone(&metrics), ReplicaId::new(""))),
+        trust: Trust::new(registry.clone()),
         registry,
         orchestrator: Arc::new(Orchestrator::new(None, String::new(), None)),
         temporal_ui: None,

@@ -101,6 +101,7 @@ impl From<orchestrator::Error> for Problem {
                 failure::INVALID_INPUT | failure::INVALID_DATASET => Self::invalid(message),
                 failure::NOT_FOUND => Self::new(StatusCode::NOT_FOUND, "not-found", message),
                 failure::CONFLICT => Self::new(StatusCode::CONFLICT, "conflict", message),
+                failure::NOT_WAITING => Self::new(StatusCode::CONFLICT, "not-waiting", message),
                 failure::NO_TARGET => Self::new(StatusCode::CONFLICT, "no-rollback-target", message),
                 failure::STORE_UNSAFE => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unsafe", message),
                 failure::GATE_FAILED => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "gate-failed", message),

@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use model::{Generation, Model};
-use registry::{ModelManifest, Promotion, Registry};
+use registry::{ModelManifest, Promotion, Registry, ReplicaId};
 use tokio::sync::Notify;
 
 use crate::metrics::{Metrics, ModelLabels};
@@ -32,12 +32,15 @@ pub struct Serving {
     changed: Notify,
     wanted: Notify,
     trouble: Mutex<Option<String>>,
+    replica: ReplicaId,
+    /// The generation that this replica reported last; 0 stands for no model.
+    reported: Mutex<Option<Generation>>,
 }
 
 impl Serving {
     /// Serves nothing yet.
     #[must_use]
-    pub fn new(registry: Registry, metrics: Arc<Metrics>) -> Self {
+    pub fn new(registry: Registry, metrics: Arc<Metrics>, replica: ReplicaId) -> Self {
         Self {
             registry,
             metrics,
@@ -45,6 +48,8 @@ impl Serving {
             changed: Notify::new(),
             wanted: Notify::new(),
             trouble: Mutex::new(None),
+            replica,
+            reported: Mutex::new(None),
         }
     }
 
@@ -96,8 +101,30 @@ impl Serving {
         }
     }
 
-    /// Looks for newer generations and loads the newest.
+    /// Serves the newest generation, and says so to whoever promotes.
     async fn step(&self, newest: &mut Option<Promotion>) -> Result<(), registry::Error> {
+        self.load_newest(newest).await?;
+        let serves = self.live().map_or(Generation(0), |live| live.generation);
+        let before = *self.reported.lock().expect("no holder panics");
+        if before != Some(serves) {
+            self.registry.report_serving(&self.replica, serves, before).await?;
+            *self.reported.lock().expect("no holder panics") = Some(serves);
+        }
+        Ok(())
+    }
+
+    /// Takes the report back: nobody waits for a replica that stops.
+    pub(crate) async fn leave(&self) {
+        let reported = self.reported.lock().expect("no holder panics").take();
+        if let Some(generation) = reported
+            && let Err(error) = self.registry.forget_replica(&self.replica, generation).await
+        {
+            tracing::warn!(%error, "the report of this replica stays behind");
+        }
+    }
+
+    /// Looks for newer generations and loads the newest.
+    async fn load_newest(&self, newest: &mut Option<Promotion>) -> Result<(), registry::Error> {
         match newest {
             None => *newest = self.registry.production().await?,
             Some(promotion) => {

@@ -397,7 +397,7 @@ def report(bench, about):
     print("- fastText and Vowpal Wabbit read formats of their own: lower case, no punctuation. Making them, in Python,")
     print("  is in the second of their two figures for fit and in no other figure of theirs.")
     print("- Vowpal Wabbit reads model and sentences from files when it predicts, and does not write its scores.")
-    print("- Our quality is of scores with those of the neighbouring sentences; speed is of sentences alone.")
+    print("- Our quality, but for the first, counts the scores of neighbouring sentences; our speed does not.")
     print(f"- {about['processor']}, one core; load {about['load'][0]:.1f} before, {about['load'][1]:.1f} after.")
     print(f"- Best of {bench.rounds} rounds; the slowest was at most {spread(bench)} times the fastest.")
     print("- " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()) + ".")

@@ -27,7 +27,7 @@ async fn object_store(settings: &Settings) -> anyhow::Result<String> {
     let endpoint = settings.s3()?.endpoint;
     let registry = settings.registry().await?;
     match registry.probe().await? {
-        None => Ok(format!("{endpoint}; of racing writers exactly one wins")),
+        None => Ok(format!("{endpoint}; of racing writers exactly one wins, and a wrong checksum is refused")),
         Some(reason) => bail!("{endpoint} cannot be trusted with promotions: {reason}"),
     }
 }

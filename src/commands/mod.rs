@@ -6,6 +6,7 @@ mod experiment;
 mod models;
 mod predict;
 mod promote;
+mod schedule;
 mod serve;
 mod setup;
 pub(crate) mod train;
@@ -52,9 +53,16 @@ enum Command {
     Promote(promote::PromoteArguments),
     /// Go back to the version that was in production before
     Rollback(promote::RollbackArguments),
-    /// Show the registered versions
+    /// Let a run that waits for approval promote its best version
+    Approve(promote::SayArguments),
+    /// End a run that waits for approval without a promotion
+    Reject(promote::SayArguments),
+    /// Show, compare, verify, prune and reproduce the registered versions
     #[command(subcommand)]
     Models(models::Command),
+    /// Train every night, and delete what nothing needs
+    #[command(subcommand)]
+    Schedule(schedule::Command),
     /// Judge a comment with the model in production
     Predict(predict::Arguments),
     /// Import corpora
@@ -108,6 +116,9 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Train(arguments) => train::run(arguments, settings).await?,
         Command::Promote(arguments) => promote::promote(arguments, settings).await?,
         Command::Rollback(arguments) => promote::roll_back(arguments, settings).await?,
+        Command::Approve(arguments) => promote::say(arguments, true, settings).await?,
+        Command::Reject(arguments) => promote::say(arguments, false, settings).await?,
+        Command::Schedule(command) => schedule::run(command, settings).await?,
         Command::Models(command) => models::run(command, settings).await?,
         Command::Predict(arguments) => predict::run(arguments, settings).await?,
         Command::Dataset(command) => dataset::run(command, settings).await?,

@@ -1,11 +1,17 @@
-//! `threatwatch models`: the registry, read-only.
+//! `threatwatch models`: what is registered, what was in production, and whether it is all there.
 
-use model::Version;
-use registry::ModelManifest;
+use anyhow::Context;
+use model::{
+    Version,
+    evaluation::Evaluation,
+    steps::{ReproduceRequest, RetentionRequest},
+};
+use registry::{ModelManifest, PromotionRecord};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::settings::Settings;
 
-/// What to show
+/// What to show, or to do
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Every registered version, newest first
@@ -17,6 +23,39 @@ pub(super) enum Command {
     },
     /// Every promotion, newest first
     History,
+    /// What is in production, or what was at a time
+    Production {
+        /// A time such as 2026-11-23T10:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        at: Option<OffsetDateTime>,
+    },
+    /// Two versions side by side: figures with intervals, data and parameters
+    Compare {
+        /// One version
+        a: Version,
+        /// The other
+        b: Version,
+    },
+    /// Walk the chain of promotions and load every version; fails where anything is wrong
+    Verify,
+    /// Delete old versions that were never promoted, and what no version names
+    Prune {
+        /// Say what would be deleted and delete nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// The newest versions, which stay
+        #[arg(long, value_name = "NUMBER", default_value_t = RetentionRequest::default().keep)]
+        keep: u32,
+    },
+    /// Train a version again from its manifest and compare the bytes
+    Reproduce {
+        /// The version
+        version: Version,
+    },
+}
+
+fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "not a time such as 2026-11-23T10:00:00Z".to_owned())
 }
 
 pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
@@ -39,12 +78,92 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
         }
         Command::History => {
             for promotion in registry.history().await?.into_iter().rev() {
-                let record = promotion.record;
-                println!("{:>6}  {}  {:<20} {}", record.generation.0, record.version, record.actor, record.reason);
+                print_promotion(&promotion.record);
             }
+        }
+        Command::Production { at: None } => {
+            print_promotion(&registry.production().await?.context("nothing is in production")?.record);
+        }
+        Command::Production { at: Some(at) } => {
+            let millis = (at.unix_timestamp_nanos() / 1_000_000) as i64;
+            let found = registry.production_at(millis).await?.context("nothing was in production at that time")?;
+            print_promotion(&found.record);
+        }
+        Command::Compare { a, b } => compare(&registry.manifest(&a).await?.0, &registry.manifest(&b).await?.0),
+        Command::Verify => {
+            let found = registry.verify().await?;
+            for problem in &found.problems {
+                println!("WRONG {problem}");
+            }
+            println!("{} generations, {} versions checked", found.generations, found.versions);
+            anyhow::ensure!(found.problems.is_empty(), "{} problems", found.problems.len());
+        }
+        Command::Prune { dry_run, keep } => {
+            let request = RetentionRequest { keep, dry_run };
+            request.check().map_err(anyhow::Error::msg)?;
+            let pruned = settings.orchestrator("cli").prune(request).await?;
+            for version in &pruned.versions {
+                println!("{version}");
+            }
+            println!(
+                "{}: {} versions, {} blobs, {} datasets, {} bytes",
+                if dry_run { "would be deleted" } else { "deleted" },
+                pruned.versions.len(),
+                pruned.blobs,
+                pruned.datasets,
+                pruned.bytes
+            );
+            if pruned.was_busy {
+                println!("blobs and datasets were left alone: a training run is under way");
+            }
+        }
+        Command::Reproduce { version } => {
+            let report = settings.orchestrator("cli").reproduce(ReproduceRequest { version }).await?;
+            println!("registered  {} by release {}", report.expected, report.trained_by);
+            println!("again       {} by release {}", report.actual, report.reproduced_by);
+            anyhow::ensure!(report.identical, "{} cannot be reproduced", report.version);
+            println!("{} is reproduced to the byte", report.version);
         }
     }
     Ok(())
+}
+
+fn print_promotion(record: &PromotionRecord) {
+    let at = OffsetDateTime::from_unix_timestamp(record.at.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let at = at.format(&Rfc3339).unwrap_or_default();
+    let forced = if record.forced { "  FORCED" } else { "" };
+    println!("{:>6}  {}  {at}  {:<20} {}{forced}", record.generation.0, record.version, record.actor, record.reason);
+}
+
+fn compare(a: &ModelManifest, b: &ModelManifest) {
+    println!("{:<44} {:<26} {:<26}", "", a.version, b.version);
+    for (fact, a, b) in a.differences(b) {
+        println!("{fact:<44} {a:<26.26} {b:<26.26}");
+    }
+    for (rows, a, b) in
+        [("cross-validation", &a.cross_validation, &b.cross_validation), ("held out", &a.held_out, &b.held_out)]
+    {
+        for (unit, a, b) in [("sentences", &a.sentence, &b.sentence), ("comments", &a.comment, &b.comment)] {
+            for (figure, of) in FIGURES {
+                println!("{:<44} {:<26} {:<26}", format!("{rows}, {unit}: {figure}"), of(a), of(b));
+            }
+        }
+    }
+}
+
+/// A figure with its interval.
+type Shown = fn(&Evaluation) -> String;
+
+const FIGURES: [(&str, Shown); 5] = [
+    ("PR-AUC", |e| with_interval(e.pr_auc, e.intervals.map(|i| i.pr_auc))),
+    ("F1", |e| with_interval(e.f1, e.intervals.map(|i| i.f1))),
+    ("recall at 5% FPR", |e| with_interval(e.recall_at_fpr_5, e.intervals.map(|i| i.recall_at_fpr_5))),
+    ("Brier", |e| with_interval(e.brier, e.intervals.map(|i| i.brier))),
+    ("ECE", |e| with_interval(e.ece, e.intervals.map(|i| i.ece))),
+];
+
+fn with_interval(value: f64, interval: Option<[f64; 2]>) -> String {
+    interval.map_or_else(|| format!("{value:.3}"), |[low, high]| format!("{value:.3} [{low:.3}, {high:.3}]"))
 }
 
 fn print(manifest: &ModelManifest, in_production: bool) {

@@ -1,8 +1,8 @@
-//! `threatwatch promote` and `threatwatch rollback`.
+//! `threatwatch promote`, `rollback`, `approve` and `reject`.
 
 use model::{
     Generation, Version,
-    steps::{Outcome, PromoteReport, PromoteRequest, RollbackRequest},
+    steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say},
 };
 
 use super::current_user;
@@ -16,12 +16,25 @@ pub(super) struct PromoteArguments {
     /// Refuse if production is not at this generation
     #[arg(long)]
     expected_generation: Option<u64>,
-    /// Do everything but the write
+    /// Do everything but the write, and report
     #[arg(long)]
     dry_run: bool,
+    /// Promote although the gate refuses it; needs --reason
+    #[arg(long, requires = "reason")]
+    force: bool,
     /// Why, for the history
     #[arg(long)]
     reason: Option<String>,
+}
+
+/// A run that waits for approval
+#[derive(Debug, clap::Args)]
+pub(super) struct SayArguments {
+    /// Its workflow id
+    workflow_id: String,
+    /// Why, for the history
+    #[arg(long)]
+    reason: String,
 }
 
 /// Where to go back to
@@ -40,13 +53,17 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
         version: arguments.version,
         expected_generation: arguments.expected_generation.map(Generation),
         dry_run: arguments.dry_run,
+        force: arguments.force,
         actor: current_user(),
         reason: arguments.reason,
     };
     request.check().map_err(anyhow::Error::msg)?;
     let orchestrator = settings.orchestrator("cli");
     let started = orchestrator.promote(request).await?;
-    print(&orchestrator.promoted(&started).await?);
+    let report = orchestrator.promoted(&started).await?;
+    print(&report);
+    let would_be_refused = report.outcome == Outcome::DryRun && report.gate.is_some_and(|gate| !gate.passed);
+    anyhow::ensure!(!would_be_refused, "the gate would refuse it");
     Ok(())
 }
 
@@ -59,17 +76,57 @@ pub(super) async fn roll_back(arguments: RollbackArguments, settings: &Settings)
     Ok(())
 }
 
-fn print(report: &PromoteReport) {
-    for finding in report.gate.iter().flat_map(|gate| &gate.checks) {
+/// Approves or rejects the promotion that a training run waits with.
+pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Settings) -> anyhow::Result<()> {
+    let say = Say { actor: current_user().unwrap_or_else(|| "unknown".to_owned()), reason: arguments.reason };
+    say.check().map_err(anyhow::Error::msg)?;
+    let orchestrator = settings.orchestrator("cli");
+    let outcome = if approves {
+        orchestrator.approve(&arguments.workflow_id, say).await?
+    } else {
+        orchestrator.reject(&arguments.workflow_id, say).await?
+    };
+    println!("{} is {outcome}", arguments.workflow_id);
+    Ok(())
+}
+
+/// The gate's report, a line a check.
+pub(super) fn print_gate(gate: &Gated) {
+    for finding in &gate.checks {
         let result = if finding.passed { "pass" } else { "FAIL" };
-        println!("{result} {:<18} {}", finding.check, finding.meaning);
+        println!("{result} {:<21} {}", finding.check, finding.meaning);
+    }
+    let rows = |rows: &[u64]| rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if gate.flips.missed > 0 {
+        println!("     {} threats newly missed: rows {}", gate.flips.missed, rows(&gate.flips.missed_rows));
+    }
+    if gate.flips.flagged > 0 {
+        println!("     {} others newly flagged: rows {}", gate.flips.flagged, rows(&gate.flips.flagged_rows));
+    }
+}
+
+/// Which replicas serve what was promoted.
+pub(super) fn print_replicas(replicas: &Replicas) {
+    println!("served by {} replicas", replicas.reported.len());
+    for replica in &replicas.missing {
+        println!("! {replica} served the generation before and does not serve this one yet");
+    }
+}
+
+fn print(report: &PromoteReport) {
+    if let Some(gate) = &report.gate {
+        print_gate(gate);
     }
     let generation = report.generation.map_or_else(|| "none".to_owned(), |generation| generation.to_string());
     match report.outcome {
         Outcome::Promoted => println!("{} is in production, generation {generation}", report.version),
         Outcome::AlreadyLive => println!("{} was in production already, generation {generation}", report.version),
-        Outcome::DryRun => {
+        Outcome::DryRun if report.gate.as_ref().is_none_or(|gate| gate.passed) => {
             println!("{} would be promoted after generation {generation}; nothing was written", report.version);
         }
+        Outcome::DryRun => println!("the gate refuses {}; nothing was written", report.version),
+    }
+    if let Some(replicas) = &report.replicas {
+        print_replicas(replicas);
     }
 }

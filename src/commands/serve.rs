@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
-use registry::Registry;
+use registry::{Registry, ReplicaId};
 
 use super::start_logging;
 use crate::{
@@ -29,6 +29,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         orchestrator: settings.orchestrator("api"),
         temporal_ui: settings.get(names::TEMPORAL_UI).map(|url| url.trim_end_matches('/').to_owned()),
         metrics: api::Metrics::with_process(Box::new(Process)),
+        replica: ReplicaId::new(&rustix::system::uname().nodename().to_string_lossy()),
     };
     let bound = |address| tracing::info!(%address, "listening");
     api::serve(service, arguments.address, bound, async move { stop.received().await })

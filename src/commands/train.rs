@@ -12,7 +12,10 @@ use model::{
 };
 use workflows::{Orchestrator, orchestrator::Started};
 
-use super::current_user;
+use super::{
+    current_user,
+    promote::{print_gate, print_replicas},
+};
 use crate::settings::{Settings, names};
 
 /// How often the status is asked for.
@@ -36,6 +39,12 @@ pub(super) struct Arguments {
     /// Promote the best version if the gate passes
     #[arg(long)]
     promote: bool,
+    /// Promote the best version if the gate passes and somebody approves (`threatwatch approve`)
+    #[arg(long, conflicts_with = "promote")]
+    after_approval: bool,
+    /// Hours that are waited for approval
+    #[arg(long, value_name = "HOURS", default_value_t = TrainRequest::default().approval_hours)]
+    approval_hours: u32,
     /// The threshold that decides: best_f1, daily_budget, fpr_5 or precision_80
     #[arg(long, value_name = "NAME", default_value = BEST_F1)]
     operating_point: String,
@@ -67,7 +76,12 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         preset: if arguments.sklearn { Preset::Sklearn } else { Preset::Default },
         dataset: arguments.dataset,
         seed: arguments.seed,
-        auto_promote: if arguments.promote { AutoPromote::IfGatePasses } else { AutoPromote::Never },
+        auto_promote: match (arguments.promote, arguments.after_approval) {
+            (true, _) => AutoPromote::IfGatePasses,
+            (false, true) => AutoPromote::AfterApproval,
+            (false, false) => AutoPromote::Never,
+        },
+        approval_hours: arguments.approval_hours,
         operation: Operation {
             point: arguments.operating_point,
             comments_per_day: arguments.comments_per_day,
@@ -130,12 +144,15 @@ fn print_report(report: &TrainReport) {
             candidate.trainer, candidate.version, cv.pr_auc, cv.f1, held_out.pr_auc
         );
     }
-    for finding in &report.gate.checks {
-        let result = if finding.passed { "pass" } else { "FAIL" };
-        println!("{result} {:<18} {}", finding.check, finding.meaning);
+    print_gate(&report.gate);
+    if let Some(approval) = &report.approval {
+        println!("{} by {}: {}", approval.outcome, approval.actor, approval.reason);
     }
     match report.generation {
-        Some(generation) => println!("{} is in production, generation {generation}", report.version),
+        Some(generation) => {
+            println!("{} is in production, generation {generation}", report.version);
+            report.replicas.iter().for_each(print_replicas);
+        }
         None => println!("not promoted; to promote it: threatwatch promote {}", report.version),
     }
 }

@@ -55,13 +55,18 @@ impl PromoteWorkflow {
         let result = if forced { "forced" } else { word(gate.passed) };
         ctx.upsert_search_attributes([search::GATE_RESULT.value_set(result.to_owned())]);
         ctx.set_current_details(table(&gate));
+        if request.dry_run {
+            let message = match (gate.passed, forced) {
+                (true, _) => "it would be promoted; nothing was written",
+                (false, true) => "it would be promoted by force; nothing was written",
+                (false, false) => "the gate would refuse it; nothing was written",
+            };
+            ctx.state_mut(|w| tell(&mut w.status, "done", 3, message));
+            return Ok(report(Outcome::DryRun, &request, None, gate));
+        }
         if !gate.passed && !forced {
             let message = format!("the gate refuses {}: {}", request.version, gate.failures());
             return Err(fail(failure::GATE_FAILED, message));
-        }
-        if request.dry_run {
-            ctx.state_mut(|w| tell(&mut w.status, "done", 3, "it would be promoted; nothing was written"));
-            return Ok(report(Outcome::DryRun, &request, None, gate));
         }
         ctx.state_mut(|w| tell(&mut w.status, "promote", 1, "writing the generation"));
         let input = PromoteInput {

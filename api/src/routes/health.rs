@@ -20,6 +20,8 @@ struct State {
     generation: Option<u64>,
     /// Why production cannot be followed at the moment; predictions go on with the model that serves.
     trouble: Option<String>,
+    /// Why the object store is not trusted with promotions; none are made then.
+    promotion_refused: Option<String>,
 }
 
 /// What this is.
@@ -82,6 +84,7 @@ impl Health {
             model_version: live.as_ref().map(|live| live.manifest.version.to_string()),
             generation: live.map(|live| live.generation.0),
             trouble: self.0.serving.trouble(),
+            promotion_refused: self.0.trust.known_objection(),
         }
     }
 }

@@ -1,16 +1,30 @@
 //! `/models`: the registry, read-only.
 
 use model::Version;
-use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
+use poem::http::StatusCode;
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Tag, answers};
 use crate::{
     Context,
-    figures::{ModelSummary, PromotionSummary},
+    figures::{self, ModelSummary, PromotionSummary},
     problem::Problem,
 };
 
 pub(crate) struct Models(pub(crate) Context);
+
+impl From<figures::Difference> for FigureDifference {
+    fn from(found: figures::Difference) -> Self {
+        let figures::Difference { rows, unit, figure, a, b, intervals_overlap } = found;
+        let [rows, unit, figure] = [rows, unit, figure].map(str::to_owned);
+        Self { rows, unit, figure, a, b, difference: b - a, intervals_overlap }
+    }
+}
 
 /// Every registered version and what is in production.
 #[derive(Debug, Object)]
@@ -20,8 +34,54 @@ struct ModelList {
     production: Option<PromotionSummary>,
     /// What this service answers with; it follows production within two seconds.
     serving: Option<ServingModel>,
+    /// Why the object store is not trusted with promotions; none are made then.
+    promotion_refused: Option<String>,
     /// Every version, newest first.
     models: Vec<ModelSummary>,
+}
+
+/// Two versions side by side.
+#[derive(Debug, Object)]
+struct Comparison {
+    /// One.
+    a: ModelSummary,
+    /// The other.
+    b: ModelSummary,
+    /// What was given to their training and is not the same.
+    differences: Vec<Difference>,
+    /// By how much the figures of `b` are higher than those of `a`.
+    figures: Vec<FigureDifference>,
+}
+
+/// A fact that two versions do not share.
+#[derive(Debug, Object)]
+struct Difference {
+    /// `dataset`, `trainer`, `preset`, ...
+    fact: String,
+    /// Of `a`.
+    a: String,
+    /// Of `b`.
+    b: String,
+}
+
+/// A figure of two versions.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct FigureDifference {
+    /// `cross_validation` or `held_out`.
+    rows: String,
+    /// `sentence` or `comment`.
+    unit: String,
+    /// `pr_auc`, `f1`, ...
+    figure: String,
+    /// Of `a`.
+    a: f64,
+    /// Of `b`.
+    b: f64,
+    /// `b` less `a`.
+    difference: f64,
+    /// Whether the 95% intervals of both overlap: then it may be chance.
+    intervals_overlap: Option<bool>,
 }
 
 /// What a service answers with.
@@ -57,6 +117,14 @@ answers! {
     }
 }
 answers! {
+    /// Answers of `GET /models/compare`.
+    CompareAnswer {
+        /// Both versions.
+        #[oai(status = 200)]
+        Ok(Json<Comparison>),
+    }
+}
+answers! {
     /// Answers of `GET /models/production`.
     ProductionAnswer {
         /// The newest promotion.
@@ -84,12 +152,53 @@ impl Models {
         }
     }
 
-    /// Show what is in production.
+    /// Show what is in production, or what was at a time.
     #[oai(path = "/production", method = "get")]
-    async fn production(&self) -> ProductionAnswer {
-        match self.0.registry.production().await {
+    async fn production(
+        &self,
+        /// A time such as `2026-11-23T10:00:00Z`; without it now.
+        at: Query<Option<String>>,
+    ) -> ProductionAnswer {
+        let found = match at.0 {
+            None => self.0.registry.production().await,
+            Some(at) => {
+                let Ok(at) = OffsetDateTime::parse(&at, &Rfc3339) else {
+                    return Problem::invalid("`at` is no time such as 2026-11-23T10:00:00Z.").into();
+                };
+                let millis = (at.unix_timestamp_nanos() / 1_000_000) as i64;
+                match self.0.registry.production_at(millis).await {
+                    Ok(None) => {
+                        let detail = "Nothing was in production at that time.";
+                        return Problem::new(StatusCode::NOT_FOUND, "not-found", detail).into();
+                    }
+                    found => found,
+                }
+            }
+        };
+        match found {
             Ok(Some(promotion)) => ProductionAnswer::Ok(Json(promotion.record.into())),
             Ok(None) => Problem::no_model().into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Compare two versions: figures, data and parameters.
+    #[oai(path = "/compare", method = "get")]
+    async fn compare(
+        &self,
+        /// One version.
+        a: Query<String>,
+        /// The other.
+        b: Query<String>,
+    ) -> CompareAnswer {
+        let (Ok(a), Ok(b)) = (Version::parse(&a.0), Version::parse(&b.0)) else {
+            return Problem::invalid("`a` and `b` must look like 20261123T021009Z-3f9c2a1b.").into();
+        };
+        match self.read_both(&a, &b).await {
+            Ok((a, b, differences)) => {
+                let figures = ModelSummary::differences(&a, &b).into_iter().map(Into::into).collect();
+                CompareAnswer::Ok(Json(Comparison { a, b, differences, figures }))
+            }
             Err(error) => error.into(),
         }
     }
@@ -138,7 +247,23 @@ impl Models {
             .serving
             .live()
             .map(|live| ServingModel { version: live.manifest.version.to_string(), generation: live.generation.0 });
-        Ok(ModelList { production: production.map(Into::into), serving, models })
+        let promotion_refused = self.0.trust.known_objection();
+        Ok(ModelList { production: production.map(Into::into), serving, promotion_refused, models })
+    }
+
+    async fn read_both(
+        &self,
+        a: &Version,
+        b: &Version,
+    ) -> Result<(ModelSummary, ModelSummary, Vec<Difference>), registry::Error> {
+        let [(of_a, _), (of_b, _)] = [self.0.registry.manifest(a).await?, self.0.registry.manifest(b).await?];
+        let differences =
+            of_a.differences(&of_b).into_iter().map(|(fact, a, b)| Difference { fact: fact.to_owned(), a, b });
+        let differences = differences.collect();
+        let production = self.0.registry.production().await?;
+        let is_live = |version: &Version| production.as_ref().is_some_and(|p| p.record.version == *version);
+        let (a_live, b_live) = (is_live(a), is_live(b));
+        Ok((ModelSummary::new(of_a, a_live), ModelSummary::new(of_b, b_live), differences))
     }
 
     async fn read_model(&self, version: &Version) -> Result<ModelSummary, registry::Error> {

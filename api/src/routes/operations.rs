@@ -6,7 +6,7 @@ use model::{
     Digest, Generation, Version,
     experiment::DEFAULT_SEED,
     operation::Operation,
-    steps::{AutoPromote, Outcome, PromoteReport, PromoteRequest, RollbackRequest, TrainRequest},
+    steps::{AutoPromote, Outcome, PromoteReport, PromoteRequest, RollbackRequest, Say, TrainRequest},
     trainers::Preset,
 };
 use poem_openapi::{Enum, Object, OpenApi, param::Query, payload::Json};
@@ -41,6 +41,8 @@ struct TrainBody {
     seed: Option<u64>,
     /// Whether the best version is promoted.
     auto_promote: Option<AutoPromoteName>,
+    /// Hours that `after_approval` waits for `POST /runs/approve` or `POST /runs/reject`.
+    approval_hours: Option<u32>,
     /// The threshold that decides: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`.
     operating_point: Option<String>,
     /// Comments a day that the model will see.
@@ -69,6 +71,7 @@ enum PresetName {
 enum AutoPromoteName {
     Never,
     IfGatePasses,
+    AfterApproval,
 }
 
 /// What to promote.
@@ -79,9 +82,12 @@ struct PromoteBody {
     version: String,
     /// Refuse (409) if production is not at this generation.
     expected_generation: Option<u64>,
-    /// Do everything but the write.
+    /// Do everything but the write, and report.
     #[oai(default)]
     dry_run: bool,
+    /// Promote although the gate refuses it; needs a reason, which the history keeps.
+    #[oai(default)]
+    force: bool,
     /// Who asks, for the history.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
@@ -120,26 +126,57 @@ struct PromotionAnswer {
     gate: Option<Gate>,
     /// Whether this service answers with that generation already.
     live: bool,
+    /// Which replicas of the service do.
+    replicas: Option<ReplicaReport>,
+}
+
+/// Which replicas answer with a generation.
+#[derive(Debug, Object)]
+struct ReplicaReport {
+    /// Those that reported it.
+    reported: Vec<String>,
+    /// Those that served the generation before and did not report this one in time.
+    missing: Vec<String>,
 }
 
 /// The gate's report.
 #[derive(Debug, Object)]
 struct Gate {
+    /// Whether every check passed.
     passed: bool,
+    /// Every check.
     checks: Vec<Check>,
+    /// What would be decided otherwise than today, to the worse.
+    flips: GateFlips,
+}
+
+/// Held-out sentences that are decided otherwise than in production, to the worse; rows by number from 0 in the dataset.
+#[derive(Debug, Object)]
+struct GateFlips {
+    /// Threats that would be newly missed.
+    missed: u64,
+    /// The first fifty of them.
+    missed_rows: Vec<u64>,
+    /// Other sentences that would be newly flagged.
+    flagged: u64,
+    /// The first fifty of them.
+    flagged_rows: Vec<u64>,
 }
 
 /// A check of the gate.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Check {
     /// Its name.
     check: String,
-    /// Whether the value reaches the bound.
+    /// Whether the value is within the bound.
     passed: bool,
     /// Measured.
     value: f64,
-    /// The least that passes.
-    at_least: f64,
+    /// The least that passes, if the bound is of that kind.
+    at_least: Option<f64>,
+    /// The most that passes, if the bound is of that kind.
+    at_most: Option<f64>,
     /// What that means.
     meaning: String,
 }
@@ -184,6 +221,36 @@ answers! {
     }
 }
 
+answers! {
+    /// Answers of `POST /runs/approve` and `POST /runs/reject`.
+    SaidAnswer {
+        /// The run goes on accordingly.
+        #[oai(status = 200)]
+        Ok(Json<Said>),
+    }
+}
+
+/// What somebody says of a run that waits for it.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct SayBody {
+    /// The run's workflow id.
+    workflow_id: String,
+    /// Who says so, for the history.
+    #[oai(validator(max_length = 500))]
+    actor: String,
+    /// Why, for the history.
+    #[oai(validator(max_length = 500))]
+    reason: String,
+}
+
+/// What the run took it for.
+#[derive(Debug, Object)]
+struct Said {
+    /// `approved` or `rejected`.
+    outcome: String,
+}
+
 /// Where a run stands.
 #[derive(Debug, Object)]
 struct RunStatus {
@@ -222,6 +289,9 @@ impl Operations {
             Ok(request) => request,
             Err(reason) => return Problem::invalid(reason).into(),
         };
+        if let Err(error) = self.0.trust.require().await {
+            return error.into();
+        }
         match started_in_time(self.0.orchestrator.promote(request)).await {
             Ok(started) => {
                 let result = tokio::time::timeout(PATIENCE, self.0.orchestrator.promoted(&started)).await;
@@ -238,6 +308,9 @@ impl Operations {
             Ok(request) => request,
             Err(reason) => return Problem::invalid(reason).into(),
         };
+        if let Err(error) = self.0.trust.require().await {
+            return error.into();
+        }
         match started_in_time(self.0.orchestrator.roll_back(request)).await {
             Ok(started) => {
                 let result = tokio::time::timeout(PATIENCE, self.0.orchestrator.rolled_back(&started)).await;
@@ -245,6 +318,18 @@ impl Operations {
             }
             Err(error) => Problem::from(error).into(),
         }
+    }
+
+    /// Let a run that waits for approval promote its best version.
+    #[oai(path = "/runs/approve", method = "post")]
+    async fn approve(&self, body: Json<SayBody>) -> SaidAnswer {
+        self.say(body.0, true).await
+    }
+
+    /// End a run that waits for approval without a promotion.
+    #[oai(path = "/runs/reject", method = "post")]
+    async fn reject(&self, body: Json<SayBody>) -> SaidAnswer {
+        self.say(body.0, false).await
     }
 
     /// Show where a training run, promotion or rollback stands.
@@ -268,6 +353,25 @@ impl Operations {
 }
 
 impl Operations {
+    async fn say(&self, body: SayBody, approves: bool) -> SaidAnswer {
+        let say = Say { actor: body.actor, reason: body.reason };
+        if let Err(reason) = say.check() {
+            return Problem::invalid(reason).into();
+        }
+        let orchestrator = &self.0.orchestrator;
+        let said = async {
+            if approves {
+                orchestrator.approve(&body.workflow_id, say).await
+            } else {
+                orchestrator.reject(&body.workflow_id, say).await
+            }
+        };
+        match started_in_time(said).await {
+            Ok(outcome) => SaidAnswer::Ok(Json(Said { outcome })),
+            Err(error) => Problem::from(error).into(),
+        }
+    }
+
     async fn finish(&self, started: Started, result: Option<Result<PromoteReport, Error>>) -> PromoteOutcome {
         match result {
             None => PromoteOutcome::Running(Json(self.run(started))),
@@ -319,12 +423,14 @@ fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
         auto_promote: body.auto_promote.map_or(defaults.auto_promote, |when| match when {
             AutoPromoteName::Never => AutoPromote::Never,
             AutoPromoteName::IfGatePasses => AutoPromote::IfGatePasses,
+            AutoPromoteName::AfterApproval => AutoPromote::AfterApproval,
         }),
         operation: Operation {
             point: body.operating_point.unwrap_or(defaults.operation.point),
             comments_per_day: body.comments_per_day.unwrap_or(defaults.operation.comments_per_day),
             flags_per_day: body.flags_per_day.unwrap_or(defaults.operation.flags_per_day),
         },
+        approval_hours: body.approval_hours.unwrap_or(defaults.approval_hours),
         sentences_in_memory: body.sentences_in_memory.unwrap_or(defaults.sentences_in_memory),
         actor: body.actor,
         reason: body.reason,
@@ -336,8 +442,14 @@ fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
 fn promote_request(body: PromoteBody) -> Result<PromoteRequest, String> {
     let version = Version::parse(&body.version).map_err(|error| format!("`version`: {error}"))?;
     let expected_generation = body.expected_generation.map(Generation);
-    let request =
-        PromoteRequest { version, expected_generation, dry_run: body.dry_run, actor: body.actor, reason: body.reason };
+    let request = PromoteRequest {
+        version,
+        expected_generation,
+        dry_run: body.dry_run,
+        force: body.force,
+        actor: body.actor,
+        reason: body.reason,
+    };
     request.check()?;
     Ok(request)
 }
@@ -365,10 +477,19 @@ fn answer(report: PromoteReport, live: bool) -> PromotionAnswer {
                 passed: finding.passed,
                 value: finding.value,
                 at_least: finding.at_least,
+                at_most: finding.at_most,
                 meaning: finding.meaning,
             })
             .collect(),
+        flips: GateFlips {
+            missed: gate.flips.missed,
+            missed_rows: gate.flips.missed_rows,
+            flagged: gate.flips.flagged,
+            flagged_rows: gate.flips.flagged_rows,
+        },
     });
+    let replicas =
+        report.replicas.map(|replicas| ReplicaReport { reported: replicas.reported, missing: replicas.missing });
     PromotionAnswer {
         outcome: outcome.to_owned(),
         version: report.version.to_string(),
@@ -376,5 +497,6 @@ fn answer(report: PromoteReport, live: bool) -> PromotionAnswer {
         previous: report.previous.map(|version| version.to_string()),
         gate,
         live,
+        replicas,
     }
 }

@@ -50,6 +50,30 @@ impl ModelManifest {
     }
 }
 
+impl ModelManifest {
+    /// What was given to the training of two versions and is not the same: name, here, there.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        let sample = |manifest: &Self| manifest.sample.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+        let facts = |manifest: &Self| {
+            [
+                ("dataset", manifest.dataset.to_string()),
+                ("sample", sample(manifest)),
+                ("trainer", manifest.trainer.clone()),
+                ("preset", format!("{:?}", manifest.preset).to_lowercase()),
+                ("seed", manifest.seed.to_string()),
+                ("operating_point", manifest.operation.point.clone()),
+                ("comments_per_day", manifest.operation.comments_per_day.to_string()),
+                ("flags_per_day", manifest.operation.flags_per_day.to_string()),
+                ("code_version", manifest.code_version.clone()),
+                ("artifact", manifest.artifact.to_string()),
+            ]
+        };
+        let both = facts(self).into_iter().zip(facts(other));
+        both.filter(|(a, b)| a.1 != b.1).map(|((name, a), (_, b))| (name, a, b)).collect()
+    }
+}
+
 /// A verified version, ready to serve.
 #[derive(Debug)]
 pub struct LoadedModel {

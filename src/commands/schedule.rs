@@ -1,0 +1,118 @@
+//! `threatwatch schedule`: training and retention, every night.
+
+use std::time::SystemTime;
+
+use model::steps::{AutoPromote, RetentionRequest, TrainRequest};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use workflows::{
+    Orchestrator,
+    schedule::{Plan, Schedule},
+};
+
+use super::current_user;
+use crate::settings::Settings;
+
+/// What to do with the schedules
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Create the schedules of training and of retention
+    Create {
+        /// When to train, in UTC: minute, hour, day, month, weekday
+        #[arg(long, value_name = "CRON", default_value = "0 3 * * *")]
+        cron: String,
+        /// When to delete what nothing needs, in UTC
+        #[arg(long, value_name = "CRON", default_value = "30 4 * * *")]
+        retention_cron: String,
+        /// When the best version is promoted
+        #[arg(long, value_enum, default_value_t = Promote::Never)]
+        promote: Promote,
+    },
+    /// Show when they run next
+    Show,
+    /// Pause both
+    Pause {
+        /// Why, for the Temporal Web UI
+        #[arg(long, default_value = "paused by threatwatch schedule")]
+        reason: String,
+    },
+    /// Let both go on
+    Resume {
+        /// Why, for the Temporal Web UI
+        #[arg(long, default_value = "resumed by threatwatch schedule")]
+        reason: String,
+    },
+    /// Start a scheduled training run now
+    Trigger,
+    /// Delete both; runs that they started go on
+    Delete,
+}
+
+/// When the best version of a scheduled run is promoted
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Promote {
+    /// Somebody promotes by hand
+    Never,
+    /// When the gate passes
+    IfGatePasses,
+    /// When the gate passes and somebody approves
+    AfterApproval,
+}
+
+pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
+    let orchestrator = settings.orchestrator("cli");
+    match command {
+        Command::Create { cron, retention_cron, promote } => {
+            let request = TrainRequest {
+                auto_promote: match promote {
+                    Promote::Never => AutoPromote::Never,
+                    Promote::IfGatePasses => AutoPromote::IfGatePasses,
+                    Promote::AfterApproval => AutoPromote::AfterApproval,
+                },
+                actor: current_user(),
+                reason: Some("scheduled".to_owned()),
+                ..TrainRequest::default()
+            };
+            orchestrator.create_schedule(Plan::Training(request), &cron).await?;
+            orchestrator.create_schedule(Plan::Retention(RetentionRequest::default()), &retention_cron).await?;
+        }
+        Command::Show => {}
+        Command::Pause { reason } => {
+            for schedule in Schedule::ALL {
+                orchestrator.pause_schedule(schedule, &reason).await?;
+            }
+        }
+        Command::Resume { reason } => {
+            for schedule in Schedule::ALL {
+                orchestrator.resume_schedule(schedule, &reason).await?;
+            }
+        }
+        Command::Trigger => orchestrator.trigger_schedule(Schedule::Training).await?,
+        Command::Delete => {
+            for schedule in Schedule::ALL {
+                orchestrator.delete_schedule(schedule).await?;
+            }
+        }
+    }
+    show(&orchestrator).await
+}
+
+async fn show(orchestrator: &Orchestrator) -> anyhow::Result<()> {
+    for schedule in Schedule::ALL {
+        match orchestrator.schedule(schedule).await? {
+            None => println!("{:<18} not scheduled", schedule.id()),
+            Some(found) => {
+                let state = if found.paused { "paused" } else { "active" };
+                let next = found.next.first().map_or_else(|| "never".to_owned(), |&at| rfc3339(at));
+                println!(
+                    "{:<18} {state}, next {next}, {} runs so far, {} left out because one was going",
+                    found.id, found.runs, found.skipped
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rfc3339(at: SystemTime) -> String {
+    OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_default()
+}
