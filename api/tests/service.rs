@@ -32,8 +32,13 @@ async fn start() -> Running {
     let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
     // Nothing listens on port 1: Temporal is away.
     let orchestrator = Orchestrator::new(Some("127.0.0.1:1".to_owned()), "test".to_owned(), None);
-    let service =
-        api::Service { registry: registry.clone(), orchestrator, temporal_ui: None, metrics: api::Metrics::new() };
+    let service = api::Service {
+        registry: registry.clone(),
+        orchestrator,
+        temporal_ui: None,
+        metrics: api::Metrics::new(),
+        replica: registry::ReplicaId::new("test"),
+    };
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
     tokio::spawn(api::serve(service, address, |bound| sender.send(bound).unwrap(), std::future::pending()));
@@ -88,6 +93,7 @@ impl Running {
             actor: "test".to_owned(),
             reason: "test".to_owned(),
             gate: None,
+            forced: false,
         };
         self.registry.promote(&input, 0).await.unwrap();
         Key::Blob(&manifest.artifact).path()

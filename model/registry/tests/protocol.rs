@@ -1,0 +1,461 @@
+//! The promotion protocol against a store that loses replies, refuses, repeats and lets promoters die between steps.
+//!
+//! The history must be, whatever happens, what the reference says: every generation once, without a gap, each made by a
+//! promotion that was asked for; and whoever was told that a promotion is done finds it in the history.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use model::{
+    Digest, Generation, Version, artifact,
+    experiment::{self, Config},
+    random::SplitMix,
+    steps::{PromoteInput, PruneInput},
+    trainers,
+};
+use proptest::prelude::*;
+use registry::{Created, Entry, Error, Key, MemoryStore, ModelManifest, Promotion, Registry, Store, StoreError};
+
+/// What becomes of one operation on the store.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    /// It works.
+    Fine,
+    /// It works, and the caller is told that it failed.
+    LostReply,
+    /// It does not work.
+    Refused,
+    /// It is done twice, and the caller hears of the second time: a retry below the caller.
+    Repeated,
+    /// Nothing of the caller is heard any more.
+    Death,
+}
+
+/// A store whose operations meet their fate by a seed, with others' operations in between.
+#[derive(Debug)]
+struct FaultyStore {
+    inner: Arc<MemoryStore>,
+    random: Mutex<SplitMix>,
+    /// Of a hundred operations, so many go wrong.
+    faults: usize,
+    may_die: bool,
+    is_dead: AtomicBool,
+}
+
+impl FaultyStore {
+    fn new(inner: &Arc<MemoryStore>, seed: u64, faults: usize, may_die: bool) -> Self {
+        let random = Mutex::new(SplitMix(seed));
+        Self { inner: Arc::clone(inner), random, faults, may_die, is_dead: AtomicBool::new(false) }
+    }
+
+    /// Lets others go first, as often as chance has it; answers what becomes of this operation.
+    async fn fate(&self) -> Fate {
+        let (pauses, fate) = {
+            let mut random = self.random.lock().unwrap();
+            let fate = match random.below(100) {
+                n if n >= self.faults => Fate::Fine,
+                n => match n % 4 {
+                    0 => Fate::LostReply,
+                    1 => Fate::Refused,
+                    2 => Fate::Repeated,
+                    _ if self.may_die => Fate::Death,
+                    _ => Fate::Refused,
+                },
+            };
+            (random.below(4), fate)
+        };
+        for _ in 0..pauses {
+            tokio::task::yield_now().await;
+        }
+        if fate == Fate::Death {
+            self.is_dead.store(true, Ordering::Relaxed);
+        }
+        if self.is_dead.load(Ordering::Relaxed) { Fate::Death } else { fate }
+    }
+}
+
+fn failure(operation: &'static str, name: &str) -> StoreError {
+    StoreError { operation, name: name.to_owned(), reason: "injected".to_owned(), is_transient: true, source: None }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        match self.fate().await {
+            Fate::Fine | Fate::Repeated => self.inner.get(name).await,
+            _ => Err(failure("read", name)),
+        }
+    }
+
+    async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
+        match self.fate().await {
+            Fate::Fine => self.inner.create(name, body).await,
+            Fate::Repeated => {
+                self.inner.create(name, body.clone()).await?;
+                self.inner.create(name, body).await
+            }
+            Fate::LostReply => {
+                self.inner.create(name, body).await?;
+                Err(failure("write", name))
+            }
+            Fate::Refused => Err(failure("write", name)),
+            Fate::Death => {
+                // Whether the last thing that it asked for was done is chance.
+                if self.random.lock().unwrap().below(2) == 0 {
+                    self.inner.create(name, body).await?;
+                }
+                Err(failure("write", name))
+            }
+        }
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        match self.fate().await {
+            Fate::Fine | Fate::Repeated => self.inner.entries(prefix).await,
+            _ => Err(failure("list", prefix)),
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        match self.fate().await {
+            Fate::Fine | Fate::Repeated => self.inner.delete(name).await,
+            Fate::LostReply => {
+                self.inner.delete(name).await?;
+                Err(failure("delete", name))
+            }
+            _ => Err(failure("delete", name)),
+        }
+    }
+
+    async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
+        self.inner.refuses_a_wrong_checksum(name).await
+    }
+}
+
+/// A small model's bytes and its manifest, to be registered under any name.
+static TEMPLATE: LazyLock<(Vec<u8>, ModelManifest)> = LazyLock::new(|| {
+    let rows: Vec<_> = model::corpus::sample().rows.into_iter().take(400).collect();
+    let trainer = trainers::find("multinomial_nb").unwrap();
+    let trained = experiment::train(trainer, &rows, &Config::default(), &|_, _| {}).unwrap();
+    let bytes = artifact::encode(&trained.model);
+    let manifest = ModelManifest {
+        version: Version::derive(0, "template", "run", trainer.name()),
+        artifact: Digest::of(&bytes),
+        artifact_bytes: bytes.len() as u64,
+        features: 1,
+        dataset: Digest::of(b"rows"),
+        sample: None,
+        trainer: trainer.name().to_owned(),
+        preset: trainers::Preset::Default,
+        seed: 1,
+        operation: model::operation::Operation::default(),
+        held_out: trained.cross_validation.clone(),
+        cross_validation: trained.cross_validation,
+        code_version: "test".to_owned(),
+        workflow_id: "template".to_owned(),
+        run_id: "run".to_owned(),
+        started: 0,
+    };
+    (bytes, manifest)
+});
+
+fn version(number: usize) -> Version {
+    Version::derive(number as i64, &format!("train-{number}"), "run", "multinomial_nb")
+}
+
+/// Registers a version as a worker does: again and again until it is told that it is done.
+async fn register(registry: &Registry, number: usize) {
+    let (bytes, template) = &*TEMPLATE;
+    let manifest = ModelManifest { version: version(number), started: number as i64, ..template.clone() };
+    for _ in 0..200 {
+        if registry.put_artifact(bytes.clone()).await.is_ok() && registry.register(&manifest).await.is_ok() {
+            return;
+        }
+    }
+    panic!("two hundred tries failed");
+}
+
+/// What a promoter was told in the end; none if it died first.
+type Told = Option<Result<(Generation, bool), Error>>;
+
+/// Promotes as a worker does: with the same change id until the answer is no mere failure.
+async fn promote(registry: Registry, input: PromoteInput, tries: usize) -> Told {
+    for _ in 0..tries {
+        match registry.promote(&input, 0).await {
+            Err(error) if error.is_transient() => {}
+            Err(error) => return Some(Err(error)),
+            Ok(promoted) => return Some(Ok((promoted.generation, promoted.is_new))),
+        }
+    }
+    None
+}
+
+fn input(version: Version, change_id: String, expected: Option<Generation>) -> PromoteInput {
+    PromoteInput {
+        version,
+        change_id,
+        expected_generation: expected,
+        actor: "a".to_owned(),
+        reason: "r".to_owned(),
+        gate: None,
+        forced: false,
+    }
+}
+
+/// What everybody may rely on, seen past every fault.
+struct World {
+    store: Arc<MemoryStore>,
+    truth: Registry,
+    /// Every object of history and manifests as it was first seen.
+    seen: BTreeMap<String, Bytes>,
+    asked: BTreeSet<String>,
+    told_new: BTreeMap<String, Generation>,
+}
+
+impl World {
+    fn new() -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let truth = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+        Self { store, truth, seen: BTreeMap::new(), asked: BTreeSet::new(), told_new: BTreeMap::new() }
+    }
+
+    fn through(&self, seed: u64, faults: usize, may_die: bool) -> Registry {
+        Registry::new(Arc::new(FaultyStore::new(&self.store, seed, faults, may_die)))
+    }
+
+    async fn history(&self) -> Vec<Promotion> {
+        self.truth.history().await.unwrap()
+    }
+
+    /// The invariants, after any prefix of what happened.
+    async fn check(&mut self) {
+        // The pointer names a version that loads; the chain holds; generations have no gap.
+        let found = self.truth.verify().await.unwrap();
+        assert_eq!(found.problems, Vec::<String>::new());
+        let history = self.history().await;
+        assert_eq!(found.generations, history.len() as u64);
+        // Nothing that was once seen has changed.
+        for prefix in [Key::HISTORY, Key::MODELS] {
+            for name in self.store.list(prefix).await.unwrap() {
+                let bytes = self.store.get(&name).await.unwrap().unwrap();
+                assert_eq!(self.seen.entry(name.clone()).or_insert_with(|| bytes.clone()), &bytes, "{name}");
+            }
+        }
+        // Every generation was asked for, by one promotion; whoever was told of success is there.
+        let made: BTreeMap<&str, Generation> =
+            history.iter().map(|p| (p.record.change_id.as_str(), p.record.generation)).collect();
+        assert_eq!(made.len(), history.len(), "a promotion made two generations");
+        assert!(made.keys().all(|change| self.asked.contains(*change)));
+        for (change, generation) in &self.told_new {
+            assert_eq!(made.get(change.as_str()), Some(generation), "{change} was told of {generation}");
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many promoters at once, of different versions; they all expect what is there, or nothing at all.
+    Race { promoters: usize, expect: bool, may_die: bool },
+    /// Back to the version before.
+    RollBack,
+    /// The same run registers its version again.
+    RegisterAgain { number: usize },
+    /// Retention, a week later.
+    Prune { keep: u32 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let race = (1_usize..=6, any::<bool>(), any::<bool>()).prop_map(|(promoters, expect, may_die)| Step::Race {
+        promoters,
+        expect,
+        may_die,
+    });
+    let step = prop_oneof![
+        4 => race,
+        1 => Just(Step::RollBack),
+        1 => (0_usize..6).prop_map(|number| Step::RegisterAgain { number }),
+        1 => (1_u32..4).prop_map(|keep| Step::Prune { keep }),
+    ];
+    proptest::collection::vec(step, 1..8)
+}
+
+const WEEK: i64 = 7 * 24 * 3600 * 1000;
+
+async fn run(steps: Vec<Step>, seed: u64, faults: usize) {
+    let mut world = World::new();
+    let mut random = SplitMix(seed);
+    let mut now = 0;
+    for number in 0..6 {
+        register(&world.through(random.next(), faults, false), number).await;
+    }
+    world.check().await;
+    for (at, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Race { promoters, expect, may_die } => {
+                race(&mut world, &mut random, at, promoters, expect.then_some(()), faults, may_die).await;
+            }
+            Step::RollBack => {
+                let before = world.history().await;
+                let registry = world.through(random.next(), faults, false);
+                let target = loop {
+                    match registry.rollback_target(None).await {
+                        Err(error) if error.is_transient() => {}
+                        target => break target,
+                    }
+                };
+                let Ok((target, generation)) = target else { continue };
+                let change = format!("rollback {at}");
+                world.asked.insert(change.clone());
+                let told = promote(registry, input(target.clone(), change.clone(), Some(generation)), 500).await;
+                let (made, is_new) = told.unwrap().unwrap();
+                assert!(is_new && made == generation.next());
+                world.told_new.insert(change, made);
+                let earlier = before
+                    .iter()
+                    .rev()
+                    .map(|p| &p.record.version)
+                    .find(|v| **v != before.last().unwrap().record.version);
+                assert_eq!(Some(&target), earlier, "back is the version before");
+            }
+            Step::RegisterAgain { number } => register(&world.through(random.next(), faults, false), number).await,
+            Step::Prune { keep } => {
+                now += WEEK;
+                let registry = world.through(random.next(), faults, false);
+                let request = PruneInput { keep, ..PruneInput::default() };
+                while registry.prune(&request, now).await.is_err() {}
+                let promoted: BTreeSet<Version> =
+                    world.history().await.into_iter().map(|promotion| promotion.record.version).collect();
+                for version in &promoted {
+                    assert!(world.truth.load(version).await.is_ok(), "{version} is named by the history");
+                }
+                // What was deleted may be made again, under the same name and with the same bytes.
+                world.store.set_clock(now);
+                for number in 0..6 {
+                    register(&world.truth, number).await;
+                }
+            }
+        }
+        world.check().await;
+    }
+}
+
+async fn race(
+    world: &mut World,
+    random: &mut SplitMix,
+    at: usize,
+    promoters: usize,
+    expects: Option<()>,
+    faults: usize,
+    may_die: bool,
+) {
+    let before = world.history().await;
+    let newest = before.last().map_or(Generation(0), |promotion| promotion.record.generation);
+    let live = before.last().map(|promotion| promotion.record.version.clone());
+    let first = random.below(6);
+    let runs = (0..promoters).map(|promoter| {
+        let change = format!("step {at}, promoter {promoter}");
+        world.asked.insert(change.clone());
+        let version = version((first + promoter) % 6);
+        let registry = world.through(random.next(), faults, may_die);
+        let tries = if may_die { 30 } else { 500 };
+        let input = input(version.clone(), change.clone(), expects.map(|()| newest));
+        async move { (change, version, promote(registry, input, tries).await) }
+    });
+    let runs: Vec<_> = runs.collect();
+    // A reader polls meanwhile: it never sees time run backwards.
+    let done = AtomicBool::new(false);
+    let reader = async {
+        let mut last = Generation(0);
+        while !done.load(Ordering::Relaxed) {
+            let now = world.truth.production().await.unwrap().map_or(Generation(0), |p| p.record.generation);
+            assert!(now >= last, "{now} after {last}");
+            last = now;
+            tokio::task::yield_now().await;
+        }
+    };
+    let racing = async {
+        let told = join_all(runs).await;
+        done.store(true, Ordering::Relaxed);
+        told
+    };
+    let (told, ()) = tokio::join!(racing, reader);
+    let after = world.history().await;
+    let made = after.len() - before.len();
+    let mut winners = 0;
+    let mut deaths = 0;
+    for (change, version, told) in told {
+        match told {
+            Some(Ok((generation, true))) => {
+                winners += 1;
+                world.told_new.insert(change, generation);
+            }
+            // It was live already when it was asked for: nothing had to be done.
+            Some(Ok((generation, false))) => {
+                assert_eq!(after[generation.0 as usize - 1].record.version, version, "{change}");
+            }
+            Some(Err(Error::Conflict { generation, .. })) => assert!(generation > newest || expects.is_none()),
+            Some(Err(error)) => panic!("{change}: {error}"),
+            None => deaths += 1,
+        }
+    }
+    assert!(winners <= made && made <= winners + deaths, "{winners} winners, {deaths} deaths, {made} generations");
+    if expects.is_some() {
+        assert!(made <= 1, "{made} of those who expected the same generation won");
+        let somebody_could = live.is_none() || promoters > 1 || live != Some(version(first));
+        assert!(made == 1 || deaths > 0 || !somebody_could, "nobody won");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_history_is_whole_whatever_happens(steps in steps(), seed in any::<u64>(), faults in 0_usize..60) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run(steps, seed, faults));
+    }
+}
+
+/// The lost reply that the protocol is made for: the write was done, a retry below us heard "exists", and it was ours.
+#[test]
+fn a_promoter_recognises_its_own_record() {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        let mut world = World::new();
+        register(&world.truth, 0).await;
+        // Every operation is repeated below the caller: each create answers "exists".
+        #[derive(Debug)]
+        struct Twice(Arc<MemoryStore>);
+        #[async_trait]
+        impl Store for Twice {
+            async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+                self.0.get(name).await
+            }
+            async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
+                self.0.create(name, body.clone()).await?;
+                self.0.create(name, body).await
+            }
+            async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+                self.0.entries(prefix).await
+            }
+            async fn delete(&self, name: &str) -> Result<(), StoreError> {
+                self.0.delete(name).await
+            }
+            async fn refuses_a_wrong_checksum(&self, _: &str) -> Result<bool, StoreError> {
+                Ok(true)
+            }
+        }
+        let registry = Registry::new(Arc::new(Twice(Arc::clone(&world.store))));
+        world.asked.insert("c".to_owned());
+        let promoted = registry.promote(&input(version(0), "c".to_owned(), None), 0).await.unwrap();
+        assert_eq!((promoted.generation, promoted.is_new), (Generation(1), true));
+        world.check().await;
+    });
+}
