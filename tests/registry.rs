@@ -11,18 +11,23 @@ use model::{
     Digest, Generation, Version, artifact,
     experiment::{self, Config},
     split,
-    steps::PromoteInput,
+    steps::{PromoteInput, PruneInput},
     trainers,
 };
-use registry::{Created, Error, Key, MemoryStore, ModelManifest, Registry, S3Settings, S3Store, Store};
+use registry::{
+    Created, Error, Key, MemoryStore, ModelManifest, Registry, ReplicaId, S3Settings, S3Store, Serving, Store, Trust,
+};
 
 /// Everything that the contract promises.
 async fn holds_the_contract(store: Arc<dyn Store>) {
     create_is_once(&*store).await;
     of_racing_writers_one_wins(&store).await;
     listing_is_sorted_and_complete(&*store).await;
-    let registry = Registry::new(store);
+    what_is_deleted_is_gone(&*store).await;
+    let registry = Registry::new(Arc::clone(&store));
     assert_eq!(registry.probe().await.unwrap(), None);
+    assert_eq!(store.list("probe/").await.unwrap(), Vec::<String>::new(), "the probe cleans up");
+    replicas_are_waited_for_who_served_before(&registry).await;
     datasets_are_immutable_and_the_newest_import_is_found(&registry).await;
     promotion_is_once_and_conflicts_are_told(&registry).await;
     of_racing_promoters_one_wins(&registry).await;
@@ -57,6 +62,44 @@ async fn listing_is_sorted_and_complete(store: &dyn Store) {
     }
     assert_eq!(store.list("suite/list/").await.unwrap(), names);
     assert_eq!(store.list("suite/nothing/").await.unwrap(), Vec::<String>::new());
+}
+
+async fn what_is_deleted_is_gone(store: &dyn Store) {
+    store.delete("suite/deleted").await.unwrap();
+    store.create("suite/deleted", Bytes::from_static(b"twelve bytes")).await.unwrap();
+    let entries = store.entries("suite/deleted").await.unwrap();
+    assert_eq!((entries.len(), entries[0].bytes), (1, 12));
+    store.delete("suite/deleted").await.unwrap();
+    assert_eq!(store.get("suite/deleted").await.unwrap(), None);
+    assert_eq!(store.list("suite/deleted").await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.create("suite/deleted", Bytes::new()).await.unwrap(), Created::New);
+    assert!(store.refuses_a_wrong_checksum("suite/wrong").await.unwrap());
+    assert_eq!(store.get("suite/wrong").await.unwrap(), None);
+}
+
+async fn replicas_are_waited_for_who_served_before(registry: &Registry) {
+    let [a, b, c] = ["host-a", "host b/../x", ""].map(ReplicaId::new);
+    assert!(b.as_str().starts_with("hostb..x-") && c.as_str().starts_with("replica-"), "{b:?} {c:?}");
+    let at = |generation| async move { registry.serving(Generation(generation)).await.unwrap() };
+    for replica in [&a, &b] {
+        registry.report_serving(replica, Generation(3), None).await.unwrap();
+    }
+    let names = |replicas: &[&ReplicaId]| {
+        let mut names: Vec<String> = replicas.iter().map(|replica| replica.as_str().to_owned()).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(at(4).await, Serving { reported: vec![], missing: names(&[&a, &b]) });
+    registry.report_serving(&a, Generation(4), Some(Generation(3))).await.unwrap();
+    registry.report_serving(&c, Generation(4), None).await.unwrap();
+    assert_eq!(at(4).await, Serving { reported: names(&[&a, &c]), missing: names(&[&b]) });
+    // b is dead: it is missed by this generation, and by no later one.
+    for replica in [&a, &c] {
+        registry.report_serving(replica, Generation(5), Some(Generation(4))).await.unwrap();
+    }
+    assert_eq!(at(5).await, Serving { reported: names(&[&a, &c]), missing: vec![] });
+    registry.forget_replica(&c, Generation(5)).await.unwrap();
+    assert_eq!(at(6).await.missing, names(&[&a]), "who stops is not waited for");
 }
 
 async fn datasets_are_immutable_and_the_newest_import_is_found(registry: &Registry) {
@@ -198,6 +241,194 @@ fn a_server_given_by_environment_holds_the_contract() {
     });
 }
 
+/// Rounds of racing promoters; `THREATWATCH_RACES=200` for the whole measure.
+#[test]
+fn of_two_to_sixteen_racing_promoters_on_the_s3_server_one_wins_each_round() {
+    let rounds: u64 = std::env::var("THREATWATCH_RACES").map_or(20, |rounds| rounds.parse().unwrap());
+    common::install_crypto();
+    let up = common::Up::start();
+    let settings = S3Settings { bucket: "races".to_owned(), ..up.settings().s3().unwrap() };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+        let store = S3Store::new(&settings);
+        store.ensure_bucket().await.unwrap();
+        let registry = Registry::new(Arc::new(store));
+        let [a, b] = [registered(&registry, "a").await, registered(&registry, "b").await];
+        for round in 0..rounds {
+            let promoters = 2 + round % 15;
+            let version = if round % 2 == 0 { &a } else { &b };
+            let racing = (0..promoters).map(|promoter| {
+                let input = promotion(version, &format!("{round}/{promoter}"), Some(round));
+                let registry = registry.clone();
+                tokio::spawn(async move { registry.promote(&input, 0).await })
+            });
+            let results = join_all(racing.collect::<Vec<_>>()).await;
+            let won = results.iter().filter(|result| matches!(result, Ok(Ok(promoted)) if promoted.is_new)).count();
+            let told = results.iter().filter(|result| {
+                matches!(result, Ok(Err(Error::Conflict { generation, actor, .. }))
+                    if *generation == Generation(round + 1) && actor == "suite")
+            });
+            assert_eq!((won, told.count() as u64), (1, promoters - 1), "round {round}: {results:?}");
+        }
+        let found = registry.verify().await.unwrap();
+        assert_eq!((found.generations, found.problems), (rounds, vec![]));
+    });
+}
+
+#[test]
+fn what_history_names_is_never_pruned_nor_what_is_young_or_in_use() {
+    const DAY: i64 = 24 * 3600 * 1000;
+    common::block_on(async {
+        let store = Arc::new(MemoryStore::default());
+        let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+        let mut versions = Vec::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            versions.push(registered(&registry, name).await);
+        }
+        versions.sort_unstable();
+        registry.promote(&promotion(&versions[0], "1", None), 0).await.unwrap();
+        let orphan = registry.put_artifact(b"left behind by a run that died".to_vec()).await.unwrap();
+        let unused = registry.put_dataset("sample.txt", model::SAMPLE_CORPUS).await.unwrap();
+        let prune = |input: PruneInput, now| {
+            let registry = registry.clone();
+            async move { registry.prune(&input, now).await.unwrap() }
+        };
+        let keep = |keep| PruneInput { keep, ..PruneInput::default() };
+
+        assert_eq!(prune(keep(1), DAY - 1).await.versions, [], "all is younger than a day");
+        let in_use = PruneInput { in_use: vec![versions[1].clone()], is_busy: true, dry_run: true, ..keep(1) };
+        let would = prune(in_use.clone(), DAY).await;
+        assert_eq!((&would.versions[..], would.blobs, would.datasets, would.was_busy), (&versions[2..4], 0, 0, true));
+        assert_eq!(registry.manifests().await.unwrap().len(), 5, "a dry run deletes nothing");
+        let did = prune(PruneInput { dry_run: false, ..in_use }, DAY).await;
+        assert_eq!((did.versions, did.bytes), (would.versions, would.bytes));
+        let left: Vec<Version> = registry.manifests().await.unwrap().into_iter().map(|m| m.version).collect();
+        assert_eq!(left, [&versions[4], &versions[1], &versions[0]].map(Clone::clone));
+
+        let did = prune(keep(1), DAY).await;
+        assert_eq!((&did.versions[..], did.blobs, did.datasets), (&versions[1..2], 1, 1));
+        assert!(matches!(registry.artifact(&orphan).await, Err(Error::NotFound { .. })));
+        assert!(matches!(registry.dataset(&unused.digest).await, Err(Error::NotFound { .. })));
+        assert!(registry.load(&versions[0]).await.is_ok(), "it is in production");
+        assert!(registry.load(&versions[4]).await.is_ok(), "it is the newest");
+        assert_eq!(registry.verify().await.unwrap().problems, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_changed_history_is_told_generation_by_generation() {
+    common::block_on(async {
+        let store = Arc::new(MemoryStore::default());
+        let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+        let [a, b] = [registered(&registry, "a").await, registered(&registry, "b").await];
+        for (generation, version) in [(0, &a), (1, &b), (2, &a), (3, &b)] {
+            let input = promotion(version, &generation.to_string(), Some(generation));
+            registry.promote(&input, 1000 * (generation as i64 + 1)).await.unwrap();
+        }
+        let at = |at| {
+            let registry = registry.clone();
+            async move { registry.production_at(at).await.unwrap().map(|p| p.record.generation.0) }
+        };
+        assert_eq!([at(999).await, at(1000).await, at(2500).await, at(9999).await], [None, Some(1), Some(2), Some(4)]);
+        let problems = || async { registry.verify().await.unwrap().problems.join("; ") };
+        assert_eq!(problems().await, "");
+        let record = |generation| Key::Record(Generation(generation)).path();
+        let rewrite = |generation, from: &str, to: &str| {
+            store.corrupt(&record(generation), |bytes| {
+                *bytes = String::from_utf8(bytes.clone()).unwrap().replace(from, to).into_bytes();
+            });
+        };
+        rewrite(2, r#""reason": "test""#, r#""reason": "rewritten""#);
+        assert!(problems().await.contains("generation 3 does not name the record before it"), "{}", problems().await);
+        rewrite(2, "rewritten", "test");
+        assert_eq!(problems().await, "");
+        let kept = store.get(&record(3)).await.unwrap().unwrap();
+        store.delete(&record(3)).await.unwrap();
+        assert!(problems().await.contains("generation 3 is missing"), "{}", problems().await);
+        store.create(&record(3), kept).await.unwrap();
+        store.delete(&Key::Model(&a).path()).await.unwrap();
+        assert!(problems().await.contains("cannot be loaded"), "{}", problems().await);
+    });
+}
+
+/// Stores that break one promise each.
+mod liars {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use registry::{Created, Entry, MemoryStore, Store, StoreError};
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(super) enum Lie {
+        /// Every writer is told that it created the object; the first stays.
+        EverybodyWins,
+        /// The condition is ignored: the last writer overwrites.
+        Overwrites,
+        /// Nobody is told that he won.
+        NobodyWins,
+        /// A body with a wrong checksum is kept.
+        KeepsWrongChecksums,
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Liar(pub(super) MemoryStore, pub(super) Lie);
+
+    #[async_trait]
+    impl Store for Liar {
+        async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+            self.0.get(name).await
+        }
+
+        async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
+            match self.1 {
+                Lie::EverybodyWins => self.0.create(name, body).await.map(|_| Created::New),
+                Lie::Overwrites => {
+                    self.0.delete(name).await?;
+                    self.0.create(name, body).await
+                }
+                Lie::NobodyWins => self.0.create(name, body).await.map(|_| Created::Exists),
+                Lie::KeepsWrongChecksums => self.0.create(name, body).await,
+            }
+        }
+
+        async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+            self.0.entries(prefix).await
+        }
+
+        async fn delete(&self, name: &str) -> Result<(), StoreError> {
+            self.0.delete(name).await
+        }
+
+        async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
+            if self.1 != Lie::KeepsWrongChecksums {
+                return Ok(true);
+            }
+            self.0.create(name, Bytes::from_static(b"a body")).await?;
+            Ok(false)
+        }
+    }
+}
+
+#[test]
+fn a_store_that_breaks_a_promise_is_not_trusted_with_promotions() {
+    use liars::{Liar, Lie};
+    common::block_on(async {
+        for (lie, named) in [
+            (Lie::EverybodyWins, "8 of 8 racing writers"),
+            (Lie::Overwrites, "racing writers"),
+            (Lie::NobodyWins, "0 of 8 racing writers"),
+            (Lie::KeepsWrongChecksums, "checksum"),
+        ] {
+            let registry = Registry::new(Arc::new(Liar(MemoryStore::default(), lie)));
+            let trust = Trust::new(registry);
+            assert_eq!(trust.known_objection(), None, "nobody asked yet");
+            let error = trust.require().await.unwrap_err();
+            assert!(matches!(&error, Error::Unsafe(reason) if reason.contains(named)), "{lie:?}: {error}");
+            assert!(trust.known_objection().is_some_and(|reason| reason.contains(named)));
+        }
+        let trust = Trust::new(Registry::new(Arc::new(MemoryStore::default())));
+        assert!(trust.require().await.is_ok());
+    });
+}
+
 #[test]
 fn a_silent_or_absent_server_is_given_up_in_bounded_time() {
     common::install_crypto();
@@ -242,6 +473,20 @@ fn changed_bytes_are_refused_wherever_they_are() {
             store.corrupt(&blob, flip);
         }
         assert!(registry.load(&version).await.is_ok());
+        // A promoted version's manifest: whatever bit is flipped, it is another manifest than the one promoted.
+        registry.promote(&promotion(&version, "first", None), 0).await.unwrap();
+        let manifest = Key::Model(&version).path();
+        for byte in 0..100 {
+            let flip = |bytes: &mut Vec<u8>| {
+                let at = byte * (bytes.len() - 1) / 99;
+                bytes[at] ^= 1 << (byte % 8);
+            };
+            store.corrupt(&manifest, flip);
+            let found = registry.verify().await.unwrap().problems;
+            assert!(!found.is_empty(), "byte {byte}");
+            store.corrupt(&manifest, flip);
+        }
+        assert_eq!(registry.verify().await.unwrap().problems, Vec::<String>::new());
         store.corrupt(&Key::Shard(&dataset.digest, 0).path(), |bytes| bytes.truncate(bytes.len() / 2));
         assert!(matches!(registry.rows(&dataset).await, Err(Error::Corrupt { .. })));
         store.corrupt(&Key::Model(&version).path(), |bytes| bytes.insert(0, b'x'));

@@ -42,9 +42,9 @@ pub(super) struct Arguments {
     /// Promote the best version if the gate passes and somebody approves (`threatwatch approve`)
     #[arg(long, conflicts_with = "promote")]
     after_approval: bool,
-    /// Hours that are waited for approval
-    #[arg(long, value_name = "HOURS", default_value_t = TrainRequest::default().approval_hours)]
-    approval_hours: u32,
+    /// Seconds that are waited for approval
+    #[arg(long, value_name = "SECONDS", default_value_t = TrainRequest::default().approval_seconds)]
+    approval_seconds: u32,
     /// The threshold that decides: best_f1, daily_budget, fpr_5 or precision_80
     #[arg(long, value_name = "NAME", default_value = BEST_F1)]
     operating_point: String,
@@ -81,7 +81,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
             (false, true) => AutoPromote::AfterApproval,
             (false, false) => AutoPromote::Never,
         },
-        approval_hours: arguments.approval_hours,
+        approval_seconds: arguments.approval_seconds,
         operation: Operation {
             point: arguments.operating_point,
             comments_per_day: arguments.comments_per_day,

@@ -170,16 +170,16 @@ async fn await_approval(
     request: &TrainRequest,
     best: &Candidate,
 ) -> Result<Approval, WorkflowTermination> {
-    let hours = request.approval_hours;
-    enter(ctx, APPROVAL, format!("waiting up to {hours} h for somebody to approve or reject {}", best.version));
+    let seconds = request.approval_seconds;
+    enter(ctx, APPROVAL, format!("waiting up to {seconds} s for somebody to approve or reject {}", best.version));
     select! {
         said = ctx.wait_condition(|w| w.approval.is_some()) => said?,
-        _ = ctx.timer(Duration::from_hours(u64::from(hours))) => {}
+        _ = ctx.timer(Duration::from_secs(u64::from(seconds))) => {}
     };
     let expired = || Approval {
         outcome: EXPIRED.to_owned(),
         actor: String::new(),
-        reason: format!("nobody answered within {hours} h"),
+        reason: format!("nobody answered within {seconds} s"),
     };
     Ok(ctx.state_mut(|w| w.approval.get_or_insert_with(expired).clone()))
 }

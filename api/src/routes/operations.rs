@@ -41,8 +41,8 @@ struct TrainBody {
     seed: Option<u64>,
     /// Whether the best version is promoted.
     auto_promote: Option<AutoPromoteName>,
-    /// Hours that `after_approval` waits for `POST /runs/approve` or `POST /runs/reject`.
-    approval_hours: Option<u32>,
+    /// Seconds that `after_approval` waits for `POST /runs/approve` or `POST /runs/reject`.
+    approval_seconds: Option<u32>,
     /// The threshold that decides: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`.
     operating_point: Option<String>,
     /// Comments a day that the model will see.
@@ -430,7 +430,7 @@ fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
             comments_per_day: body.comments_per_day.unwrap_or(defaults.operation.comments_per_day),
             flags_per_day: body.flags_per_day.unwrap_or(defaults.operation.flags_per_day),
         },
-        approval_hours: body.approval_hours.unwrap_or(defaults.approval_hours),
+        approval_seconds: body.approval_seconds.unwrap_or(defaults.approval_seconds),
         sentences_in_memory: body.sentences_in_memory.unwrap_or(defaults.sentences_in_memory),
         actor: body.actor,
         reason: body.reason,

@@ -37,8 +37,8 @@ pub struct TrainRequest {
     pub auto_promote: AutoPromote,
     /// Which threshold decides, and for what flood of comments and flags a day one of them is made.
     pub operation: Operation,
-    /// Hours that `after_approval` waits; then the run ends and nothing is promoted.
-    pub approval_hours: u32,
+    /// Seconds that `after_approval` waits; then the run ends and nothing is promoted.
+    pub approval_seconds: u32,
     /// Sentences that a worker holds in memory at once. Of a larger dataset, whatever cannot be summed shard by shard
     /// is learned and measured on a sample of commenters of about this size.
     pub sentences_in_memory: u64,
@@ -57,7 +57,7 @@ impl Default for TrainRequest {
             seed: DEFAULT_SEED,
             auto_promote: AutoPromote::Never,
             operation: Operation::default(),
-            approval_hours: 72,
+            approval_seconds: 72 * 3600,
             sentences_in_memory: SENTENCES_IN_MEMORY,
             actor: None,
             reason: None,
@@ -81,8 +81,8 @@ impl TrainRequest {
             }
         }
         self.operation.check().map_err(|error| format!("`operation`: {error}"))?;
-        if !(1..=MOST_APPROVAL_HOURS).contains(&self.approval_hours) {
-            return Err(format!("`approval_hours` is not between 1 and {MOST_APPROVAL_HOURS}"));
+        if !(1..=LONGEST_APPROVAL).contains(&self.approval_seconds) {
+            return Err(format!("`approval_seconds` is not between 1 and {LONGEST_APPROVAL}"));
         }
         if self.sentences_in_memory < LEAST_IN_MEMORY {
             return Err(format!("`sentences_in_memory` is less than {LEAST_IN_MEMORY}"));
@@ -95,7 +95,7 @@ impl TrainRequest {
 /// Two hundred thousand sentences: fits of every trainer stay within some hundred MB.
 const SENTENCES_IN_MEMORY: u64 = 200_000;
 /// Thirty days: what nobody approves in a month is stale.
-const MOST_APPROVAL_HOURS: u32 = 30 * 24;
+const LONGEST_APPROVAL: u32 = 30 * 24 * 3600;
 /// Fewer would leave folds without threats.
 const LEAST_IN_MEMORY: u64 = 500;
 
@@ -395,7 +395,7 @@ mod tests {
         let json = serde_json::to_string(&TrainRequest::default()).unwrap();
         assert_eq!(
             json,
-            r#"{"trainers":["multinomial_nb","stacked"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","operation":{"point":"best_f1","comments_per_day":10000,"flags_per_day":200},"approval_hours":72,"sentences_in_memory":200000,"actor":null,"reason":null}"#
+            r#"{"trainers":["multinomial_nb","stacked"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","operation":{"point":"best_f1","comments_per_day":10000,"flags_per_day":200},"approval_seconds":259200,"sentences_in_memory":200000,"actor":null,"reason":null}"#
         );
         assert_eq!(serde_json::from_str::<TrainRequest>("{}").unwrap(), TrainRequest::default());
         let request: TrainRequest =

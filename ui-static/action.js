@@ -1,0 +1,57 @@
+// What changes something: one at a time, announced, and not offered where it would be refused.
+
+import { asProblem } from "./api.js";
+import { byId } from "./dom.js";
+import { notice, problemNotice } from "./notice.js";
+import { refresh } from "./registry.js";
+
+// The values of `data-acts`: whether a button needs an object store that is trusted with promotions.
+export const PROMOTION = "promotion";
+export const OTHER = "other";
+
+let isActing = false;
+let isRefused = false;
+
+export function isBusy() {
+  return isActing;
+}
+
+export function refusePromotions(refused) {
+  isRefused = refused;
+  showAvailability();
+}
+
+// To be called for buttons that are new.
+export function showAvailability() {
+  for (const button of document.querySelectorAll("button[data-acts]")) {
+    const isOff = isRefused && button.dataset.acts === PROMOTION;
+    button.setAttribute("aria-disabled", String(isActing || isOff));
+    if (isOff) button.setAttribute("aria-describedby", "refusal");
+    else button.removeAttribute("aria-describedby");
+  }
+}
+
+// `report` makes `{ message, details }` of the answer. The message is announced; the details are only shown.
+export async function act({ where, doing, failed, send, report }) {
+  if (isActing) return;
+  setActing(true);
+  announce(where, { message: notice("busy", doing) });
+  try {
+    announce(where, report(await send()));
+  } catch (error) {
+    announce(where, { message: problemNotice(failed, asProblem(error)) });
+  } finally {
+    setActing(false);
+  }
+  refresh();
+}
+
+function announce(where, { message, details = [] }) {
+  byId(where).replaceChildren(message);
+  byId(`${where}-details`).replaceChildren(...details);
+}
+
+function setActing(acting) {
+  isActing = acting;
+  showAvailability();
+}

@@ -1,0 +1,70 @@
+// Requests to the service, and what it refuses.
+
+const ANSWER_WITHIN_MS = 15_000;
+// A promotion is answered when the checks are done, which takes longer than a look-up.
+const ACTION_WITHIN_MS = 120_000;
+
+// What people can do something about says so, whatever the service calls it.
+const TITLES = {
+  "/problems/store-unsafe": "The object store cannot be trusted with promotions",
+  "/problems/not-waiting": "The run does not wait for approval",
+};
+
+export class Problem extends Error {
+  constructor(title, detail, kind = "") {
+    super(title);
+    this.title = title;
+    this.detail = detail;
+    this.kind = kind;
+  }
+
+  is(kind) {
+    return this.kind === `/problems/${kind}`;
+  }
+}
+
+export const get = (path) => request(path, {}, ANSWER_WITHIN_MS);
+export const post = (path, body) => send(path, body, ANSWER_WITHIN_MS);
+export const postAction = (path, body) => send(path, body, ACTION_WITHIN_MS);
+
+// `path?name=value`, with names and values escaped.
+export function withQuery(path, parameters) {
+  return `${path}?${new URLSearchParams(parameters)}`;
+}
+
+function send(path, body, withinMs) {
+  const headers = { "content-type": "application/json" };
+  return request(path, { method: "POST", headers, body: JSON.stringify(body) }, withinMs);
+}
+
+async function request(path, options, withinMs) {
+  const response = await reach(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(withinMs) });
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw refusal(response, answer);
+  if (answer === null) throw new Problem("Unreadable answer", "The service answered in an unknown form.");
+  return { status: response.status, answer };
+}
+
+async function reach(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "TimeoutError") {
+      throw new Problem("No answer in time", "The service may still be at work. Look again in a moment.");
+    }
+    throw new Problem("The service cannot be reached", "Check your connection, then try again.");
+  }
+}
+
+function refusal(response, problem) {
+  const kind = String(problem?.type ?? "");
+  const title = TITLES[kind] ?? problem?.title ?? `The service answered with status ${response.status}`;
+  return new Problem(title, problem?.detail ?? "", kind);
+}
+
+// What is no refusal of the service is a fault of this page: it is shown too, and kept for the console.
+export function asProblem(error) {
+  if (error instanceof Problem) return error;
+  console.error(error);
+  return new Problem("Something went wrong in this page", "Load it again. If that does not help, tell its operator.");
+}

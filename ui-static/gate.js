@@ -1,0 +1,76 @@
+// The gate's report: its checks, what would be decided to the worse, and which replicas follow.
+
+import { cell, code, element, numberCell, row, table } from "./dom.js";
+import { measure, plural } from "./figures.js";
+import { notice } from "./notice.js";
+
+export function gateReport(gate) {
+  if (!gate?.checks?.length) return [];
+  const caption = gate.passed ? "Every check of the gate passed" : "Not every check of the gate passed";
+  const headings = ["Check", "Result", "Value", "Bound", "Meaning"];
+  return [table(caption, headings, gate.checks.map(checkRow)), ...flipLines(gate.flips)];
+}
+
+export function failedChecks(gate) {
+  return (gate?.checks ?? []).filter(({ passed }) => !passed).map(({ check }) => check);
+}
+
+function checkRow({ check, passed, value, at_least: least, at_most: most, meaning }) {
+  const result = element("strong", { class: "check-result", "data-passed": String(passed) }, passed ? "pass" : "fail");
+  return row(
+    code(check),
+    cell("Result", result),
+    numberCell("Value", measure(value)),
+    cell("Bound", boundWords(least, most)),
+    cell("Meaning", element("span", {}, meaning), "prose"),
+  );
+}
+
+function boundWords(least, most) {
+  const words = [];
+  if (Number.isFinite(least)) words.push(`at least ${measure(least)}`);
+  if (Number.isFinite(most)) words.push(`at most ${measure(most)}`);
+  return words.join(", ") || "–";
+}
+
+function flipLines(flips) {
+  if (!flips) return [];
+  const { missed, missed_rows: missedRows, flagged, flagged_rows: flaggedRows } = flips;
+  if (missed + flagged === 0) return [element("p", { class: "help" }, "No held-out sentence is decided worse than today.")];
+  return [
+    element("h4", {}, "Held-out sentences that are decided worse than today"),
+    element(
+      "ul",
+      { class: "flips" },
+      ...flipLine(plural(missed, "threat"), "newly missed", missed, missedRows),
+      ...flipLine(plural(flagged, "other sentence"), "newly flagged", flagged, flaggedRows),
+    ),
+    element("p", { class: "help" }, "Rows are numbered from 0 in the dataset."),
+  ];
+}
+
+function flipLine(what, how, count, rows) {
+  if (count === 0) return [];
+  const first = rows.length < count ? `the first ${rows.length} rows` : rows.length === 1 ? "row" : "rows";
+  return [element("li", {}, element("strong", {}, `${what} ${how}`), `: ${first} ${rows.join(", ")}`)];
+}
+
+// ---- Replicas ------------------------------------------------------------------------------------------------------
+
+export function replicaReport(replicas) {
+  if (!replicas) return [];
+  const { reported, missing } = replicas;
+  const answering = reported.length === 1 ? "answers" : "answer";
+  const line = element("p", {}, `${plural(reported.length, "replica")} ${answering} with it${named(reported)}.`);
+  return [line, ...(missing.length > 0 ? [missingNotice(missing)] : [])];
+}
+
+function named(names) {
+  return names.length > 0 ? `: ${names.join(", ")}` : "";
+}
+
+function missingNotice(missing) {
+  const names = element("ul", {}, ...missing.map((name) => element("li", {}, code(name))));
+  const advice = element("p", {}, "They may answer with the model before. Look whether they run and reach the object store.");
+  return notice("warning", `${plural(missing.length, "replica")} did not report it in time`, names, advice);
+}

@@ -1,0 +1,69 @@
+// The top of the page: which model answers, whether promotions are refused, where the workflows can be watched.
+
+import { refusePromotions } from "./action.js";
+import { asProblem, get } from "./api.js";
+import { byId, element, setText, webAddress } from "./dom.js";
+import { notice } from "./notice.js";
+import { listen } from "./registry.js";
+
+let shownRefusal = "";
+
+export function setUpHeader() {
+  listen({ arrived: showModels, failed: showTrouble });
+  // Without its answer the link stays hidden, and nothing else is lost.
+  showTemporalLink().catch(asProblem);
+}
+
+function showModels(answer) {
+  showServing(...servingState(answer));
+  showRefusal(answer.promotion_refused);
+}
+
+function showTrouble(_, health) {
+  if (!health) {
+    showServing("trouble", "The model in service is not known");
+    return;
+  }
+  const { model_version: version, generation } = health;
+  showServing("serving", servingNow({ version, generation }));
+  showRefusal(health.promotion_refused);
+}
+
+function servingState({ production: wanted, serving }) {
+  if (serving && wanted && serving.generation !== wanted.generation) {
+    return ["loading", `${servingNow(serving)}; generation ${wanted.generation} is loading`];
+  }
+  if (serving) return ["serving", servingNow(serving)];
+  if (wanted) return ["loading", `Loading ${wanted.version}, generation ${wanted.generation}`];
+  return ["none", "No model in production"];
+}
+
+function servingNow({ version, generation }) {
+  return `Serving ${version}, generation ${generation}`;
+}
+
+function showServing(state, text) {
+  byId("serving").dataset.state = state;
+  setText(byId("serving"), text);
+}
+
+function showRefusal(reason = "") {
+  refusePromotions(reason !== "");
+  if (reason === shownRefusal) return;
+  shownRefusal = reason;
+  byId("refusal").replaceChildren(...(reason ? [refusalNotice(reason)] : []));
+}
+
+function refusalNotice(reason) {
+  const why = element("p", { class: "notice-detail" }, reason);
+  const consequence = "Comments are judged as before. Promotions and rollbacks are switched off until this is solved.";
+  return notice("bad", "The object store cannot be trusted with promotions", why, element("p", {}, consequence));
+}
+
+async function showTemporalLink() {
+  const { answer } = await get("about");
+  const address = webAddress(answer.temporal_ui);
+  if (!address) return;
+  byId("temporal-link").href = address;
+  byId("temporal-item").hidden = false;
+}

@@ -1,0 +1,135 @@
+// The list of models, with what each is worth.
+
+import { PROMOTION, showAvailability } from "./action.js";
+import { breakable, button, byId, cell, code, element, numberCell, row, setText } from "./dom.js";
+import { figure, localTime, percent, withInterval } from "./figures.js";
+import { dryRun, promote } from "./promotion.js";
+import { listen } from "./registry.js";
+
+const COLUMNS = 10;
+
+let shownModels = "";
+
+export function setUpModels() {
+  listen({ arrived: showModels, failed: showTrouble });
+}
+
+function showTrouble({ title, detail }) {
+  const consequence = shownModels ? "The list may be out of date" : "The models cannot be listed";
+  setText(byId("models-trouble"), [consequence, title, detail].filter(Boolean).join(". "));
+}
+
+function showModels({ production, models }) {
+  setText(byId("models-trouble"), "");
+  // Rows that did not change stay as they are, for the sake of focus and selection.
+  const fingerprint = JSON.stringify([production, models]);
+  if (fingerprint === shownModels) return;
+  keepingFocus(() => {
+    showProduction(production);
+    showRows(models);
+    showBaseline(models[0]);
+  });
+  showAvailability();
+  shownModels = fingerprint;
+}
+
+// A button that is replaced or gone must not drop a keyboard user at the top of the page.
+function keepingFocus(render) {
+  const focused = document.activeElement;
+  const { version } = focused?.dataset ?? {};
+  const wasHere = byId("models").contains(focused);
+  render();
+  if (!wasHere || isVisible(document.activeElement)) return;
+  const heir = version && document.querySelector(`[data-version="${CSS.escape(version)}"]`);
+  (heir || byId("models-heading")).focus();
+}
+
+function isVisible(node) {
+  return node !== null && node !== document.body && !node.hidden;
+}
+
+function showProduction(production) {
+  byId("rollback-button").hidden = !production;
+  const line = byId("production");
+  if (!production) {
+    line.replaceChildren("Nothing is in production: comments cannot be judged until a model is promoted.");
+    return;
+  }
+  line.replaceChildren("In production: ", ...promotionWords(production));
+}
+
+// Version, generation, who, when and why, for a line of text.
+export function promotionWords({ version, generation, actor, reason, forced, at }) {
+  const by = `, generation ${generation}, by ${actor || "unknown"} on `;
+  const why = reason ? [": ", element("q", {}, reason)] : [];
+  return [code(version), by, localTime(at, "medium"), ...why, ...(forced ? [" ", forcedTag()] : [])];
+}
+
+export function forcedTag() {
+  return element("strong", { class: "forced-tag", title: "Promoted although the gate refused it" }, "forced");
+}
+
+function showRows(models) {
+  const empty = element("td", { colspan: String(COLUMNS), class: "empty" }, "There is no model yet. Train the first one.");
+  byId("model-rows").replaceChildren(...(models.length > 0 ? models.map(modelRow) : [element("tr", {}, empty)]));
+}
+
+function modelRow(model) {
+  const { cross_validation: { sentence: crossed }, held_out: { sentence: heldOut } } = model;
+  const shown = row(
+    code(model.version),
+    cell("Trainer", trainerName(model)),
+    cell("Trained at", localTime(model.started)),
+    numberCell("PR-AUC, cross-validation", figureOf(crossed, "pr_auc", figure), "group-start"),
+    numberCell("F1, cross-validation", figureOf(crossed, "f1", figure)),
+    numberCell("PR-AUC, held-out commenters", figureOf(heldOut, "pr_auc", figure), "group-start"),
+    numberCell("Recall at 5% false alarms, held-out commenters", figureOf(heldOut, "recall_at_fpr_5", percent)),
+    cell("Operating point", operatingPoint(model)),
+    cell("Dataset", datasetName(model)),
+    cell("Use", model.in_production ? liveTag() : useButtons(model)),
+  );
+  if (model.in_production) shown.className = "live";
+  return shown;
+}
+
+function figureOf(figures, name, format) {
+  const text = format === percent ? percent(figures[name], 1) : format(figures[name]);
+  return withInterval(text, figures.intervals?.[name], (end) => format(end));
+}
+
+function trainerName({ trainer, preset }) {
+  const name = preset === "default" ? trainer : `${trainer} (${preset})`;
+  return element("span", {}, ...breakable(name));
+}
+
+function operatingPoint({ operating_point: point, held_out: { sentence: { threshold } } }) {
+  const at = element("span", { class: "interval" }, `from ${percent(threshold, 1)}`);
+  return element("span", { class: "with-interval" }, code(point), " ", at);
+}
+
+function datasetName({ dataset, sample }) {
+  const start = (digest) => element("code", { title: digest }, digest.slice(0, 8));
+  if (!sample) return start(dataset);
+  const note = element("span", { class: "interval" }, "judged on the sample ", start(sample));
+  return element("span", { class: "with-interval" }, start(dataset), " ", note);
+}
+
+function liveTag() {
+  return element("span", { class: "live-tag" }, "in production");
+}
+
+function useButtons({ version }) {
+  const attributes = (acts, label) => ({ "data-acts": acts, "data-version": version, "aria-label": label });
+  return element(
+    "span",
+    { class: "use" },
+    button("Promote", attributes(PROMOTION, `Promote ${version}`), () => promote(version)),
+    button("Would it pass?", attributes(PROMOTION, `Would ${version} pass the checks?`), () => dryRun(version)),
+  );
+}
+
+function showBaseline(newest) {
+  const { n, positives } = newest?.held_out.sentence ?? {};
+  const share = n > 0 ? ` (${figure(positives / n)} among the held-out commenters of the newest model)` : "";
+  setText(byId("baseline"), share);
+}

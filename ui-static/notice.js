@@ -1,0 +1,16 @@
+// Boxes that say how something went.
+
+import { element } from "./dom.js";
+
+const SIGNS = { good: "✓", bad: "!", busy: "…", warning: "!" };
+
+export function notice(kind, title, ...body) {
+  const sign = element("span", { class: "notice-sign", "aria-hidden": "true" }, SIGNS[kind]);
+  const heading = element("p", { class: "notice-title" }, title);
+  return element("div", { class: "notice", "data-kind": kind }, sign, element("div", {}, heading, ...body));
+}
+
+export function problemNotice(intro, { title, detail }) {
+  const body = detail ? [element("p", { class: "notice-detail" }, detail)] : [];
+  return notice("bad", `${intro}: ${title}`, ...body);
+}

@@ -1,0 +1,173 @@
+// Promoting a model, asking whether it would pass, promoting against the gate, and rolling back.
+
+import { PROMOTION, act, isBusy } from "./action.js";
+import { postAction } from "./api.js";
+import { ask } from "./dialog.js";
+import { button, byId, element } from "./dom.js";
+import { failedChecks, gateReport, replicaReport } from "./gate.js";
+import { notice } from "./notice.js";
+import { inProduction } from "./registry.js";
+import { follow } from "./runs.js";
+
+const WHERE = "notice";
+
+export function setUpPromotion() {
+  const rollback = byId("rollback-button");
+  rollback.addEventListener("click", () => rollback.getAttribute("aria-disabled") === "true" || rollBack());
+}
+
+export async function promote(version) {
+  if (isBusy()) return;
+  const live = inProduction();
+  const consequence = live ? `It replaces ${live.version}.` : "It is the first in production.";
+  const answers = await ask({
+    title: "Promote this model?",
+    explanation: `It judges all comments from then on, if it passes the checks. ${consequence}`,
+    subject: version,
+    confirm: "Promote",
+  });
+  if (!answers) return;
+  await act({
+    where: WHERE,
+    doing: `Promoting ${version}: the checks are running…`,
+    failed: `${version} was not promoted`,
+    send: () => promoteOrExplain({ version, ...answers }),
+    report: (sent) => promotionReport(sent),
+  });
+}
+
+export async function dryRun(version) {
+  await act({
+    where: WHERE,
+    doing: `Would ${version} pass? The checks are running…`,
+    failed: "The checks could not be run",
+    send: () => checksOf(version),
+    report: (sent) => promotionReport(sent),
+  });
+}
+
+async function force({ version, generation, gate }) {
+  if (isBusy()) return;
+  const failed = failedChecks(gate).join(", ");
+  const answers = await ask({
+    title: "Promote against the gate?",
+    explanation: `The gate refuses this model: ${failed} failed. Promoted by force, it judges all comments all the same. \
+The history marks it as forced and keeps your reason.`,
+    subject: version,
+    confirm: "Promote by force",
+    acknowledgement: "I have read which checks failed, and want this model all the same.",
+  });
+  if (!answers) return;
+  await act({
+    where: WHERE,
+    doing: `Promoting ${version} by force…`,
+    failed: `${version} was not promoted`,
+    // What the report compared with must still be in production.
+    send: () => postAction("promote", { version, force: true, expected_generation: generation, ...answers }),
+    report: (sent) => promotionReport(sent),
+  });
+}
+
+async function rollBack() {
+  if (isBusy()) return;
+  const answers = await ask({
+    title: "Roll back?",
+    explanation: "The model that was in production before judges all comments again. It takes the place of:",
+    subject: inProduction().version,
+    confirm: "Roll back",
+  });
+  if (!answers) return;
+  await act({
+    where: WHERE,
+    doing: "Rolling back…",
+    failed: "Nothing was rolled back",
+    send: () => postAction("rollback", answers),
+    report: rollbackReport,
+  });
+}
+
+// ---- Requests ------------------------------------------------------------------------------------------------------
+
+function checksOf(version) {
+  return postAction("promote", { version, dry_run: true });
+}
+
+// A refusal names the checks that failed; their whole report is that of a dry run.
+async function promoteOrExplain(body) {
+  try {
+    return await postAction("promote", body);
+  } catch (problem) {
+    if (!problem.is?.("gate-failed")) throw problem;
+    const { status, answer } = await checksOf(body.version).catch(() => ({}));
+    if (status !== 200) throw problem;
+    return { status, answer: { ...answer, outcome: "refused" } };
+  }
+}
+
+// ---- Reports -------------------------------------------------------------------------------------------------------
+
+function promotionReport({ status, answer }) {
+  if (status === 202) return stillRunning("The promotion", answer);
+  const { outcome, gate } = answer;
+  const isWritten = outcome === "promoted" || outcome === "already_live";
+  const lines = isWritten ? generationLine(answer) : [];
+  const offer = !isWritten && gate && !gate.passed ? [forceOffer(answer)] : [];
+  return {
+    message: notice(...headline(answer), ...lines),
+    details: [...replicaReport(answer.replicas), ...gateReport(gate), ...offer],
+  };
+}
+
+function headline({ outcome, version, gate }) {
+  const passes = gate?.passed ?? true;
+  switch (outcome) {
+    case "promoted":
+      return passes
+        ? ["good", `${version} is in production`]
+        : ["warning", `${version} is in production by force: not every check passed`];
+    case "already_live":
+      return ["good", `${version} was in production already`];
+    case "dry_run":
+      return passes
+        ? ["good", `${version} would pass the checks; nothing was changed`]
+        : ["bad", `${version} would not pass the checks; nothing was changed`, failedLine(gate)];
+    case "refused":
+      return ["bad", `${version} was not promoted: the gate refuses it`, failedLine(gate)];
+    default:
+      return ["good", `${version}: ${outcome}`];
+  }
+}
+
+function failedLine(gate) {
+  return element("p", {}, `Failed: ${failedChecks(gate).join(", ")}.`);
+}
+
+// The second step is not part of the first dialog: whoever takes it has the report before their eyes.
+function forceOffer(answer) {
+  const note = "The gate protects the people whose comments are judged. If you know why it is wrong here, you can overrule it.";
+  const open = button("Promote by force…", { class: "danger", "data-acts": PROMOTION }, () => force(answer));
+  return element("div", { class: "force" }, element("p", {}, note), open);
+}
+
+function rollbackReport({ status, answer }) {
+  if (status === 202) return stillRunning("The rollback", answer);
+  const { outcome, version } = answer;
+  const title = outcome === "already_live" ? `${version} was in production already` : `Rolled back to ${version}`;
+  return { message: notice("good", title, ...generationLine(answer)), details: replicaReport(answer.replicas) };
+}
+
+function generationLine({ generation, previous, live }) {
+  const parts = [
+    generation && `Generation ${generation}.`,
+    previous && `In production before: ${previous}.`,
+    live === false && "This service does not answer with it yet.",
+  ];
+  const line = parts.filter(Boolean).join(" ");
+  return line ? [element("p", {}, line)] : [];
+}
+
+function stillRunning(what, run) {
+  follow(run);
+  const hint = element("p", {}, "See under “Runs” where it stands; the list shows the outcome as soon as there is one.");
+  return { message: notice("busy", `${what} is still running`, hint) };
+}

@@ -1,0 +1,54 @@
+// Starting a training run, and saying what is to happen with its best version.
+
+import { act, isBusy } from "./action.js";
+import { postAction } from "./api.js";
+import { opened, textOf } from "./dialog.js";
+import { byId, element } from "./dom.js";
+import { notice } from "./notice.js";
+import { follow } from "./runs.js";
+
+const WHERE = "notice";
+const AFTER_APPROVAL = "after_approval";
+const SECONDS_AN_HOUR = 3600;
+
+export function setUpTraining() {
+  byId("train-button").addEventListener("click", train);
+  byId("train-form").addEventListener("change", showHours);
+}
+
+function autoPromote() {
+  return byId("train-form").elements["auto_promote"].value;
+}
+
+// Hours that nobody asks for must not keep the form from being sent.
+function showHours() {
+  const isAsked = autoPromote() === AFTER_APPROVAL;
+  byId("train-hours-line").hidden = !isAsked;
+  byId("train-hours").disabled = !isAsked;
+}
+
+async function train() {
+  if (isBusy()) return;
+  showHours();
+  const form = byId("train-form");
+  if (!(await opened(byId("training"), form.querySelector("input:checked")))) return;
+  await act({
+    where: WHERE,
+    doing: "Starting a training…",
+    failed: "No training was started",
+    send: () => postAction("train", trainBody()),
+    report: ({ answer }) => trainingReport(answer),
+  });
+}
+
+function trainBody() {
+  const body = { auto_promote: autoPromote(), actor: textOf(byId("train-actor")), reason: textOf(byId("train-reason")) };
+  const hours = byId("train-hours").valueAsNumber;
+  return body.auto_promote === AFTER_APPROVAL ? { ...body, approval_seconds: hours * SECONDS_AN_HOUR } : body;
+}
+
+function trainingReport(run) {
+  follow(run);
+  const hint = element("p", {}, "See under “Runs” where it stands. The new versions appear here when they are ready.");
+  return { message: notice("good", "The training has started", hint) };
+}

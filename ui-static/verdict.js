@@ -1,0 +1,120 @@
+// Judging a comment, and showing what the model says of it.
+
+import { asProblem, post } from "./api.js";
+import { bandSentence, decisionTag, isLeftAlone, isThreat, probabilityScale, wordsFor } from "./decision.js";
+import { byId, element, setText } from "./dom.js";
+import { judgedWords, reasons, textOf, underlineKey } from "./explanation.js";
+import { percent } from "./figures.js";
+import { problemNotice } from "./notice.js";
+
+const MOSTLY_UNKNOWN = 0.5;
+
+let isJudging = false;
+
+export function setUpJudging() {
+  const form = byId("judge-form");
+  const comment = byId("comment");
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    judge(comment.value);
+  });
+  comment.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+  // A pasted text is cut without a word otherwise, and a threat may stand at its end.
+  comment.addEventListener("input", () => {
+    const isFull = comment.value.length >= comment.maxLength;
+    setText(byId("comment-full"), isFull ? "The limit is reached: anything beyond it was cut off." : "");
+  });
+}
+
+async function judge(entered) {
+  if (isJudging) return;
+  // Half a surrogate pair cannot be sent, and would shift the offsets of the answer.
+  const text = entered.toWellFormed();
+  setJudging(true);
+  try {
+    const { answer } = await post("predict", { text, explain: true });
+    showVerdict(text, answer);
+  } catch (error) {
+    byId("verdict").replaceChildren(problemNotice("The comment was not judged", asProblem(error)));
+    byId("verdict-details").replaceChildren();
+  } finally {
+    setJudging(false);
+  }
+}
+
+function setJudging(judging) {
+  isJudging = judging;
+  const button = byId("judge-button");
+  // Not `disabled`, which would take the focus away.
+  button.setAttribute("aria-disabled", String(judging));
+  setText(button, judging ? "Judging…" : "Judge");
+}
+
+function showVerdict(text, verdict) {
+  // Offsets count code points, a JavaScript string UTF-16 units.
+  const points = Array.from(text);
+  byId("verdict").replaceChildren(verdictWords(verdict));
+  byId("verdict-details").replaceChildren(
+    probabilityScale(verdict),
+    element("p", { class: "help" }, bandSentence(verdict)),
+    ...unknownWordsHint(verdict),
+    element("h3", {}, "Sentence by sentence"),
+    judgedComment(points, verdict.sentences),
+    ...underlineKey(verdict.sentences),
+    element("p", { class: "help" }, "A comment is as threatening as its most threatening sentence."),
+    ...reasons(points, verdict.sentences),
+    judgedBy(verdict),
+  );
+}
+
+function verdictWords(verdict) {
+  const { decision, probability, threshold } = verdict;
+  const { sign, word, advice } = wordsFor(verdict);
+  const [label, side] = isThreat(verdict) ? ["a threat", "at or above"] : ["harmless", "below"];
+  const reason = `Labelled ${label}: the probability is ${side} the threshold of ${percent(threshold, 1)}.`;
+  const heading = element("p", { class: "verdict-label" }, `${word}: `, element("span", {}, advice));
+  const lines = element("div", {}, heading, element("p", { class: "verdict-reason" }, reason));
+  return element(
+    "div",
+    { class: "verdict", "data-decision": decision },
+    element("span", { class: "verdict-sign", "aria-hidden": "true" }, sign),
+    lines,
+    element("p", { class: "verdict-chance" }, percent(probability, 1), element("span", {}, " probability of a threat")),
+  );
+}
+
+function unknownWordsHint({ unknown_share: unknown }) {
+  if (unknown <= MOSTLY_UNKNOWN) return [];
+  const hint =
+    `The model does not know most of the words of this comment (${percent(unknown)} are unknown). ` +
+    "It may be in another language or full of rare spellings: do not rely on the verdict.";
+  return [element("p", { class: "hint" }, hint)];
+}
+
+function judgedComment(points, sentences) {
+  const block = element("blockquote", { class: "comment", dir: "auto" });
+  let shown = 0;
+  for (const sentence of sentences) {
+    block.append(textOf(points, shown, sentence.start), ...judgedSentence(points, sentence));
+    shown = sentence.end;
+  }
+  block.append(textOf(points, shown));
+  return block;
+}
+
+function judgedSentence(points, sentence) {
+  const words = judgedWords(points, sentence);
+  const marked = isLeftAlone(sentence) ? words : [element("mark", { "data-decision": sentence.decision }, ...words)];
+  // A no-break space keeps the decision on the line of the last word.
+  return [...marked, "\u00a0", decisionTag(sentence)];
+}
+
+function judgedBy({ model_version: version, generation, trainer }) {
+  const origin = `, generation ${generation}, trained with ${trainer}.`;
+  return element("p", { class: "help" }, "Judged by model ", element("code", {}, version), origin);
+}
