@@ -24,7 +24,8 @@ fn up_serves_a_model_ends_without_an_orphan_and_goes_on_with_the_same_state() {
     assert_eq!(verdict["generation"], 1);
     for (path, words) in [
         ("/", "threatwatch"),
-        ("/app.js", "predict"),
+        ("/app.js", "import"),
+        ("/verdict.js", "predict"),
         ("/docs", "SwaggerUIBundle"),
         ("/metrics", "threatwatch_model_generation 1"),
     ] {
@@ -304,6 +305,8 @@ fn the_page_shows_the_models_in_a_real_browser() {
     let version = up.get_json("/models")["production"]["version"].as_str().unwrap().to_owned();
     assert!(dom.matches(&version).count() >= 2, "the table and the pill name {version}: {dom}");
     assert!(dom.contains("in production") && dom.contains(&up.ports.temporal_ui_url()), "{dom}");
+    assert!(dom.matches("first model").count() >= 2, "the line of production and the history give the reason: {dom}");
+    assert!(dom.contains("95% interval") && dom.contains("Compare two versions"), "{dom}");
     let swagger = common::dump_dom(&browser, &format!("{}/docs", up.ports.api_url()));
     assert!(swagger.contains("opblock") && swagger.contains("/predict"), "Swagger UI draws the operations");
     let workflows = format!("{}/namespaces/default/workflows/train-first-model", up.ports.temporal_ui_url());

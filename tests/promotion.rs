@@ -260,3 +260,44 @@ fn training_is_scheduled_paused_and_seen_in_temporal() {
     assert!(wait_for(Duration::from_secs(20), || runs().contains("train-nightly-")), "{}", runs());
     assert!(up.succeed(&["schedule", "delete"]).contains("nightly-training   not scheduled"));
 }
+
+/// Kills; `THREATWATCH_KILLS=40` for the whole measure.
+#[test]
+fn a_worker_killed_between_any_two_steps_makes_one_version_and_one_generation() {
+    const STEPS: u64 = 7;
+    let kills: u64 = std::env::var("THREATWATCH_KILLS").map_or(3, |kills| kills.parse().unwrap());
+    let up = Up::start();
+    let versions_before = up.get_json("/models")["models"].as_array().unwrap().len() as u64;
+    for kill in 0..kills {
+        let id = format!("killed-{kill}");
+        let input = json!({ "trainers": ["multinomial_nb"], "auto_promote": "if_gate_passes" });
+        let started = up.temporal(&[
+            "workflow",
+            "start",
+            "--type",
+            "TrainWorkflow",
+            "--task-queue",
+            "threatwatch",
+            "--workflow-id",
+            &id,
+            "--input",
+            &input.to_string(),
+        ]);
+        assert!(started.status.success(), "{}", both(&started));
+        // Before the first step, after the third, after the sixth, after the second, ...
+        let done = || up.get_json(&format!("/runs/status?workflow_id={id}"))["done"].as_u64();
+        wait_for(Duration::from_secs(30), || done() >= Some(3 * kill % STEPS));
+        up.kill_9("threatwatch worker");
+        let done = result(&up, &id);
+        assert!(done.contains("COMPLETED"), "{id}: {done}\n{}", up.output());
+        let models = up.get_json("/models");
+        let of_run = models["models"].as_array().unwrap().iter().filter(|m| m["workflow_id"] == *id).count();
+        assert_eq!(of_run, 1, "{id}");
+        assert_eq!(models["production"]["generation"].as_u64(), Some(2 + kill), "{id}");
+        // `up` starts the worker again before the next is killed.
+        assert!(wait_for(Duration::from_secs(20), || !up.pids("threatwatch worker").is_empty()));
+    }
+    let verified = up.succeed(&["models", "verify"]);
+    let expected = format!("{} generations, {} versions checked", 1 + kills, versions_before + kills);
+    assert!(verified.contains(&expected), "{verified}");
+}

@@ -398,11 +398,10 @@ mod liars {
         }
 
         async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
-            if self.1 != Lie::KeepsWrongChecksums {
-                return Ok(true);
+            if self.1 == Lie::KeepsWrongChecksums {
+                self.0.keep_wrong_checksums();
             }
-            self.0.create(name, Bytes::from_static(b"a body")).await?;
-            Ok(false)
+            self.0.refuses_a_wrong_checksum(name).await
         }
     }
 }

@@ -2,11 +2,12 @@
 
 import { asProblem, get, withQuery } from "./api.js";
 import { byId, cell, code, element, numberCell, row, table } from "./dom.js";
-import { FIGURES, figure, isErrorFigure, signed } from "./figures.js";
+import { FIGURES, figure, isErrorFigure, signed, withInterval } from "./figures.js";
 import { problemNotice } from "./notice.js";
 import { listen } from "./registry.js";
 
 const ROWS = { held_out: "Held-out commenters", cross_validation: "Cross-validation" };
+const DIGEST = /^[0-9a-f]{64}$/;
 const UNITS = { sentence: "by sentence", comment: "by comment" };
 
 let offered = "";
@@ -50,34 +51,40 @@ function checkChoice() {
 async function compare(a, b) {
   try {
     const { answer } = await get(withQuery("models/compare", { a, b }));
+    byId("compared").replaceChildren("A is ", code(answer.a.version), ", B is ", code(answer.b.version), ".");
     byId("comparison").replaceChildren(...comparison(answer));
   } catch (error) {
-    byId("comparison").replaceChildren(problemNotice("The versions were not compared", asProblem(error)));
+    byId("compared").replaceChildren(problemNotice("The versions were not compared", asProblem(error)));
+    byId("comparison").replaceChildren();
   }
 }
 
 function comparison({ a, b, differences, figures }) {
   return [
-    element("p", {}, "A is ", code(a.version), ", B is ", code(b.version), "."),
     ...facts(differences),
-    ...groups(figures),
+    ...groups(figures, { a, b }),
     element(
       "p",
       { class: "help" },
       "Where the 95% intervals overlap, the difference may be chance. Of the Brier score and the calibration error less " +
-        "is better, of all others more.",
+        "is better, of all others more. The checks before a promotion judge both on the same sentences, which shows smaller " +
+        "differences.",
     ),
   ];
 }
 
 function facts(differences) {
   if (differences.length === 0) return [element("p", {}, "They were given the same data and parameters.")];
-  const rows = differences.map(({ fact, a, b }) => row(code(fact), cell("A", code(a)), cell("B", code(b))));
+  const rows = differences.map(({ fact, a, b }) => row(code(fact), cell("A", factValue(a)), cell("B", factValue(b))));
   return [table("What differs in data and parameters", ["Fact", "A", "B"], rows)];
 }
 
+function factValue(value) {
+  return DIGEST.test(value) ? element("code", { title: value }, `${value.slice(0, 12)}…`) : code(value);
+}
+
 // The held-out sentences decide about promotions: they stand open, the others can be opened.
-function groups(figures) {
+function groups(figures, versions) {
   const pairs = Object.keys(ROWS).flatMap((rows) => Object.keys(UNITS).map((unit) => [rows, unit]));
   return pairs.flatMap(([rows, unit], i) => {
     const group = figures.filter((found) => found.rows === rows && found.unit === unit);
@@ -86,15 +93,16 @@ function groups(figures) {
     const headings = ["Figure", "A", "B", "B less A", "95% intervals"];
     const summary = element("summary", {}, element("strong", {}, title));
     const attributes = i === 0 ? { class: "why", open: "" } : { class: "why" };
-    return [element("details", attributes, summary, table(title, headings, group.map(figureRow)))];
+    return [element("details", attributes, summary, table(title, headings, group.map((found) => figureRow(found, versions))))];
   });
 }
 
-function figureRow({ figure: name, a, b, difference, intervals_overlap: overlap }) {
+function figureRow({ rows, unit, figure: name, a, b, difference, intervals_overlap: overlap }, versions) {
+  const shown = (value, version) => withInterval(figure(value), version[rows]?.[unit]?.intervals?.[name], figure);
   return row(
     FIGURES[name] ?? name,
-    numberCell("A", figure(a)),
-    numberCell("B", figure(b)),
+    numberCell("A", shown(a, versions.a)),
+    numberCell("B", shown(b, versions.b)),
     numberCell("B less A", signed(difference, 3)),
     cell("95% intervals", overlapWords(name, difference, overlap)),
   );

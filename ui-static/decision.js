@@ -40,7 +40,7 @@ export function bandSentence({ review_from: review, flag_from: flag }) {
   if (flag >= 1) clauses.push(`from ${from} on a person should look; no probability is high enough to act on alone`);
   else if (review < flag) {
     clauses.push(`from ${from} to ${to} a person should look`);
-    clauses.push(`from ${to} on it can be acted on, as at least four of five such flags are threats`);
+    clauses.push(`from ${to} on it can be acted on, as four of five flags are threats`);
   } else clauses.push(`from ${to} on it can be acted on, and nothing is left to review`);
   const sentence = clauses.join("; ");
   return `${sentence[0].toUpperCase()}${sentence.slice(1)}.`;

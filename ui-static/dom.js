@@ -55,7 +55,9 @@ export function code(name) {
 // ---- Tables --------------------------------------------------------------------------------------------------------
 
 export function table(caption, headings, rows) {
-  const columns = headings.map((heading) => element("th", { scope: "col" }, heading));
+  // A heading stands on the side of its column's cells.
+  const sideOf = (i) => (rows[0]?.children[i]?.classList.contains("number") ? "number" : "");
+  const columns = headings.map((heading, i) => element("th", { scope: "col", class: sideOf(i) }, heading));
   const head = element("thead", {}, element("tr", {}, ...columns));
   const body = element("tbody", {}, ...rows);
   return element("div", { class: "table-frame" }, element("table", {}, element("caption", {}, caption), head, body));

@@ -34,7 +34,9 @@ export function figure(value) {
 // Of any size: a rate of thousands a second needs no decimals.
 export function measure(value) {
   if (!Number.isFinite(value)) return "–";
-  return Math.abs(value) >= 100 ? Math.round(value).toLocaleString() : value.toFixed(3);
+  const size = Math.abs(value);
+  const digits = size >= 100 ? Math.round(size).toLocaleString() : size.toFixed(3);
+  return value < 0 ? `\u2212${digits}` : digits;
 }
 
 // With its sign, even above 0; what rounds to 0 has none.

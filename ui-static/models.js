@@ -6,7 +6,7 @@ import { figure, localTime, percent, withInterval } from "./figures.js";
 import { dryRun, promote } from "./promotion.js";
 import { listen } from "./registry.js";
 
-const COLUMNS = 10;
+const COLUMNS = 9;
 
 let shownModels = "";
 
@@ -78,13 +78,12 @@ function modelRow(model) {
   const { cross_validation: { sentence: crossed }, held_out: { sentence: heldOut } } = model;
   const shown = row(
     code(model.version),
-    cell("Trainer", trainerName(model)),
+    cell("Trainer, operating point", origin(model)),
     cell("Trained at", localTime(model.started)),
     numberCell("PR-AUC, cross-validation", figureOf(crossed, "pr_auc", figure), "group-start"),
     numberCell("F1, cross-validation", figureOf(crossed, "f1", figure)),
     numberCell("PR-AUC, held-out commenters", figureOf(heldOut, "pr_auc", figure), "group-start"),
     numberCell("Recall at 5% false alarms, held-out commenters", figureOf(heldOut, "recall_at_fpr_5", percent)),
-    cell("Operating point", operatingPoint(model)),
     cell("Dataset", datasetName(model)),
     cell("Use", model.in_production ? liveTag() : useButtons(model)),
   );
@@ -97,14 +96,10 @@ function figureOf(figures, name, format) {
   return withInterval(text, figures.intervals?.[name], (end) => format(end));
 }
 
-function trainerName({ trainer, preset }) {
+function origin({ trainer, preset, operating_point: point, held_out: { sentence: { threshold } } }) {
   const name = preset === "default" ? trainer : `${trainer} (${preset})`;
-  return element("span", {}, ...breakable(name));
-}
-
-function operatingPoint({ operating_point: point, held_out: { sentence: { threshold } } }) {
-  const at = element("span", { class: "interval" }, `from ${percent(threshold, 1)}`);
-  return element("span", { class: "with-interval" }, code(point), " ", at);
+  const decides = element("span", { class: "interval" }, `${point} from ${percent(threshold, 1)}`);
+  return element("span", { class: "with-interval" }, ...breakable(name), " ", decides);
 }
 
 function datasetName({ dataset, sample }) {

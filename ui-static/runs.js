@@ -11,7 +11,7 @@ const POLL_EVERY_MS = 3_000;
 const WHERE = "runs-notice";
 const APPROVAL = "approval";
 const DONE = "done";
-// Runs that registered the newest versions may wait for approval: so many are asked, each so often.
+// The runs that registered the newest versions may wait for approval: so many are asked, each at most so often.
 const NEWEST_RUNS = 3;
 const LOOKS = 24;
 
@@ -30,6 +30,7 @@ const STAGES = {
 const followed = new Map();
 const looked = new Map();
 let nextPoll = 0;
+let isSearching = false;
 
 export function setUpRuns() {
   byId("follow-form").addEventListener("submit", (event) => {
@@ -63,7 +64,7 @@ function unfollow(id) {
 async function poll() {
   clearTimeout(nextPoll);
   if (document.visibilityState === "hidden") return;
-  const open = [...followed.values()].filter(({ stage }) => stage !== DONE);
+  const open = [...followed.values()].filter(({ isOver }) => !isOver);
   await Promise.all(open.map(look));
   clearTimeout(nextPoll);
   if (open.length > 0) nextPoll = setTimeout(poll, POLL_EVERY_MS);
@@ -73,8 +74,10 @@ async function look(run) {
   try {
     show(run, await statusOf(run.id));
   } catch (error) {
-    const { title, detail } = asProblem(error);
-    setText(run.message, [title, detail].filter(Boolean).join(": "));
+    const problem = asProblem(error);
+    run.isOver = problem.is("not-found");
+    if (run.isOver) setText(run.stageLine, problem.title);
+    setText(run.message, [problem.title, problem.detail].filter(Boolean).join(": "));
   }
 }
 
@@ -85,22 +88,28 @@ async function statusOf(id) {
 
 // Whoever approves need not be who started the run: one that waits is found by its versions.
 async function findWaiting(models) {
+  if (isSearching) return;
+  isSearching = true;
   const newest = [...new Set(models.map(({ workflow_id: id }) => id))].slice(0, NEWEST_RUNS);
-  for (const id of newest) {
-    const looks = looked.get(id) ?? 0;
-    if (looks >= LOOKS || followed.has(id)) continue;
-    looked.set(id, looks + 1);
-    // Without an answer there is nothing to show: it was not asked for.
-    const status = await statusOf(id).catch(() => null);
-    if (status?.stage === DONE) looked.set(id, LOOKS);
-    if (status?.stage === APPROVAL && !followed.has(id)) follow({ workflow_id: id });
+  for (const id of newest.filter((id) => (looked.get(id) ?? 0) < LOOKS && !followed.has(id))) await lookOnce(id);
+  isSearching = false;
+}
+
+async function lookOnce(id) {
+  try {
+    const { stage } = await statusOf(id);
+    looked.set(id, stage === DONE ? LOOKS : (looked.get(id) ?? 0) + 1);
+    if (stage === APPROVAL && !followed.has(id)) follow({ workflow_id: id });
+  } catch (error) {
+    // Nobody asked for it, so there is nothing to show; what is away may come back.
+    if (asProblem(error).is("not-found")) looked.set(id, LOOKS);
   }
 }
 
 // ---- One run -------------------------------------------------------------------------------------------------------
 
 function runEntry(id, url) {
-  const run = { id, stage: "", versions: 0 };
+  const run = { id, stage: "", versions: 0, isOver: false };
   run.heading = element("h3", { tabindex: "-1" }, code(id));
   run.stageLine = element("p", { class: "run-stage", role: "status" }, "Looking…");
   run.progress = element("progress", { max: "1", value: "0", "aria-label": `Steps done of ${id}` });
@@ -125,6 +134,7 @@ function show(run, { stage, done, total, message, versions }) {
   const isFirst = run.stage === "";
   run.stage = stage;
   run.versions = versions.length;
+  run.isOver = stage === DONE;
   run.node.dataset.stage = stage;
   setText(run.stageLine, STAGES[stage] ?? stage);
   setText(run.message, message);

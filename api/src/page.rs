@@ -19,9 +19,46 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const SWAGGER_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                               img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-const INDEX: &[u8] = include_bytes!("../../ui-static/index.html");
-const SCRIPT: &[u8] = include_bytes!("../../ui-static/app.js");
-const STYLE: &[u8] = include_bytes!("../../ui-static/style.css");
+const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// A file of `ui-static/`: its path, its content type, its bytes.
+type File = (&'static str, &'static str, &'static [u8]);
+
+macro_rules! file {
+    ($path:expr, $name:literal, $content_type:ident) => {
+        ($path, $content_type, include_bytes!(concat!("../../ui-static/", $name)))
+    };
+    ($name:literal, $content_type:ident) => {
+        file!(concat!("/", $name), $name, $content_type)
+    };
+}
+
+/// Every file of the page, under its own name.
+const FILES: &[File] = &[
+    file!("/", "index.html", HTML),
+    file!("style.css", STYLE),
+    file!("action.js", SCRIPT),
+    file!("api.js", SCRIPT),
+    file!("app.js", SCRIPT),
+    file!("comparison.js", SCRIPT),
+    file!("decision.js", SCRIPT),
+    file!("dialog.js", SCRIPT),
+    file!("dom.js", SCRIPT),
+    file!("explanation.js", SCRIPT),
+    file!("figures.js", SCRIPT),
+    file!("gate.js", SCRIPT),
+    file!("header.js", SCRIPT),
+    file!("history.js", SCRIPT),
+    file!("models.js", SCRIPT),
+    file!("notice.js", SCRIPT),
+    file!("promotion.js", SCRIPT),
+    file!("registry.js", SCRIPT),
+    file!("runs.js", SCRIPT),
+    file!("training.js", SCRIPT),
+    file!("verdict.js", SCRIPT),
+];
 
 /// The web page at `/`, its files, and `rest` for every other path.
 pub(crate) struct Files<E> {
@@ -32,11 +69,9 @@ impl<E: Endpoint> Endpoint for Files<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let (path, content_type, body) = match request.uri().path() {
-            "/" => ("/", "text/html; charset=utf-8", INDEX),
-            "/app.js" => ("/app.js", "text/javascript; charset=utf-8", SCRIPT),
-            "/style.css" => ("/style.css", "text/css; charset=utf-8", STYLE),
-            _ => return self.rest.call(request).await.map(IntoResponse::into_response),
+        let asked = request.uri().path();
+        let Some(&(path, content_type, body)) = FILES.iter().find(|(path, ..)| *path == asked) else {
+            return self.rest.call(request).await.map(IntoResponse::into_response);
         };
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(MethodNotAllowedError.into());
@@ -50,7 +85,7 @@ impl<E: Endpoint> Endpoint for Files<E> {
 /// Swagger UI.
 pub(crate) fn swagger(html: String) -> impl Endpoint {
     let html = Bytes::from(html);
-    make_sync(move |_| document("text/html; charset=utf-8", SWAGGER_POLICY, html.clone()))
+    make_sync(move |_| document(HTML, SWAGGER_POLICY, html.clone()))
 }
 
 /// A JSON document.

@@ -27,8 +27,12 @@ struct Running {
 }
 
 async fn start() -> Running {
+    start_on(MemoryStore::default()).await
+}
+
+async fn start_on(store: MemoryStore) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let store = Arc::new(MemoryStore::default());
+    let store = Arc::new(store);
     let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
     // Nothing listens on port 1: Temporal is away.
     let orchestrator = Orchestrator::new(Some("127.0.0.1:1".to_owned()), "test".to_owned(), None);
@@ -122,6 +126,34 @@ async fn problem(response: Response, status: u16) -> Value {
         assert!(!body[member].as_str().unwrap().is_empty(), "{member}: {body}");
     }
     body
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_trusted_is_told_everywhere_and_nothing_is_promoted() {
+    let store = MemoryStore::default();
+    store.keep_wrong_checksums();
+    let running = start_on(store).await;
+    running.promote(Preset::Default).await;
+    let refusal = |state: &Value| state["promotion_refused"].as_str().is_some_and(|reason| reason.contains("checksum"));
+    let body = json!({ "version": "20200101T000000Z-00000000" });
+    for path in ["/promote", "/rollback"] {
+        let body = if path == "/promote" { &body } else { &json!({}) };
+        let answer = running.post(path, body).await;
+        assert_eq!(answer.status(), 503);
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["type"], "/problems/store-unsafe", "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("checksum"), "{problem}");
+    }
+    let started = Instant::now();
+    while running.get("/health/ready").await.status() != 200 && started.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ready: Value = running.get("/health/ready").await.json().await.unwrap();
+    assert!(refusal(&ready), "{ready}");
+    let models: Value = running.get("/models").await.json().await.unwrap();
+    assert!(refusal(&models), "{models}");
+    // Verdicts go on.
+    assert_eq!(running.predict("I will kill you").await["generation"], 1);
 }
 
 #[tokio::test]
@@ -245,8 +277,15 @@ async fn without_temporal_operations_say_so_in_time_and_predictions_go_on() {
 #[tokio::test]
 async fn the_page_and_swagger_need_nothing_from_outside() {
     let service = start().await;
-    for path in ["/", "/app.js", "/style.css", "/docs", "/openapi.json"] {
-        let response = service.get(path).await;
+    let mut paths: Vec<String> = ["/", "/docs", "/openapi.json"].map(str::to_owned).to_vec();
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ui-static")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        if name != "index.html" {
+            paths.push(format!("/{name}"));
+        }
+    }
+    for path in paths {
+        let response = service.get(&path).await;
         assert_eq!(response.status(), 200, "{path}");
         let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("http"), "{path}: {policy}");

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -18,6 +18,7 @@ use crate::{Created, Store, StoreError, store::Entry};
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<String, (Bytes, i64)>>,
     clock: AtomicI64,
+    keeps_wrong_checksums: AtomicBool,
 }
 
 impl MemoryStore {
@@ -28,6 +29,11 @@ impl MemoryStore {
         let mut changed = bytes.to_vec();
         change(&mut changed);
         *bytes = changed.into();
+    }
+
+    /// Makes it a store that is not fit for promotions: from now on it keeps bodies with wrong checksums.
+    pub fn keep_wrong_checksums(&self) {
+        self.keeps_wrong_checksums.store(true, Ordering::Relaxed);
     }
 
     /// Sets the clock that writes are dated by: milliseconds since 1970, UTC.
@@ -66,7 +72,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn refuses_a_wrong_checksum(&self, _: &str) -> Result<bool, StoreError> {
+    async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
+        if self.keeps_wrong_checksums.load(Ordering::Relaxed) {
+            self.create(name, Bytes::from_static(b"a body")).await?;
+            return Ok(false);
+        }
         // Nothing lies between the caller and the memory.
         Ok(true)
     }
