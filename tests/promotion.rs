@@ -89,6 +89,20 @@ fn a_promotion_reaches_three_replicas_within_two_seconds_and_names_the_one_that_
         assert_eq!([second.generation(), third.generation()], [Some(generation); 2]);
     }
 
+    // Two at once: one wins, the other is told who.
+    let body = |actor: &str| json!({ "version": other, "force": true, "reason": "at once", "actor": actor, "expected_generation": 3 });
+    let answers = std::thread::scope(|scope| {
+        let both = ["Ann", "Bob"].map(|actor| (actor, scope.spawn(|| up.post_json("/promote", &body(actor)))));
+        both.map(|(actor, answer)| (actor, answer.join().unwrap()))
+    });
+    let mut statuses = answers.each_ref().map(|(_, (status, _))| *status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409], "{answers:?}");
+    let winner = answers.iter().find(|(_, (status, _))| *status == 200).unwrap().0;
+    let (_, (_, problem)) = answers.iter().find(|(_, (status, _))| *status == 409).unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains(winner), "{winner} won: {problem}");
+    assert_eq!(up.post("/rollback", &json!({})).0, 200);
+
     // One dies, one stops: who died is named once, who stopped is not waited for.
     second.end("-KILL");
     third.end("-TERM");
@@ -215,8 +229,8 @@ fn a_run_waits_durably_for_approval_and_takes_it_once() {
     // The worker dies, then the server: the run goes on waiting.
     up.kill_9("threatwatch worker");
     up.kill_9("temporal server");
-    let answers = || up.get(&"/runs/status?workflow_id=approved".to_owned()).1.contains(r#""stage":"approval""#);
-    assert!(wait_for(Duration::from_secs(60), answers), "{}", up.output());
+    let answers = || up.get("/runs/status?workflow_id=approved").1.contains(r#""stage":"approval""#);
+    assert!(wait_for(Duration::from_mins(1), answers), "{}", up.output());
     let said = up.succeed(&["approve", "approved", "--reason", "looks right"]);
     assert!(said.contains("approved is approved"), "{said}");
     let (status, problem) = up.post_json("/runs/reject", &say("approved", "too late"));

@@ -66,9 +66,9 @@ function comparison({ a, b, differences, figures }) {
     element(
       "p",
       { class: "help" },
-      "Where the 95% intervals overlap, the difference may be chance. Of the Brier score and the calibration error less " +
-        "is better, of all others more. The checks before a promotion judge both on the same sentences, which shows smaller " +
-        "differences.",
+      "Where the 95% intervals overlap, the difference may be chance. Of the Brier score and the calibration error " +
+        "less is better, of all others more. The checks before a promotion judge both on the same sentences, which " +
+        "shows smaller differences.",
     ),
   ];
 }
@@ -93,7 +93,8 @@ function groups(figures, versions) {
     const headings = ["Figure", "A", "B", "B less A", "95% intervals"];
     const summary = element("summary", {}, element("strong", {}, title));
     const attributes = i === 0 ? { class: "why", open: "" } : { class: "why" };
-    return [element("details", attributes, summary, table(title, headings, group.map((found) => figureRow(found, versions))))];
+    const figureRows = group.map((found) => figureRow(found, versions));
+    return [element("details", attributes, summary, table(title, headings, figureRows))];
   });
 }
 
@@ -112,6 +113,7 @@ function overlapWords(name, difference, overlap) {
   if (overlap === undefined || overlap === null) return "not known";
   if (overlap) return "overlap: may be chance";
   const isBetter = difference > 0 !== isErrorFigure(name);
-  const verdict = element("strong", { class: "check-result", "data-passed": String(isBetter) }, isBetter ? "better" : "worse");
+  const attributes = { class: "check-result", "data-passed": String(isBetter) };
+  const verdict = element("strong", attributes, isBetter ? "better" : "worse");
   return element("span", {}, "do not overlap: B is ", verdict);
 }

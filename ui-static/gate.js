@@ -36,7 +36,9 @@ function boundWords(least, most) {
 function flipLines(flips) {
   if (!flips) return [];
   const { missed, missed_rows: missedRows, flagged, flagged_rows: flaggedRows } = flips;
-  if (missed + flagged === 0) return [element("p", { class: "help" }, "No held-out sentence is decided worse than today.")];
+  if (missed + flagged === 0) {
+    return [element("p", { class: "help" }, "No held-out sentence is decided worse than today.")];
+  }
   return [
     element("h4", {}, "Held-out sentences that are decided worse than today"),
     element(
@@ -71,6 +73,7 @@ function named(names) {
 
 function missingNotice(missing) {
   const names = element("ul", {}, ...missing.map((name) => element("li", {}, code(name))));
-  const advice = element("p", {}, "They may answer with the model before. Look whether they run and reach the object store.");
-  return notice("warning", `${plural(missing.length, "replica")} did not report it in time`, names, advice);
+  const advice = "They may answer with the model before. Look whether they run and reach the object store.";
+  const title = `${plural(missing.length, "replica")} did not report it in time`;
+  return notice("warning", title, names, element("p", {}, advice));
 }

@@ -52,10 +52,10 @@ function showRows() {
 function historyRow({ generation, version, at, actor, reason, forced }) {
   const mark = forced ? [" ", forcedTag()] : [];
   return row(
-    element("span", {}, String(generation), ...mark),
+    element("span", { class: "generation" }, String(generation), ...mark),
     cell("Version", code(version)),
     cell("From", localTime(at, "medium")),
-    cell("By", actor || "unknown"),
+    cell("By", element("span", {}, actor || "unknown"), "prose"),
     cell("Reason", element("span", {}, reason || "–"), "prose"),
   );
 }

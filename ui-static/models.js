@@ -70,7 +70,8 @@ export function forcedTag() {
 }
 
 function showRows(models) {
-  const empty = element("td", { colspan: String(COLUMNS), class: "empty" }, "There is no model yet. Train the first one.");
+  const none = "There is no model yet. Train the first one.";
+  const empty = element("td", { colspan: String(COLUMNS), class: "empty" }, none);
   byId("model-rows").replaceChildren(...(models.length > 0 ? models.map(modelRow) : [element("tr", {}, empty)]));
 }
 

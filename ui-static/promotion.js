@@ -51,8 +51,9 @@ async function force({ version, generation, gate }) {
   const failed = failedChecks(gate).join(", ");
   const answers = await ask({
     title: "Promote against the gate?",
-    explanation: `The gate refuses this model: ${failed} failed. Promoted by force, it judges all comments all the same. \
-The history marks it as forced and keeps your reason.`,
+    explanation:
+      `The gate refuses this model: ${failed} failed. Promoted by force, it judges all comments all the same. ` +
+      "The history marks it as forced and keeps your reason.",
     subject: version,
     confirm: "Promote by force",
     acknowledgement: "I have read which checks failed, and want this model all the same.",
@@ -144,7 +145,8 @@ function failedLine(gate) {
 
 // The second step is not part of the first dialog: whoever takes it has the report before their eyes.
 function forceOffer(answer) {
-  const note = "The gate protects the people whose comments are judged. If you know why it is wrong here, you can overrule it.";
+  const note =
+    "The gate protects the people whose comments are judged. If you know why it is wrong here, you can overrule it.";
   const open = button("Promote by force…", { class: "danger", "data-acts": PROMOTION }, () => force(answer));
   return element("div", { class: "force" }, element("p", {}, note), open);
 }
@@ -168,6 +170,6 @@ function generationLine({ generation, previous, live }) {
 
 function stillRunning(what, run) {
   follow(run);
-  const hint = element("p", {}, "See under “Runs” where it stands; the list shows the outcome as soon as there is one.");
+  const hint = element("p", {}, "See under “Runs” where it stands; the list shows the outcome when there is one.");
   return { message: notice("busy", `${what} is still running`, hint) };
 }

@@ -76,8 +76,8 @@ async function look(run) {
   } catch (error) {
     const problem = asProblem(error);
     run.isOver = problem.is("not-found");
-    if (run.isOver) setText(run.stageLine, problem.title);
-    setText(run.message, [problem.title, problem.detail].filter(Boolean).join(": "));
+    setText(run.stageLine, problem.title);
+    setText(run.message, problem.detail);
   }
 }
 
@@ -97,9 +97,9 @@ async function findWaiting(models) {
 
 async function lookOnce(id) {
   try {
-    const { stage } = await statusOf(id);
-    looked.set(id, stage === DONE ? LOOKS : (looked.get(id) ?? 0) + 1);
-    if (stage === APPROVAL && !followed.has(id)) follow({ workflow_id: id });
+    const { stage, running } = await statusOf(id);
+    looked.set(id, running ? (looked.get(id) ?? 0) + 1 : LOOKS);
+    if (running && stage === APPROVAL && !followed.has(id)) follow({ workflow_id: id });
   } catch (error) {
     // Nobody asked for it, so there is nothing to show; what is away may come back.
     if (asProblem(error).is("not-found")) looked.set(id, LOOKS);
@@ -129,19 +129,20 @@ function leave(run) {
   byId("runs-heading").focus();
 }
 
-function show(run, { stage, done, total, message, versions }) {
+function show(run, { stage, done, total, message, versions, running }) {
   const isNews = stage !== run.stage || versions.length !== run.versions;
   const isFirst = run.stage === "";
   run.stage = stage;
   run.versions = versions.length;
-  run.isOver = stage === DONE;
+  run.isOver = !running;
   run.node.dataset.stage = stage;
-  setText(run.stageLine, STAGES[stage] ?? stage);
+  const isBroken = !running && stage !== DONE;
+  setText(run.stageLine, isBroken ? `Ended without a result, in: ${STAGES[stage] ?? stage}` : (STAGES[stage] ?? stage));
   setText(run.message, message);
   run.progress.max = Math.max(1, total);
   run.progress.value = done;
   setText(run.versionLine, versions.length > 0 ? `Versions: ${versions.join(", ")}` : "");
-  showApproval(run, stage === APPROVAL);
+  showApproval(run, running && stage === APPROVAL);
   // A new version or a new model in production.
   if (isNews && !isFirst) refresh();
 }

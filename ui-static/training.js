@@ -42,13 +42,14 @@ async function train() {
 }
 
 function trainBody() {
-  const body = { auto_promote: autoPromote(), actor: textOf(byId("train-actor")), reason: textOf(byId("train-reason")) };
+  const [actor, reason] = ["train-actor", "train-reason"].map((id) => textOf(byId(id)));
+  const body = { auto_promote: autoPromote(), actor, reason };
   const hours = byId("train-hours").valueAsNumber;
   return body.auto_promote === AFTER_APPROVAL ? { ...body, approval_seconds: hours * SECONDS_AN_HOUR } : body;
 }
 
 function trainingReport(run) {
   follow(run);
-  const hint = element("p", {}, "See under “Runs” where it stands. The new versions appear here when they are ready.");
+  const hint = element("p", {}, "See under “Runs” where it stands. The new versions appear here in the end.");
   return { message: notice("good", "The training has started", hint) };
 }

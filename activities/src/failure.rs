@@ -41,8 +41,7 @@ impl Failure {
             },
             Self::Trainer(trainers::Error::Unknown(_)) => Some(failure::INVALID_INPUT),
             Self::Trainer(_) | Self::Corpus(_) => Some(failure::INVALID_DATASET),
-            Self::Counts(_) => Some(failure::CORRUPT),
-            Self::GoldenExamples(_) => Some(failure::CORRUPT),
+            Self::Counts(_) | Self::GoldenExamples(_) => Some(failure::CORRUPT),
             // Temporal answers again, or the worker that the query waits for does.
             Self::Temporal(_) | Self::Panicked => None,
         }

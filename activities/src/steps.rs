@@ -20,7 +20,7 @@ use model::{
     },
     trainers,
 };
-use registry::{LoadedModel, ModelManifest, Registry, Serving, Trust};
+use registry::{LoadedModel, ModelManifest, Promotion, Registry, Serving, Trust};
 use temporalio_client::Client;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, activities};
 use tokio::sync::Semaphore;
@@ -237,8 +237,9 @@ impl Activities {
     async fn hold_against_checks(&self, input: GateInput) -> Result<Gated, Failure> {
         let LoadedModel { manifest, model: candidate, .. } = self.registry.load(&input.version).await?;
         let production = match self.registry.production().await? {
-            Some(promotion) => {
-                Some((promotion.record.generation, self.registry.load(&promotion.record.version).await?))
+            Some(Promotion { record, .. }) => {
+                let loaded = self.registry.load(&record.version).await?;
+                Some((record, loaded))
             }
             None => None,
         };
@@ -250,8 +251,15 @@ impl Activities {
             let evidence = gate::Evidence::gather(&candidate, &manifest.artifact, incumbent, &rows, speed);
             let checks = gate::judge(&evidence);
             let flips = gate::Flips::of(&evidence, &numbers);
-            let (generation, against) = production.map(|(g, loaded)| (g, loaded.manifest.version)).unzip();
-            Ok(Gated { passed: checks.iter().all(|finding| finding.passed), checks, against, generation, flips })
+            let record = production.map(|(record, _)| record);
+            Ok(Gated {
+                passed: checks.iter().all(|finding| finding.passed),
+                checks,
+                against: record.as_ref().map(|record| record.version.clone()),
+                generation: record.as_ref().map(|record| record.generation),
+                promoted_by: record.map(|record| record.actor),
+                flips,
+            })
         })
         .await?;
         self.metrics.gated(gated.passed);

@@ -26,38 +26,38 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// A file of `ui-static/`: its path, its content type, its bytes.
 type File = (&'static str, &'static str, &'static [u8]);
 
-macro_rules! file {
+macro_rules! embedded {
     ($path:expr, $name:literal, $content_type:ident) => {
         ($path, $content_type, include_bytes!(concat!("../../ui-static/", $name)))
     };
     ($name:literal, $content_type:ident) => {
-        file!(concat!("/", $name), $name, $content_type)
+        embedded!(concat!("/", $name), $name, $content_type)
     };
 }
 
 /// Every file of the page, under its own name.
 const FILES: &[File] = &[
-    file!("/", "index.html", HTML),
-    file!("style.css", STYLE),
-    file!("action.js", SCRIPT),
-    file!("api.js", SCRIPT),
-    file!("app.js", SCRIPT),
-    file!("comparison.js", SCRIPT),
-    file!("decision.js", SCRIPT),
-    file!("dialog.js", SCRIPT),
-    file!("dom.js", SCRIPT),
-    file!("explanation.js", SCRIPT),
-    file!("figures.js", SCRIPT),
-    file!("gate.js", SCRIPT),
-    file!("header.js", SCRIPT),
-    file!("history.js", SCRIPT),
-    file!("models.js", SCRIPT),
-    file!("notice.js", SCRIPT),
-    file!("promotion.js", SCRIPT),
-    file!("registry.js", SCRIPT),
-    file!("runs.js", SCRIPT),
-    file!("training.js", SCRIPT),
-    file!("verdict.js", SCRIPT),
+    embedded!("/", "index.html", HTML),
+    embedded!("style.css", STYLE),
+    embedded!("action.js", SCRIPT),
+    embedded!("api.js", SCRIPT),
+    embedded!("app.js", SCRIPT),
+    embedded!("comparison.js", SCRIPT),
+    embedded!("decision.js", SCRIPT),
+    embedded!("dialog.js", SCRIPT),
+    embedded!("dom.js", SCRIPT),
+    embedded!("explanation.js", SCRIPT),
+    embedded!("figures.js", SCRIPT),
+    embedded!("gate.js", SCRIPT),
+    embedded!("header.js", SCRIPT),
+    embedded!("history.js", SCRIPT),
+    embedded!("models.js", SCRIPT),
+    embedded!("notice.js", SCRIPT),
+    embedded!("promotion.js", SCRIPT),
+    embedded!("registry.js", SCRIPT),
+    embedded!("runs.js", SCRIPT),
+    embedded!("training.js", SCRIPT),
+    embedded!("verdict.js", SCRIPT),
 ];
 
 /// The web page at `/`, its files, and `rest` for every other path.

@@ -36,6 +36,8 @@ impl Problem {
             "not-found" => "Not found",
             "conflict" => "Production has changed",
             "operation-in-progress" => "Another promotion or rollback is running",
+            "store-unsafe" => "The object store cannot be trusted with promotions",
+            "not-waiting" => "The run does not wait for approval",
             "gate-failed" => "The gate refuses the model",
             "no-rollback-target" => "There is nothing to go back to",
             "corrupt" => "Stored bytes are corrupt",

@@ -270,7 +270,9 @@ mod tests {
         let features = trainers::features_to_count(&[trainer], config.preset);
         let count = |features: &FeatureSet| {
             let mut counter = FoldCounter::new(features.clone(), config.seed, config.folds).unwrap();
-            rows.iter().for_each(|row| counter.add(row));
+            for row in &rows {
+                counter.add(row);
+            }
             counter.finish()
         };
         let counts: Vec<CountsByFold> = features.iter().map(count).collect();

@@ -164,7 +164,7 @@ mod tests {
             assert_eq!((points[0].name.as_str(), points.len()), (point, 4));
             let band = Band::of(&points);
             assert!(band.review_from <= points[0].threshold && points[0].threshold <= band.flag_from, "{band:?}");
-            assert_eq!(band.decide(points[0].threshold) == Decision::Pass, false);
+            assert_ne!(band.decide(points[0].threshold), Decision::Pass);
         }
         let budget = Operation { point: DAILY_BUDGET.to_owned(), comments_per_day: 100, flags_per_day: 7 };
         let threshold = budget.points(&judged, &comments)[0].threshold;

@@ -23,6 +23,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What to train
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Arguments {
     /// A trainer; may be given several times
     #[arg(long = "trainer", value_name = "NAME")]
@@ -45,13 +46,13 @@ pub(super) struct Arguments {
     /// Seconds that are waited for approval
     #[arg(long, value_name = "SECONDS", default_value_t = TrainRequest::default().approval_seconds)]
     approval_seconds: u32,
-    /// The threshold that decides: best_f1, daily_budget, fpr_5 or precision_80
+    /// The threshold that decides: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`
     #[arg(long, value_name = "NAME", default_value = BEST_F1)]
     operating_point: String,
     /// Comments a day that the model will see
     #[arg(long, value_name = "NUMBER", default_value_t = Operation::default().comments_per_day)]
     comments_per_day: u32,
-    /// Flags a day that people can look at: the operating point daily_budget
+    /// Flags a day that people can look at: the operating point `daily_budget`
     #[arg(long, value_name = "NUMBER", default_value_t = Operation::default().flags_per_day)]
     flags_per_day: u32,
     /// Sentences that a worker holds in memory at once; a larger dataset is counted in shards, and sampled

@@ -9,8 +9,9 @@ use model::steps::{
     Status, TrainReport, TrainRequest,
 };
 use temporalio_client::{
-    Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowExecuteUpdateOptions,
-    WorkflowGetResultOptions, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowQueryOptions, WorkflowStartOptions,
+    Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowDescribeOptions,
+    WorkflowExecuteUpdateOptions, WorkflowExecutionStatus, WorkflowGetResultOptions, WorkflowHandle,
+    WorkflowIdConflictPolicy, WorkflowQueryOptions, WorkflowStartOptions,
     envconfig::{DataSource, LoadClientConfigProfileOptions},
     errors::{WorkflowGetResultError, WorkflowQueryError, WorkflowStartError, WorkflowUpdateError},
     tonic,
@@ -64,12 +65,14 @@ pub enum Error {
     #[error("Temporal does not answer: {0}")]
     Unreachable(String),
     /// A workflow of this id is running already.
-    #[error("{workflow_id} is running already")]
+    #[error("{workflow_id} is running already{what}")]
     AlreadyRunning {
         /// The id.
         workflow_id: String,
         /// Its run, if known.
         run_id: Option<String>,
+        /// What it does and for whom, as `: ...`; empty where it does not say.
+        what: String,
     },
     /// There is no such workflow.
     #[error("there is no workflow {0}")]
@@ -165,18 +168,41 @@ impl Orchestrator {
     pub async fn promote(&self, request: PromoteRequest) -> Result<Started, Error> {
         let options = production_options(format!("promote {}", request.version));
         let handle = self.client().await?.start_workflow(PromoteWorkflow::run, request.into(), options).await;
-        handle
-            .map(|h| started(PROMOTE_WORKFLOW_ID, h.run_id()))
-            .map_err(|error| not_started(PROMOTE_WORKFLOW_ID, error))
+        match handle {
+            Ok(handle) => Ok(started(PROMOTE_WORKFLOW_ID, handle.run_id())),
+            Err(error) => Err(self.who_is_there(not_started(PROMOTE_WORKFLOW_ID, error)).await),
+        }
     }
 
     /// Starts a rollback; one promotion or rollback runs at a time.
     pub async fn roll_back(&self, request: RollbackRequest) -> Result<Started, Error> {
         let options = production_options("roll back".to_owned());
         let handle = self.client().await?.start_workflow(RollbackWorkflow::run, request.into(), options).await;
-        handle
-            .map(|h| started(PROMOTE_WORKFLOW_ID, h.run_id()))
-            .map_err(|error| not_started(PROMOTE_WORKFLOW_ID, error))
+        match handle {
+            Ok(handle) => Ok(started(PROMOTE_WORKFLOW_ID, handle.run_id())),
+            Err(error) => Err(self.who_is_there(not_started(PROMOTE_WORKFLOW_ID, error)).await),
+        }
+    }
+
+    /// Adds to a refusal who is promoting or rolling back just now.
+    async fn who_is_there(&self, refusal: Error) -> Error {
+        let Error::AlreadyRunning { workflow_id, run_id, .. } = refusal else { return refusal };
+        let what = match self.status(&workflow_id).await {
+            Ok(status) => {
+                let version = status.versions.first().map_or_else(String::new, |version| format!(" {version}"));
+                format!(": {}{version} for {} ({})", status.stage, status.actor, status.message)
+            }
+            Err(_) => String::new(),
+        };
+        Error::AlreadyRunning { workflow_id, run_id, what }
+    }
+
+    /// Whether a run is still going: one that failed keeps the stage that it failed in.
+    pub async fn is_running(&self, workflow_id: &str) -> Result<bool, Error> {
+        let handle = self.client().await?.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let described = handle.describe(WorkflowDescribeOptions::builder().build()).await;
+        let described = described.map_err(|error| Error::Unreachable(error.to_string()))?;
+        Ok(described.status() == WorkflowExecutionStatus::Running)
     }
 
     /// Waits for a training run's result, as long as it takes.
@@ -263,6 +289,7 @@ pub(crate) async fn status_of(client: &Client, workflow_id: &str) -> Result<Stat
         WorkflowQueryError::Rpc(status) if status.code() == tonic::Code::InvalidArgument => {
             Error::NotFound(format!("of the id `{workflow_id}`"))
         }
+        // A run of another release that this one cannot continue, among others: the words say so.
         other => Error::Unreachable(other.to_string()),
     })?;
     let payload = answer.payloads.first().map_or(&[][..], |payload| &payload.data);
@@ -284,7 +311,7 @@ fn started(workflow_id: &str, run_id: Option<&str>) -> Started {
 fn not_started(workflow_id: &str, error: WorkflowStartError) -> Error {
     match error {
         WorkflowStartError::AlreadyStarted { run_id, .. } => {
-            Error::AlreadyRunning { workflow_id: workflow_id.to_owned(), run_id }
+            Error::AlreadyRunning { workflow_id: workflow_id.to_owned(), run_id, what: String::new() }
         }
         other => Error::Unreachable(other.to_string()),
     }

@@ -28,7 +28,8 @@ impl PromoteWorkflow {
     #[init]
     pub fn new(_: &WorkflowContextView, request: Lenient<PromoteRequest>) -> Self {
         let versions = request.0.iter().map(|request| request.version.clone()).collect();
-        let mut status = Status { versions, total: 3, ..Status::default() };
+        let actor = actor(request.0.iter().find_map(|request| request.actor.as_ref()));
+        let mut status = Status { versions, total: 3, actor, ..Status::default() };
         tell(&mut status, "gate", 0, "holding the candidate against the checks");
         Self { request, status }
     }
@@ -43,8 +44,12 @@ impl PromoteWorkflow {
         let gate: Gated = judged.map_err(|error| rethrow("gate", error))?;
         let generation = gate.generation.unwrap_or_default();
         if request.expected_generation.is_some_and(|expected| expected != generation) {
-            let there = gate.against.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            let message = format!("production is at generation {generation}, which is {there}");
+            let message = match (&gate.against, &gate.promoted_by) {
+                (Some(version), Some(actor)) => {
+                    format!("production is at generation {generation}, version {version}, put there by {actor}")
+                }
+                _ => "nothing is in production".to_owned(),
+            };
             return Err(fail(failure::CONFLICT, message));
         }
         if gate.against.as_ref() == Some(&request.version) {
@@ -74,7 +79,7 @@ impl PromoteWorkflow {
             change_id: change_id(ctx.workflow_id(), ctx.run_id()),
             // What the gate compared with must still be in production.
             expected_generation: Some(generation),
-            actor: request.actor.clone().unwrap_or_else(|| "unknown".to_owned()),
+            actor: actor(request.actor.as_ref()),
             reason: request.reason.clone().unwrap_or_default(),
             gate: Some(gate.clone()),
             forced,
@@ -107,7 +112,8 @@ impl RollbackWorkflow {
     /// Keeps the input until `run`.
     #[init]
     pub fn new(_: &WorkflowContextView, request: Lenient<RollbackRequest>) -> Self {
-        let mut status = Status { total: 3, ..Status::default() };
+        let actor = actor(request.0.iter().find_map(|request| request.actor.as_ref()));
+        let mut status = Status { total: 3, actor, ..Status::default() };
         tell(&mut status, "verify", 0, "finding and verifying the version to go back to");
         Self { request, status }
     }
@@ -126,7 +132,7 @@ impl RollbackWorkflow {
             version: target.version.clone(),
             change_id: change_id(ctx.workflow_id(), ctx.run_id()),
             expected_generation: Some(target.generation),
-            actor: request.actor.clone().unwrap_or_else(|| "unknown".to_owned()),
+            actor: actor(request.actor.as_ref()),
             reason: request.reason.clone().unwrap_or_else(|| "rollback".to_owned()),
             gate: None,
             forced: false,
@@ -175,6 +181,10 @@ pub(crate) fn rethrow(stage: &str, error: ActivityExecutionError) -> WorkflowTer
         }
         None => error.into(),
     }
+}
+
+fn actor(named: Option<&String>) -> String {
+    named.cloned().unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn outcome(promoted: &Promoted) -> Outcome {

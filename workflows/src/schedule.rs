@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use model::steps::{RetentionRequest, TrainRequest};
 use temporalio_client::{
+    RpcOptions,
     schedules::{
         CreateScheduleOptions, DeleteScheduleOptions, PauseScheduleOptions, ScheduleAction, ScheduleError,
         ScheduleOverlapPolicy, ScheduleSpec, TriggerScheduleOptions, UnpauseScheduleOptions,
@@ -91,7 +92,7 @@ impl Orchestrator {
     /// Where a schedule stands; none where there is none.
     pub async fn schedule(&self, schedule: Schedule) -> Result<Option<Scheduled>, Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
-        match handle.describe(Default::default()).await {
+        match handle.describe(RpcOptions::default()).await {
             Ok(found) => Ok(Some(Scheduled {
                 id: schedule.id(),
                 paused: found.paused(),
@@ -141,9 +142,11 @@ fn not_done(schedule: Schedule, error: ScheduleError) -> Error {
     match error {
         ScheduleError::Rpc(status) => match status.code() {
             tonic::Code::NotFound => Error::NotFound(format!("like the schedule {}", schedule.id())),
-            tonic::Code::AlreadyExists => {
-                Error::AlreadyRunning { workflow_id: format!("the schedule {}", schedule.id()), run_id: None }
-            }
+            tonic::Code::AlreadyExists => Error::AlreadyRunning {
+                workflow_id: format!("the schedule {}", schedule.id()),
+                run_id: None,
+                what: String::new(),
+            },
             tonic::Code::InvalidArgument => invalid(&status),
             _ => Error::Unreachable(status.message().to_owned()),
         },

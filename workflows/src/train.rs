@@ -160,6 +160,13 @@ impl Tells for TrainWorkflow {
     }
 }
 
+/// Seconds in words, in the largest unit that fits: `3 s`, `5 h`, `2.5 d`.
+fn span(seconds: u32) -> String {
+    let units = [("d", 86_400_u32), ("h", 3_600), ("min", 60), ("s", 1)];
+    let (unit, length) = units.into_iter().find(|&(_, length)| seconds >= length).unwrap_or(("s", 1));
+    format!("{} {unit}", (f64::from(seconds) / f64::from(length) * 10.0).round() / 10.0)
+}
+
 fn order<'a>(request: &'a TrainRequest, dataset: &'a Digest) -> Order<'a> {
     Order { dataset, shards: 0, trainers: &request.trainers, preset: request.preset, seed: request.seed }
 }
@@ -170,16 +177,16 @@ async fn await_approval(
     request: &TrainRequest,
     best: &Candidate,
 ) -> Result<Approval, WorkflowTermination> {
-    let seconds = request.approval_seconds;
-    enter(ctx, APPROVAL, format!("waiting up to {seconds} s for somebody to approve or reject {}", best.version));
+    let time = span(request.approval_seconds);
+    enter(ctx, APPROVAL, format!("waiting up to {time} for somebody to approve or reject {}", best.version));
     select! {
         said = ctx.wait_condition(|w| w.approval.is_some()) => said?,
-        _ = ctx.timer(Duration::from_secs(u64::from(seconds))) => {}
+        _ = ctx.timer(Duration::from_secs(u64::from(request.approval_seconds))) => {}
     };
     let expired = || Approval {
         outcome: EXPIRED.to_owned(),
         actor: String::new(),
-        reason: format!("nobody answered within {seconds} s"),
+        reason: format!("nobody answered within {time}"),
     };
     Ok(ctx.state_mut(|w| w.approval.get_or_insert_with(expired).clone()))
 }
@@ -359,4 +366,15 @@ fn table(report: &TrainReport) -> String {
         );
     }
     text + &crate::promote::table(&report.gate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_the_largest_unit_that_fits() {
+        let told = [3, 90, 18_000, 259_200, 216_000].map(span);
+        assert_eq!(told, ["3 s", "1.5 min", "5 h", "3 d", "2.5 d"]);
+    }
 }

@@ -262,8 +262,10 @@ struct RunStatus {
     total: u32,
     /// One line for people.
     message: String,
-    /// Versions registered so far.
+    /// Versions registered so far, or the one that is promoted.
     versions: Vec<String>,
+    /// Whether it is still going; one that failed keeps the stage that it failed in.
+    running: bool,
 }
 
 #[OpenApi(tag = "Tag::Operations")]
@@ -339,13 +341,17 @@ impl Operations {
         /// The workflow's id.
         workflow_id: Query<String>,
     ) -> StatusAnswer {
-        match started_in_time(self.0.orchestrator.status(&workflow_id.0)).await {
-            Ok(status) => StatusAnswer::Ok(Json(RunStatus {
+        let orchestrator = &self.0.orchestrator;
+        let asked =
+            async { Ok((orchestrator.status(&workflow_id.0).await?, orchestrator.is_running(&workflow_id.0).await?)) };
+        match started_in_time(asked).await {
+            Ok((status, running)) => StatusAnswer::Ok(Json(RunStatus {
                 stage: status.stage,
                 done: status.done,
                 total: status.total,
                 message: status.message,
                 versions: status.versions.iter().map(ToString::to_string).collect(),
+                running,
             })),
             Err(error) => Problem::from(error).into(),
         }

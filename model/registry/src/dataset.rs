@@ -143,7 +143,9 @@ impl Registry {
         let mut builder = Builder::default();
         let mut texts = Vec::new();
         for rows in rows.chunks(SHARD_ROWS) {
-            rows.iter().for_each(|row| builder.add(row));
+            for row in rows {
+                builder.add(row);
+            }
             texts.extend(builder.cut());
         }
         let manifest = builder.finish(of.source.clone());
@@ -195,7 +197,7 @@ impl Registry {
 
     /// A dataset's rows, each shard checked against its digest.
     pub async fn rows(&self, manifest: &DatasetManifest) -> Result<Vec<Row>, Error> {
-        self.fold_rows(manifest, 0..manifest.shards.len(), Vec::new(), |rows, of_shard| rows.extend(of_shard)).await
+        self.fold_rows(manifest, 0..manifest.shards.len(), Vec::new(), Extend::extend).await
     }
 
     /// Gives the rows of some shards to `each`, shard by shard in order, and answers what it gathered.

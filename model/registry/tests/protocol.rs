@@ -295,7 +295,7 @@ async fn run(steps: Vec<Step>, seed: u64, faults: usize) {
     let mut random = SplitMix(seed);
     let mut now = 0;
     for number in 0..6 {
-        register(&world.through(random.next(), faults, false), number).await;
+        register(&world.through(random.draw(), faults, false), number).await;
     }
     world.check().await;
     for (at, step) in steps.into_iter().enumerate() {
@@ -305,7 +305,7 @@ async fn run(steps: Vec<Step>, seed: u64, faults: usize) {
             }
             Step::RollBack => {
                 let before = world.history().await;
-                let registry = world.through(random.next(), faults, false);
+                let registry = world.through(random.draw(), faults, false);
                 let target = loop {
                     match registry.rollback_target(None).await {
                         Err(error) if error.is_transient() => {}
@@ -326,10 +326,10 @@ async fn run(steps: Vec<Step>, seed: u64, faults: usize) {
                     .find(|v| **v != before.last().unwrap().record.version);
                 assert_eq!(Some(&target), earlier, "back is the version before");
             }
-            Step::RegisterAgain { number } => register(&world.through(random.next(), faults, false), number).await,
+            Step::RegisterAgain { number } => register(&world.through(random.draw(), faults, false), number).await,
             Step::Prune { keep } => {
                 now += WEEK;
-                let registry = world.through(random.next(), faults, false);
+                let registry = world.through(random.draw(), faults, false);
                 let request = PruneInput { keep, ..PruneInput::default() };
                 while registry.prune(&request, now).await.is_err() {}
                 let promoted: BTreeSet<Version> =
@@ -365,7 +365,7 @@ async fn race(
         let change = format!("step {at}, promoter {promoter}");
         world.asked.insert(change.clone());
         let version = version((first + promoter) % 6);
-        let registry = world.through(random.next(), faults, may_die);
+        let registry = world.through(random.draw(), faults, may_die);
         let tries = if may_die { 30 } else { 500 };
         let input = input(version.clone(), change.clone(), expects.map(|()| newest));
         async move { (change, version, promote(registry, input, tries).await) }
@@ -424,34 +424,35 @@ proptest! {
     }
 }
 
+/// Every write is repeated below the caller: each create answers "exists".
+#[derive(Debug)]
+struct Twice(Arc<MemoryStore>);
+#[async_trait]
+impl Store for Twice {
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        self.0.get(name).await
+    }
+    async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
+        self.0.create(name, body.clone()).await?;
+        self.0.create(name, body).await
+    }
+    async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.0.entries(prefix).await
+    }
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.0.delete(name).await
+    }
+    async fn refuses_a_wrong_checksum(&self, _: &str) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+}
+
 /// The lost reply that the protocol is made for: the write was done, a retry below us heard "exists", and it was ours.
 #[test]
 fn a_promoter_recognises_its_own_record() {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
         let mut world = World::new();
         register(&world.truth, 0).await;
-        // Every operation is repeated below the caller: each create answers "exists".
-        #[derive(Debug)]
-        struct Twice(Arc<MemoryStore>);
-        #[async_trait]
-        impl Store for Twice {
-            async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-                self.0.get(name).await
-            }
-            async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
-                self.0.create(name, body.clone()).await?;
-                self.0.create(name, body).await
-            }
-            async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-                self.0.entries(prefix).await
-            }
-            async fn delete(&self, name: &str) -> Result<(), StoreError> {
-                self.0.delete(name).await
-            }
-            async fn refuses_a_wrong_checksum(&self, _: &str) -> Result<bool, StoreError> {
-                Ok(true)
-            }
-        }
         let registry = Registry::new(Arc::new(Twice(Arc::clone(&world.store))));
         world.asked.insert("c".to_owned());
         let promoted = registry.promote(&input(version(0), "c".to_owned(), None), 0).await.unwrap();

@@ -200,7 +200,9 @@ mod tests {
                 let text = row.text + "\u{a0}\u{1F600}Ä \t x";
                 let keys = |texts: Vec<&str>| {
                     let mut found = Vec::new();
-                    texts.into_iter().for_each(|text| extractor.extract(text, &[], &mut found));
+                    for text in texts {
+                        extractor.extract(text, &[], &mut found);
+                    }
                     found.into_iter().map(|feature| feature.key).collect::<Vec<_>>()
                 };
                 assert_eq!(keys(vec![&text]), keys(text.split_whitespace().collect()), "{}", extractor.name());

@@ -373,9 +373,12 @@ pub struct Status {
     /// Start of the run: seconds since 1970, UTC; 0 before it is known.
     #[serde(default)]
     pub started: i64,
-    /// Versions registered so far.
+    /// Versions registered so far, or the one that is promoted.
     #[serde(default)]
     pub versions: Vec<Version>,
+    /// Who asked, where somebody did.
+    #[serde(default)]
+    pub actor: String,
 }
 
 /// Notes go into the history for ever: 500 characters are enough.

@@ -126,6 +126,9 @@ pub struct Gated {
     pub against: Option<Version>,
     /// The generation of that version.
     pub generation: Option<Generation>,
+    /// Who put it into production.
+    #[serde(default)]
+    pub promoted_by: Option<String>,
     /// What the candidate decides otherwise than production, to the worse.
     #[serde(default)]
     pub flips: Flips,

@@ -1,0 +1,217 @@
+//! From a sentence to a score, from a comment to a verdict.
+
+use std::cell::RefCell;
+
+use super::{
+    Context, Model, Normalisation, UNITS,
+    columns::{Column, length_normalised},
+};
+use crate::{
+    features::{Extractor, Feature, Scratch},
+    operation::Band,
+    runs::{Found, Passing},
+    text,
+};
+
+/// The score of one sentence, judged alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Log-odds before context and calibration, in whole units.
+    pub logit: f64,
+    /// Features of the sentence.
+    pub features: u32,
+    /// Features that the model knows.
+    pub known: u32,
+}
+
+/// What the model says of a comment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Probability that the comment has a threat: that of its most threatening sentence.
+    pub probability: f64,
+    /// Whether it reaches the threshold.
+    pub is_threat: bool,
+    /// The deciding operating point's threshold.
+    pub threshold: f64,
+    /// What is left to people.
+    pub band: Band,
+    /// Each sentence, in order.
+    pub sentences: Vec<SentenceVerdict>,
+    /// Share of the comment's features that the model does not know, from 0 to 1.
+    pub unknown_share: f64,
+}
+
+/// What the model says of a sentence of a comment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SentenceVerdict {
+    /// Its bytes in the comment.
+    pub bytes: std::ops::Range<usize>,
+    /// Probability that it is a threat.
+    pub probability: f64,
+}
+
+impl Model {
+    /// Scores one sentence.
+    #[must_use]
+    pub fn score(&self, sentence: &str, scratch: &mut Scratch) -> Score {
+        // One naive Bayes needs no counts of single features: its weights are added as they come.
+        if let ([component], [Column::Weights(weights)]) = (&self.spec.components[..], &self.columns[..])
+            && let Normalisation::Length { exponent } = component.normalisation
+        {
+            self.analyser.analyse(sentence, scratch);
+            let features = scratch.features.len() as u32;
+            let (mut sum, mut known) = (0_i64, 0_u32);
+            for feature in &scratch.features {
+                if let Some(row) = self.place(feature.key) {
+                    sum = sum.wrapping_add(weights[row]);
+                    known += 1;
+                }
+            }
+            let own = length_normalised(sum, known, exponent) + component.bias;
+            return Score { logit: quantised(component.weight * own + self.spec.intercept), features, known };
+        }
+        self.score_by_run(sentence, scratch)
+    }
+
+    /// The score from sums over runs of non-space, which are remembered, and over what else the sentence has. A feature
+    /// that stands twice counts less than double: that is put right where it is met again.
+    fn score_by_run(&self, sentence: &str, scratch: &mut Scratch) -> Score {
+        self.analyser.find_words(sentence, scratch);
+        let Scratch { words, features: buffer, slots, runs, stamps, totals, passing, .. } = scratch;
+        runs.begin(self.id, self.columns.len());
+        stamps.begin(self.table.len());
+        totals.clear();
+        totals.extend(self.columns.iter().map(Column::nothing));
+        let mut look_up = |extractor: &dyn Extractor, text: &str, passing: &mut Passing| {
+            buffer.clear();
+            extractor.extract(text, words, buffer);
+            passing.rows.clear();
+            self.rows_of(buffer, slots, &mut passing.rows);
+            passing.sums.clear();
+            passing.sums.extend(self.columns.iter().map(|column| column.sum(&passing.rows)));
+            buffer.len()
+        };
+        let (mut features, mut known) = (0, 0);
+        let mut add = |found: Found<'_>| {
+            features += found.features;
+            known += found.rows.len() as u32;
+            for (total, sum) in totals.iter_mut().zip(found.sums) {
+                total.add(sum);
+            }
+            for &row in found.rows {
+                let count = stamps.count(row as usize);
+                if count > 1 {
+                    let columns = self.columns.iter();
+                    columns.zip(totals.iter_mut()).for_each(|(column, total)| column.repeat(row, count, total));
+                }
+            }
+        };
+        for &extractor in self.analyser.extractors() {
+            if extractor.is_of_runs() {
+                for run in text::runs(sentence) {
+                    add(runs.find(run, |passing| look_up(extractor, run, passing)));
+                }
+            } else {
+                let features = look_up(extractor, sentence, passing) as u32;
+                add(Found { rows: &passing.rows, sums: &passing.sums, features });
+            }
+        }
+        let parts =
+            self.spec.components.iter().zip(totals).map(|(component, total)| {
+                component.weight * (total.part(component.normalisation).score + component.bias)
+            });
+        Score { logit: quantised(parts.fold(self.spec.intercept, |sum, part| sum + part)), features, known }
+    }
+
+    /// Appends the places of those features that the model knows. All searches begin before any goes on, so that they
+    /// wait for memory together.
+    fn rows_of(&self, features: &[Feature], slots: &mut Vec<u64>, found: &mut Vec<u32>) {
+        slots.clear();
+        slots.extend(features.iter().map(|feature| self.index.probe(feature.key)));
+        let resolve = |(feature, &slot): (&Feature, &u64)| self.index.resolve(feature.key, slot);
+        found.extend(features.iter().zip(slots.iter()).filter_map(resolve).map(|row| row as u32));
+    }
+
+    /// Looks the analysed features up: which rows the sentence has, and how often.
+    pub(crate) fn count_rows(&self, scratch: &mut Scratch) {
+        scratch.counts.resize(self.table.len(), 0);
+        for feature in &scratch.features {
+            if let Some(row) = self.place(feature.key) {
+                let count = &mut scratch.counts[row];
+                if *count == 0 {
+                    scratch.rows.push(row as u32);
+                }
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+
+    /// The calibrated probability that one sentence is a threat, judged alone.
+    #[must_use]
+    pub fn probability(&self, sentence: &str, scratch: &mut Scratch) -> f64 {
+        let own = self.score(sentence, scratch).logit;
+        self.spec.calibration.probability(self.spec.context.map_or(own, |context| context.combine(own, None, None)))
+    }
+
+    /// Scores after context of the sentences of one comment, from their own scores.
+    #[must_use]
+    pub fn in_context(&self, own: &[f64]) -> Vec<f64> {
+        match self.spec.context {
+            None => own.to_vec(),
+            Some(context) => apply_context(&context, own),
+        }
+    }
+
+    /// Judges a comment.
+    ///
+    /// A comment is as threatening as its most threatening sentence: one threat among ten friendly sentences is a
+    /// threat, and the labels of a comment's sentences are combined in the same way when a model is evaluated.
+    #[must_use]
+    pub fn judge(&self, comment: &str) -> Verdict {
+        thread_local! {
+            static SCRATCH: RefCell<Scratch> = RefCell::default();
+        }
+        SCRATCH.with_borrow_mut(|scratch| self.judge_with(comment, scratch))
+    }
+
+    fn judge_with(&self, comment: &str, scratch: &mut Scratch) -> Verdict {
+        let mut places = text::sentences(comment);
+        if places.is_empty() {
+            places.push(0..0);
+        }
+        let scores: Vec<Score> = places.iter().map(|place| self.score(&comment[place.clone()], scratch)).collect();
+        let own: Vec<f64> = scores.iter().map(|score| score.logit).collect();
+        let probabilities = self.in_context(&own).into_iter().map(|s| self.spec.calibration.probability(s));
+        let sentences: Vec<SentenceVerdict> = places
+            .into_iter()
+            .zip(probabilities)
+            .map(|(bytes, probability)| SentenceVerdict { bytes, probability })
+            .collect();
+        let probability = sentences.iter().map(|s| s.probability).fold(0.0, f64::max);
+        let (features, known) = scores.iter().fold((0, 0), |(f, k), score| (f + score.features, k + score.known));
+        let unknown_share = if features == 0 { 0.0 } else { 1.0 - f64::from(known) / f64::from(features) };
+        let threshold = self.threshold();
+        let band = self.band();
+        Verdict { probability, is_threat: probability >= threshold, threshold, band, sentences, unknown_share }
+    }
+}
+
+/// Each score between its neighbours in the slice.
+#[must_use]
+pub fn apply_context(context: &Context, own: &[f64]) -> Vec<f64> {
+    let at = |i: usize| own.get(i).copied();
+    (0..own.len()).map(|i| context.combine(own[i], i.checked_sub(1).and_then(at), at(i + 1))).collect()
+}
+
+/// Forgets the counted rows.
+pub(crate) fn clear_counts(scratch: &mut Scratch) {
+    for &row in &scratch.rows {
+        scratch.counts[row as usize] = 0;
+    }
+    scratch.rows.clear();
+}
+
+/// To the nearest whole unit.
+pub(crate) fn quantised(score: f64) -> f64 {
+    (score * UNITS).round() / UNITS
+}
