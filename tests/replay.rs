@@ -36,5 +36,5 @@ async fn every_recorded_history_replays() {
         }
         replayed += 1;
     }
-    assert!(replayed >= 6, "{replayed} histories");
+    assert!(replayed >= 19, "{replayed} histories");
 }

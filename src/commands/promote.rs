@@ -59,10 +59,11 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
     };
     request.check().map_err(anyhow::Error::msg)?;
     let orchestrator = settings.orchestrator("cli");
+    let forces = request.force;
     let started = orchestrator.promote(request).await?;
     let report = orchestrator.promoted(&started).await?;
     print(&report);
-    let would_be_refused = report.outcome == Outcome::DryRun && report.gate.is_some_and(|gate| !gate.passed);
+    let would_be_refused = !forces && report.outcome == Outcome::DryRun && report.gate.is_some_and(|gate| !gate.passed);
     anyhow::ensure!(!would_be_refused, "the gate would refuse it");
     Ok(())
 }

@@ -5,8 +5,8 @@
 use std::{sync::OnceLock, time::Duration};
 
 use model::steps::{
-    PromoteReport, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest, RollbackRequest, Say,
-    Status, TrainReport, TrainRequest,
+    AutoPromote, PromoteReport, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest,
+    RollbackRequest, Say, Status, TrainReport, TrainRequest,
 };
 use temporalio_client::{
     Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowDescribeOptions,
@@ -157,7 +157,7 @@ impl Orchestrator {
     pub async fn train(&self, request: TrainRequest, workflow_id: &str) -> Result<Started, Error> {
         let options = WorkflowStartOptions::new(TASK_QUEUE, workflow_id)
             .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-            .execution_timeout(TRAIN_TIMEOUT)
+            .execution_timeout(longest(&request))
             .static_summary(format!("train {}", request.trainers.join(", ")))
             .build();
         let handle = self.client().await?.start_workflow(TrainWorkflow::run, request.into(), options).await;
@@ -294,6 +294,14 @@ pub(crate) async fn status_of(client: &Client, workflow_id: &str) -> Result<Stat
     })?;
     let payload = answer.payloads.first().map_or(&[][..], |payload| &payload.data);
     serde_json::from_slice(payload).map_err(|_| Error::NotFound(format!("{workflow_id} with a status")))
+}
+
+/// How long a training run may take, with the time that it may wait for somebody.
+fn longest(request: &TrainRequest) -> Duration {
+    match request.auto_promote {
+        AutoPromote::AfterApproval => TRAIN_TIMEOUT + Duration::from_secs(u64::from(request.approval_seconds)),
+        AutoPromote::Never | AutoPromote::IfGatePasses => TRAIN_TIMEOUT,
+    }
 }
 
 fn production_options(summary: String) -> WorkflowStartOptions {

@@ -207,6 +207,10 @@ pub(crate) async fn await_replicas<W: 'static>(
     ctx: &WorkflowContext<W>,
     generation: Generation,
 ) -> Result<Replicas, WorkflowTermination> {
+    // Runs of the release before this one end with the write.
+    if !ctx.patched("await_replicas") {
+        return Ok(Replicas::default());
+    }
     let options = policy::short(format!("wait for the replicas to serve generation {generation}"));
     let replicas = ctx.execute_activity(Steps::await_replicas, AwaitInput { generation }, options).await;
     replicas.map_err(|error| rethrow("verify", error))

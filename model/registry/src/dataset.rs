@@ -303,22 +303,10 @@ fn unreadable(error: io::Error) -> Error {
 
 /// Reads a file once: what its dataset will be.
 fn survey(name: &str, file: &dyn Open) -> Result<(DatasetManifest, Format), Error> {
-    let mut input = file.open().map_err(unreadable)?;
+    let mut input = Digesting { inner: file.open().map_err(unreadable)?, sha256: Digester::default(), bytes: 0 };
     let format = Format::guess(name, input.fill_buf().map_err(unreadable)?);
-    let (mut sha256, mut bytes) = (Digester::default(), 0);
-    loop {
-        let chunk = input.fill_buf().map_err(unreadable)?;
-        if chunk.is_empty() {
-            break;
-        }
-        sha256.update(chunk);
-        let length = chunk.len();
-        bytes += length as u64;
-        input.consume(length);
-    }
-    let source = Source { name: name.to_owned(), format, sha256: sha256.finish(), bytes };
     let mut builder = Builder::default();
-    for item in open(file, format)? {
+    for item in Reader::new(format, &mut input)? {
         match item? {
             Item::Row(row) => {
                 builder.add(&row);
@@ -329,10 +317,40 @@ fn survey(name: &str, file: &dyn Open) -> Result<(DatasetManifest, Format), Erro
             malformed @ Item::Malformed(_) => builder.tally.add(&malformed),
         }
     }
+    let source = Source { name: name.to_owned(), format, sha256: input.sha256.finish(), bytes: input.bytes };
     let (manifest, tally) = builder.finish(source);
     tally.require_form()?;
     tally.require_trainable()?;
     Ok((manifest, format))
+}
+
+/// Digests whatever is read through it.
+struct Digesting {
+    inner: Box<dyn BufRead + Send>,
+    sha256: Digester,
+    bytes: u64,
+}
+
+impl io::Read for Digesting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = io::Read::read(&mut self.fill_buf()?, buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Digesting {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, length: usize) {
+        if let Ok(chunk) = self.inner.fill_buf() {
+            self.sha256.update(&chunk[..length]);
+        }
+        self.bytes += length as u64;
+        self.inner.consume(length);
+    }
 }
 
 /// The next shard's rows; none at the end.
