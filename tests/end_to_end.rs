@@ -230,18 +230,23 @@ fn a_dataset_larger_than_memory_is_counted_in_shards_and_sampled() {
     let result = up.train_by_cli("sharded", &[r#"{"sentences_in_memory":4000}"#]);
     assert!(result.contains("COMPLETED"), "{result}");
     let described = both(&up.temporal(&["workflow", "show", "--output", "json", "--workflow-id", "sharded"]));
-    assert!(described.contains("count_shards") && described.contains("merge_counts"), "{described}");
+    for activity in ["sample_shards", "gather_sample", "count_shards", "merge_counts"] {
+        assert!(described.contains(activity), "{activity} is missing: {described}");
+    }
     up.record_history("sharded", "train-sharded");
     let models = up.get_json("/models");
     let newest: Vec<_> =
         models["models"].as_array().unwrap().iter().filter(|m| m["workflow_id"] == "sharded").collect();
     assert_eq!(newest.len(), 2);
-    for model in newest {
+    for model in &newest {
         assert!(imported.contains(model["dataset"].as_str().unwrap()), "{imported}");
         let judged = model["cross_validation"]["sentence"]["n"].as_u64().unwrap();
         assert!((1500..6000).contains(&judged), "{judged} sentences were in memory");
         assert!(model["held_out"]["sentence"]["pr_auc"].as_f64().unwrap() > 0.5, "{model}");
+        assert_ne!(model["sample"], model["dataset"]);
     }
+    let version = newest[0]["version"].as_str().unwrap();
+    assert!(up.succeed(&["models", "reproduce", version]).contains("to the byte"));
 }
 
 #[test]

@@ -15,12 +15,12 @@ use model::{
     gate, split,
     steps::{
         AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
-        IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput, Recalled,
-        RegisterInput, Registered, Replicas, TrainInput, Trained,
+        GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned,
+        RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
     },
     trainers,
 };
-use registry::{LoadedModel, ModelManifest, Promotion, Registry, Serving, Trust};
+use registry::{DatasetManifest, LoadedModel, ModelManifest, Promotion, Registry, Serving, Trust};
 use temporalio_client::Client;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, activities};
 use tokio::sync::Semaphore;
@@ -72,15 +72,10 @@ impl Activities {
             Some(digest) => (self.registry.dataset(digest).await?, "stored"),
             None => self.first_source().await?,
         };
-        let sample = self.sample(&manifest, &input).await?;
-        let rows = self.registry.rows(sample.as_ref().unwrap_or(&manifest)).await?;
-        let seed = input.seed;
-        let held_out = compute(move || {
-            let (train, test) = split::held_out(seed, rows);
-            model::corpus::require_trainable(&train)?;
-            Ok(test.len() as u64)
-        })
-        .await?;
+        let share = (manifest.sentences > input.sentences_in_memory)
+            .then(|| input.sentences_in_memory as f64 / manifest.sentences as f64);
+        // A dataset that is too large for memory is looked at where its sample is gathered.
+        let held_out = if share.is_none() { self.count_held_out(&manifest, input.seed).await? } else { 0 };
         self.metrics.rows_ingested.inc_by(manifest.sentences);
         self.metrics.rows_quarantined.inc_by(manifest.quarantined);
         tracing::info!(
@@ -88,7 +83,6 @@ impl Activities {
             source,
             sentences = manifest.sentences,
             quarantined = manifest.quarantined,
-            sampled = sample.as_ref().map(|sample| sample.sentences),
             "ingested"
         );
         Ok(Ingested {
@@ -99,29 +93,47 @@ impl Activities {
             commenters: manifest.commenters,
             quarantined: manifest.quarantined,
             held_out,
-            sampled: sample.as_ref().map_or(0, |sample| sample.sentences),
-            sample: sample.map(|sample| sample.digest),
+            share,
+            sample: None,
+            sampled: 0,
             shards: manifest.shards.len() as u32,
             dataset: manifest.digest,
         })
     }
 
-    /// Of a dataset that is too large for memory, the rows of some commenters, stored as a dataset.
-    async fn sample(
-        &self,
-        whole: &registry::DatasetManifest,
-        input: &IngestInput,
-    ) -> Result<Option<registry::DatasetManifest>, Failure> {
-        if whole.sentences <= input.sentences_in_memory {
-            return Ok(None);
-        }
-        let share = input.sentences_in_memory as f64 / whole.sentences as f64;
-        let seed = input.seed;
+    /// Sentences of held-out commenters; refuses a dataset whose other sentences could train nothing.
+    async fn count_held_out(&self, manifest: &DatasetManifest, seed: u64) -> Result<u64, Failure> {
+        let rows = self.registry.rows(manifest).await?;
+        compute(move || {
+            let (train, test) = split::held_out(seed, rows);
+            model::corpus::require_trainable(&train)?;
+            Ok(test.len() as u64)
+        })
+        .await
+    }
+
+    /// The rows of some commenters in some shards.
+    async fn sample(&self, input: SampleInput) -> Result<Sampled, Failure> {
+        let manifest = self.registry.dataset(&input.dataset).await?;
+        let SampleInput { seed, share, .. } = input;
         let keep = move |sample: &mut Vec<Row>, rows: Vec<Row>| {
             sample.extend(rows.into_iter().filter(|row| split::is_sampled(seed, &row.commenter, share)));
         };
-        let sample = self.registry.fold_rows(whole, 0..whole.shards.len(), Vec::new(), keep).await?;
-        Ok(Some(self.registry.put_sample(whole, sample).await?))
+        let shards = input.from as usize..input.to as usize;
+        let rows = self.registry.fold_rows(&manifest, shards, Vec::new(), keep).await?;
+        let sentences = rows.len() as u64;
+        Ok(Sampled { rows: self.registry.put_part(rows).await?, sentences })
+    }
+
+    async fn gather(&self, input: GatherInput) -> Result<Gathered, Failure> {
+        let whole = self.registry.dataset(&input.dataset).await?;
+        let mut rows = Vec::new();
+        for part in &input.parts {
+            rows.extend(self.registry.part(part).await?);
+        }
+        let sample = self.registry.put_sample(&whole, rows).await?;
+        let held_out = self.count_held_out(&sample, input.seed).await?;
+        Ok(Gathered { sentences: sample.sentences, sample: sample.digest, held_out })
     }
 
     async fn count(&self, input: CountInput) -> Result<Counted, Failure> {
@@ -157,7 +169,7 @@ impl Activities {
         Ok(Counted { counts, sentences, features })
     }
 
-    async fn first_source(&self) -> Result<(registry::DatasetManifest, &'static str), Failure> {
+    async fn first_source(&self) -> Result<(DatasetManifest, &'static str), Failure> {
         for source in SOURCES {
             if let Some(manifest) = source.find(&self.registry).await? {
                 return Ok((manifest, source.name()));
@@ -331,6 +343,26 @@ impl Activities {
     #[activity(definition = signatures::Ingest)]
     pub async fn ingest(self: Arc<Self>, ctx: ActivityContext, input: IngestInput) -> Result<Ingested, ActivityError> {
         alive(&ctx, self.in_turn(self.find_dataset(input))).await
+    }
+
+    /// Finds the rows of some commenters in some shards.
+    #[activity(definition = signatures::SampleShards)]
+    pub async fn sample_shards(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: SampleInput,
+    ) -> Result<Sampled, ActivityError> {
+        alive(&ctx, self.in_turn(self.sample(input))).await
+    }
+
+    /// Makes a dataset of sampled rows.
+    #[activity(definition = signatures::GatherSample)]
+    pub async fn gather_sample(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: GatherInput,
+    ) -> Result<Gathered, ActivityError> {
+        alive(&ctx, self.in_turn(self.gather(input))).await
     }
 
     /// Counts the features of some shards' training rows.

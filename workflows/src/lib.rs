@@ -2,7 +2,6 @@
 //!
 //! Activities are known here by their signatures alone ([`signatures`]); their bodies live elsewhere.
 
-mod count;
 pub mod lenient;
 pub mod orchestrator;
 mod policy;
@@ -11,6 +10,7 @@ mod promote;
 mod running;
 pub mod schedule;
 mod search;
+mod shards;
 pub mod signatures;
 mod train;
 mod upkeep;

@@ -3,15 +3,15 @@
 
 use model::steps::{
     AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
-    IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput, Recalled,
-    RegisterInput, Registered, Replicas, TrainInput, Trained,
+    GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput,
+    Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
 };
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
 pub use self::steps::{
-    AwaitReplicas, CountShards, Evaluate, FindRollback, Gate, Ingest, MergeCounts, Promote, Prune, Recall, Register,
-    Train,
+    AwaitReplicas, CountShards, Evaluate, FindRollback, Gate, GatherSample, Ingest, MergeCounts, Promote, Prune,
+    Recall, Register, SampleShards, Train,
 };
 
 /// Signatures only; no worker registers this type.
@@ -24,6 +24,18 @@ impl Steps {
     /// Finds or makes the dataset.
     #[activity(name = "ingest")]
     pub fn ingest(input: IngestInput) -> Result<Ingested, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Finds the rows of some commenters in some shards.
+    #[activity(name = "sample_shards")]
+    pub fn sample_shards(input: SampleInput) -> Result<Sampled, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Makes a dataset of sampled rows.
+    #[activity(name = "gather_sample")]
+    pub fn gather_sample(input: GatherInput) -> Result<Gathered, ActivityError> {
         unimplemented!()
     }
 

@@ -15,12 +15,11 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    Lenient,
-    count::{Order, count},
-    policy,
+    Lenient, policy,
     progress::{Tells, details, enter, side_by_side, step_done},
     promote::{await_replicas, change_id, rethrow, word},
     search,
+    shards::{Order, count, sample},
     signatures::Steps,
 };
 
@@ -47,11 +46,22 @@ impl TrainWorkflow {
     #[run(name = "TrainWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<TrainReport> {
         let request = ctx.state(|w| w.request.clone()).require(TrainRequest::check)?;
-        let ingested = ingest(ctx, &request).await?;
-        let counts = match &ingested.sample {
-            None => Vec::new(),
-            Some(_) => count(ctx, &Order { shards: ingested.shards, ..order(&request, &ingested.dataset) }).await?,
-        };
+        let mut ingested = ingest(ctx, &request).await?;
+        let mut counts = Vec::new();
+        if let Some(share) = ingested.share {
+            let gathered = sample(ctx, &ingested, request.seed, share).await?;
+            let order = Order {
+                dataset: &ingested.dataset,
+                shards: ingested.shards,
+                trainers: &request.trainers,
+                preset: request.preset,
+                seed: request.seed,
+            };
+            counts = count(ctx, &order).await?;
+            ingested.sample = Some(gathered.sample);
+            ingested.sampled = gathered.sentences;
+            ingested.held_out = gathered.held_out;
+        }
         let trained = train(ctx, &request, &ingested, counts).await?;
         let evaluated = evaluate(ctx, &trained).await?;
         let mut candidates = register(ctx, trained, evaluated).await?;
@@ -165,10 +175,6 @@ fn span(seconds: u32) -> String {
     let units = [("d", 86_400_u32), ("h", 3_600), ("min", 60), ("s", 1)];
     let (unit, length) = units.into_iter().find(|&(_, length)| seconds >= length).unwrap_or(("s", 1));
     format!("{} {unit}", (f64::from(seconds) / f64::from(length) * 10.0).round() / 10.0)
-}
-
-fn order<'a>(request: &'a TrainRequest, dataset: &'a Digest) -> Order<'a> {
-    Order { dataset, shards: 0, trainers: &request.trainers, preset: request.preset, seed: request.seed }
 }
 
 /// Waits until somebody approves or rejects, or the time is up.

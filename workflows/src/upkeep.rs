@@ -7,12 +7,11 @@ use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::{
-    Lenient,
-    count::{Order, count},
-    policy,
+    Lenient, policy,
     progress::{Tells, enter, step_done},
     promote::rethrow,
     search,
+    shards::{Order, count},
     signatures::Steps,
 };
 

@@ -138,6 +138,25 @@ impl Registry {
         self.dataset(&manifest.digest).await
     }
 
+    /// Stores rows on their way into a sample, compressed, under the digest of their bytes.
+    pub async fn put_part(&self, rows: Vec<Row>) -> Result<Digest, Error> {
+        let compress = move || {
+            let mut lines = Vec::new();
+            for row in &rows {
+                write_line(&mut lines, row);
+            }
+            zstd::bulk::compress(&lines, COMPRESSION_LEVEL)
+        };
+        self.put_artifact(blocking(compress).await?.expect("compression in memory")).await
+    }
+
+    /// Rows that [`Self::put_part`] stored, checked against the digest.
+    pub async fn part(&self, digest: &Digest) -> Result<Vec<Row>, Error> {
+        let body = self.artifact(digest).await?;
+        let decoded = blocking(move || parse_lines(&decompress(&body)?)).await?;
+        decoded.map_err(|reason| Key::Blob(digest).corrupt(reason))
+    }
+
     /// Stores rows that were chosen from a stored dataset, as a dataset of their own.
     pub async fn put_sample(&self, of: &DatasetManifest, rows: Vec<Row>) -> Result<DatasetManifest, Error> {
         let mut builder = Builder::default();
@@ -376,10 +395,18 @@ fn write_line(lines: &mut Vec<u8>, row: &Row) {
 
 /// The rows of a shard's bytes.
 fn decode(body: &[u8], expected: &Digest) -> Result<Vec<Row>, &'static str> {
-    let text = zstd::stream::decode_all(body).map_err(|_| "it cannot be decompressed")?;
+    let text = decompress(body)?;
     if Digest::of(&text) != *expected {
         return Err("its rows do not have the digest in the manifest");
     }
+    parse_lines(&text)
+}
+
+fn decompress(body: &[u8]) -> Result<Vec<u8>, &'static str> {
+    zstd::stream::decode_all(body).map_err(|_| "it cannot be decompressed")
+}
+
+fn parse_lines(text: &[u8]) -> Result<Vec<Row>, &'static str> {
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).map_err(|_| "a line of it is not a row")).collect()
 }

@@ -201,7 +201,7 @@ fn in_memory() -> u64 {
 }
 
 /// What `ingest` found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ingested {
     /// The dataset.
     pub dataset: Digest,
@@ -219,7 +219,10 @@ pub struct Ingested {
     pub quarantined: u64,
     /// Sentences of held-out commenters, of the sample if there is one.
     pub held_out: u64,
-    /// Where the dataset is too large for memory: the rows of some commenters, as a dataset.
+    /// Where the dataset is too large for memory: the share of its commenters that fits.
+    #[serde(default)]
+    pub share: Option<f64>,
+    /// The rows of these commenters, as a dataset, once they are gathered.
     #[serde(default)]
     pub sample: Option<Digest>,
     /// Sentences of the sample.
@@ -236,6 +239,52 @@ impl Ingested {
     pub fn rows(&self) -> &Digest {
         self.sample.as_ref().unwrap_or(&self.dataset)
     }
+}
+
+/// What `sample_shards` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleInput {
+    /// Whose rows.
+    pub dataset: Digest,
+    /// The first shard.
+    pub from: u32,
+    /// One past the last.
+    pub to: u32,
+    /// Decides who is sampled.
+    pub seed: u64,
+    /// The share of the commenters that is.
+    pub share: f64,
+}
+
+/// What `sample_shards` found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// The rows are stored under this digest.
+    pub rows: Digest,
+    /// How many there are.
+    pub sentences: u64,
+}
+
+/// What `gather_sample` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatherInput {
+    /// Of which dataset it is a sample.
+    pub dataset: Digest,
+    /// Decides the held-out commenters.
+    pub seed: u64,
+    /// The rows, in the order of the shards.
+    pub parts: Vec<Digest>,
+}
+
+/// What `gather_sample` made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gathered {
+    /// The sample, a dataset.
+    pub sample: Digest,
+    /// Its sentences.
+    pub sentences: u64,
+    /// Sentences of held-out commenters among them.
+    pub held_out: u64,
 }
 
 /// What `count_shards` is given.

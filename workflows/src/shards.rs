@@ -1,0 +1,104 @@
+//! A dataset that is too large for memory: sampled and counted shard by shard, on any number of workers.
+
+use model::{
+    Digest,
+    experiment::FOLDS,
+    steps::{CountInput, Counted, GatherInput, Gathered, Ingested, MergeInput, SampleInput, Sampled},
+    trainers::{self, Preset},
+};
+use temporalio_sdk::{WorkflowContext, WorkflowTermination};
+
+use crate::{
+    policy,
+    progress::{Tells, enter, side_by_side, step_done},
+    promote::rethrow,
+    signatures::Steps,
+};
+
+/// Shards that one activity reads: half a million sentences, about a second of work.
+const SHARDS_A_PIECE: u32 = 25;
+
+/// The shards of each piece: the first, and one past the last.
+fn pieces(shards: u32) -> impl ExactSizeIterator<Item = (u32, u32)> + Clone {
+    (0..shards.div_ceil(SHARDS_A_PIECE)).map(move |piece| {
+        let from = piece * SHARDS_A_PIECE;
+        (from, shards.min(from + SHARDS_A_PIECE))
+    })
+}
+
+/// Gathers the rows of a share of the commenters into a dataset of its own.
+pub(crate) async fn sample<W: Tells>(
+    ctx: &WorkflowContext<W>,
+    ingested: &Ingested,
+    seed: u64,
+    share: f64,
+) -> Result<Gathered, WorkflowTermination> {
+    let pieces = pieces(ingested.shards);
+    ctx.state_mut(|w| w.status_mut().total += pieces.len() as u32 + 1);
+    let message = format!("sampling {} sentences in {} pieces", ingested.sentences, pieces.len());
+    enter(ctx, "sample", message);
+    let runs = pieces.map(|(from, to)| {
+        let ctx = ctx.clone();
+        let input = SampleInput { dataset: ingested.dataset.clone(), from, to, seed, share };
+        async move {
+            let options = policy::long(format!("sample shards {from} to {}", to - 1));
+            let sampled: Sampled = ctx.execute_activity(Steps::sample_shards, input, options).await?;
+            step_done(&ctx);
+            Ok(sampled.rows)
+        }
+    });
+    let parts = side_by_side("sample", runs.collect()).await?;
+    let input = GatherInput { dataset: ingested.dataset.clone(), seed, parts };
+    let gathered = ctx.execute_activity(Steps::gather_sample, input, policy::long("gather the sample")).await;
+    let gathered: Gathered = gathered.map_err(|error| rethrow("sample", error))?;
+    step_done(ctx);
+    Ok(gathered)
+}
+
+/// What is counted, and for whom.
+pub(crate) struct Order<'a> {
+    pub(crate) dataset: &'a Digest,
+    pub(crate) shards: u32,
+    pub(crate) trainers: &'a [String],
+    pub(crate) preset: Preset,
+    pub(crate) seed: u64,
+}
+
+/// Counts what the additive learners of the trainers need; answers the digests of the sums.
+pub(crate) async fn count<W: Tells>(
+    ctx: &WorkflowContext<W>,
+    order: &Order<'_>,
+) -> Result<Vec<Digest>, WorkflowTermination> {
+    let trainers: Vec<_> = order.trainers.iter().filter_map(|name| trainers::find(name).ok()).collect();
+    let sets = trainers::features_to_count(&trainers, order.preset);
+    let pieces = pieces(order.shards);
+    ctx.state_mut(|w| w.status_mut().total += (pieces.len() as u32 + 1) * sets.len() as u32);
+    enter(ctx, "count", format!("counting {} shards in {} pieces", order.shards, pieces.len()));
+    let mut counted = Vec::new();
+    for features in sets {
+        let runs = pieces.clone().map(|(from, to)| {
+            let ctx = ctx.clone();
+            let input = CountInput {
+                dataset: order.dataset.clone(),
+                from,
+                to,
+                features: features.clone(),
+                seed: order.seed,
+                folds: FOLDS as u32,
+            };
+            async move {
+                let options = policy::long(format!("count shards {from} to {}", to - 1));
+                let counted: Counted = ctx.execute_activity(Steps::count_shards, input, options).await?;
+                step_done(&ctx);
+                Ok(counted.counts)
+            }
+        });
+        let parts = side_by_side("count", runs.collect()).await?;
+        let options = policy::long(format!("add the counts of {} pieces", pieces.len()));
+        let merged = ctx.execute_activity(Steps::merge_counts, MergeInput { parts }, options).await;
+        let merged: Counted = merged.map_err(|error| rethrow("count", error))?;
+        step_done(ctx);
+        counted.push(merged.counts);
+    }
+    Ok(counted)
+}
