@@ -294,18 +294,44 @@ fn what_history_names_is_never_pruned_nor_what_is_young_or_in_use() {
         };
         let keep = |keep| PruneInput { keep, ..PruneInput::default() };
 
-        assert_eq!(prune(keep(1), DAY - 1).await.versions, [], "all is younger than a day");
-        let in_use = PruneInput { in_use: vec![versions[1].clone()], is_busy: true, dry_run: true, ..keep(1) };
-        let would = prune(in_use.clone(), DAY).await;
+        let young = prune(keep(1), DAY - 1).await;
+        assert_eq!((&young.versions[..], young.marked), (&[][..], 0), "all is younger than a day");
+        let in_use = PruneInput { in_use: vec![versions[1].clone()], is_busy: true, ..keep(1) };
+        // First the mark, a day later the deed; a dry run does neither.
+        let dry = PruneInput { dry_run: true, ..in_use.clone() };
+        store.set_clock(DAY);
+        for expected in [2, 2] {
+            assert_eq!(
+                (prune(dry.clone(), DAY).await.marked, prune(dry.clone(), 2 * DAY).await.versions),
+                (expected, vec![])
+            );
+        }
+        assert_eq!(prune(in_use.clone(), DAY).await.marked, 2);
+        let refused = registry.promote(&promotion(&versions[2], "marked", None), 0).await;
+        assert!(matches!(&refused, Err(Error::Retired(version)) if *version == versions[2]), "{refused:?}");
+        assert_eq!(prune(in_use.clone(), 2 * DAY - 1).await.versions, [], "marked less than a day ago");
+        let kept = prune(PruneInput { keep: 9, ..in_use.clone() }, DAY).await;
+        assert_eq!((kept.marked, store.list(Key::MARKS).await.unwrap().len()), (0, 0), "kept after all");
+        assert_eq!(prune(in_use.clone(), DAY).await.marked, 2);
+        let would = prune(PruneInput { dry_run: true, ..in_use.clone() }, 2 * DAY).await;
         assert_eq!((&would.versions[..], would.blobs, would.datasets, would.was_busy), (&versions[2..4], 0, 0, true));
         assert_eq!(registry.manifests().await.unwrap().len(), 5, "a dry run deletes nothing");
-        let did = prune(PruneInput { dry_run: false, ..in_use }, DAY).await;
+        let did = prune(in_use, 2 * DAY).await;
         assert_eq!((did.versions, did.bytes), (would.versions, would.bytes));
         let left: Vec<Version> = registry.manifests().await.unwrap().into_iter().map(|m| m.version).collect();
         assert_eq!(left, [&versions[4], &versions[1], &versions[0]].map(Clone::clone));
 
-        let did = prune(keep(1), DAY).await;
-        assert_eq!((&did.versions[..], did.blobs, did.datasets), (&versions[1..2], 1, 1));
+        store.set_clock(2 * DAY);
+        assert_eq!(prune(keep(1), 2 * DAY).await.marked, 3, "a version, an orphan, a dataset");
+        // Who stores a marked thing again takes the mark away.
+        let again = registry.put_artifact(b"left behind by a run that died".to_vec()).await.unwrap();
+        registry.put_dataset("sample.txt", model::SAMPLE_CORPUS).await.unwrap();
+        assert_eq!(again, orphan);
+        let did = prune(keep(1), 3 * DAY).await;
+        assert_eq!((&did.versions[..], did.blobs, did.datasets, did.marked), (&versions[1..2], 0, 0, 2));
+        store.set_clock(3 * DAY);
+        let did = prune(keep(1), 4 * DAY).await;
+        assert_eq!((did.blobs, did.datasets), (1, 1));
         assert!(matches!(registry.artifact(&orphan).await, Err(Error::NotFound { .. })));
         assert!(matches!(registry.dataset(&unused.digest).await, Err(Error::NotFound { .. })));
         assert!(registry.load(&versions[0]).await.is_ok(), "it is in production");
@@ -343,6 +369,13 @@ fn a_changed_history_is_told_generation_by_generation() {
         assert_eq!(problems().await, "");
         let kept = store.get(&record(3)).await.unwrap().unwrap();
         store.delete(&record(3)).await.unwrap();
+        // A gap must not be taken for the end: production would be pruned, and rollback would start from the past.
+        for refused in [
+            registry.prune(&PruneInput::default(), i64::MAX).await.map(drop),
+            registry.rollback_target(None).await.map(drop),
+        ] {
+            assert!(matches!(&refused, Err(Error::Corrupt { path, .. }) if *path == record(3)), "{refused:?}");
+        }
         assert!(problems().await.contains("generation 3 is missing"), "{}", problems().await);
         store.create(&record(3), kept).await.unwrap();
         store.delete(&Key::Model(&a).path()).await.unwrap();

@@ -30,7 +30,7 @@ impl Failure {
     fn final_type(&self) -> Option<&'static str> {
         match self {
             Self::Registry(error) => match error {
-                RegistryError::NotFound { .. } => Some(failure::NOT_FOUND),
+                RegistryError::NotFound { .. } | RegistryError::Retired(_) => Some(failure::NOT_FOUND),
                 RegistryError::Conflict { .. } => Some(failure::CONFLICT),
                 RegistryError::NothingInProduction | RegistryError::NothingToRollBackTo => Some(failure::NO_TARGET),
                 RegistryError::Corrupt { .. } => Some(failure::CORRUPT),

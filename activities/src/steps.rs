@@ -188,6 +188,7 @@ impl Activities {
     async fn fit(&self, input: TrainInput) -> Result<Trained, Failure> {
         let trainer = trainers::find(&input.trainer)?;
         let (train, _) = self.rows(input.sample.as_ref().unwrap_or(&input.dataset), input.seed).await?;
+        let is_sampled = input.sample.is_some();
         let mut counts = Vec::new();
         for digest in &input.counts {
             counts.push(self.registry.counts(digest).await?);
@@ -200,10 +201,11 @@ impl Activities {
             ..experiment::Config::default()
         };
         let (bytes, features, cross_validation) = compute(move || {
-            let trained = if counts.is_empty() {
-                experiment::train(trainer, &train, &config, &|_, _| {})?
-            } else {
+            // By the sample, never by the counts: what a trainer makes must not depend on what is trained beside it.
+            let trained = if is_sampled {
                 experiment::train_counted(trainer, &train, &counts, &config, &|_, _| {})?
+            } else {
+                experiment::train(trainer, &train, &config, &|_, _| {})?
             };
             let features = trained.model.table().keys().len() as u64;
             Ok((artifact::encode(&trained.model), features, trained.cross_validation))

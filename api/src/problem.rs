@@ -82,6 +82,7 @@ impl From<registry::Error> for Problem {
             E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, "no-rollback-target", detail),
             E::NothingInProduction => Self::no_model(),
             E::Corpus(_) | E::Changed => Self::invalid(detail),
+            E::Retired(_) => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
             E::Unsafe(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unsafe", detail),
             E::Panicked => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
             E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail),

@@ -78,16 +78,17 @@ impl Platt {
         platt
     }
 
-    /// The probability of a threat, between 0 and 1.
+    /// The probability of a threat: from 0, and below 1, so that a threshold of 1 flags nothing.
     #[must_use]
     pub fn probability(self, score: f64) -> f64 {
         let x = self.slope * score + self.offset;
-        if x >= 0.0 {
+        let probability = if x >= 0.0 {
             1.0 / (1.0 + (-x).exp())
         } else {
             let e = x.exp();
             e / (1.0 + e)
-        }
+        };
+        probability.min(1.0_f64.next_down())
     }
 }
 
@@ -114,7 +115,8 @@ mod tests {
 
     #[test]
     fn extreme_scores_and_single_classes_stay_finite() {
-        assert_eq!(Platt::IDENTITY.probability(1e6), 1.0);
+        let highest = Platt::IDENTITY.probability(1e6);
+        assert!(highest < 1.0 && highest > 0.999_999);
         assert!(Platt::IDENTITY.probability(-1e6) >= 0.0);
         for labels in [[true; 4], [false; 4]] {
             let platt = Platt::fit(&[-1e3, 0.0, 1.0, 1e3], &labels);

@@ -86,6 +86,10 @@ pub fn train_counted(
     if counts.iter().any(|counts| counts.folds() != folds) {
         return Err(trainers::Error::Empty("the counts have another number of folds"));
     }
+    let is_counted = |features| counts.iter().any(|counts| counts.features == features);
+    if !trainers::features_to_count(&[trainer], config.preset).into_iter().all(is_counted) {
+        return Err(trainers::Error::Empty("the counts lack the features of a learner"));
+    }
     let fits = Fits { trainer, rows: sample, assigned: &assigned, folds, counts };
     fits.finish(config, progress)
 }
@@ -280,7 +284,11 @@ mod tests {
         let of_rows = train(trainer, &sample, &config, &|_, _| {}).unwrap();
         assert_eq!(of_counts.model.table(), of_rows.model.table());
         assert_eq!(of_counts.model.spec().components, of_rows.model.spec().components);
-        let of_sample = train_counted(trainer, &sample, &[], &config, &|_, _| {}).unwrap();
+        assert!(train_counted(trainer, &sample, &[], &config, &|_, _| {}).is_err(), "the sample is no substitute");
+        let assigned: Vec<usize> =
+            sample.iter().map(|row| split::place(config.seed, &row.commenter, FOLDS).unwrap()).collect();
+        let plain = Fits { trainer, rows: &sample, assigned: &assigned, folds: FOLDS, counts: &[] };
+        let of_sample = plain.finish(&config, &|_, _| {}).unwrap();
         assert_eq!(of_counts.unseen, of_sample.unseen, "a row's fold is in what it is judged by");
         assert!(train_counted(trainer, &rows, &counts, &config, &|_, _| {}).is_err(), "held-out rows must not train");
     }

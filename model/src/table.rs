@@ -136,12 +136,15 @@ impl Index {
     /// Whether so many ascending keys begin alike that searches would be long.
     fn is_crowded(keys: &[u64]) -> bool {
         let shift = u64::BITS - Self::bits(keys.len());
-        let mut free = 0;
+        // A run of taken slots is as long in whatever order the keys are put in.
+        let (mut start, mut free) = (0, 0);
         keys.iter().any(|key| {
             let home = (key >> shift) as usize;
-            let at = home.max(free);
-            free = at + 1;
-            at - home > LONGEST_SEARCH
+            if home > free {
+                (start, free) = (home, home);
+            }
+            free += 1;
+            free - start > LONGEST_SEARCH
         })
     }
 
@@ -209,6 +212,9 @@ mod tests {
         let keys: Vec<u64> = (0..1_000_000).collect();
         assert_eq!(Table::new(keys, 0, vec![]), Err(Invalid::OutOfRange("keys")));
         assert!(Table::new((0..1000).collect(), 0, vec![]).is_ok());
+        // One key a slot, side by side: each is at home, and a key that is not there would be looked for past all of them.
+        let side_by_side: Vec<u64> = (0..100_000).map(|slot| slot << (64 - 18)).collect();
+        assert_eq!(Table::new(side_by_side, 0, vec![]), Err(Invalid::OutOfRange("keys")));
     }
 
     #[test]

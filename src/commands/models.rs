@@ -113,6 +113,9 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
                 pruned.datasets,
                 pruned.bytes
             );
+            if pruned.marked > 0 {
+                println!("{} objects are marked and go in a day, unless somebody names them", pruned.marked);
+            }
             if pruned.was_busy {
                 println!("blobs and datasets were left alone: a training run is under way");
             }

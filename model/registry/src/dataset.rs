@@ -16,7 +16,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Key, Registry};
+use crate::{Created, Error, Key, Registry};
 
 /// Rows of a shard: some MB of text, so a shard is one object and one unit of work.
 const SHARD_ROWS: usize = 20_000;
@@ -121,7 +121,10 @@ impl Registry {
         };
         match self.dataset(&manifest.digest).await {
             Err(Error::NotFound { .. }) => {}
-            known => return known,
+            known => {
+                self.unmark(&Key::Dataset(&manifest.digest).path()).await?;
+                return known;
+            }
         }
         let mut reader = blocking(move || open(&*file, format)).await??;
         for shard in &manifest.shards {
@@ -173,7 +176,9 @@ impl Registry {
         for (number, text) in (0..).zip(texts) {
             self.put_shard(&manifest.digest, number, text).await?;
         }
-        self.create_json(Key::Dataset(&manifest.digest), &manifest).await?;
+        if self.create_json(Key::Dataset(&manifest.digest), &manifest).await? == Created::Exists {
+            self.unmark(&Key::Dataset(&manifest.digest).path()).await?;
+        }
         self.dataset(&manifest.digest).await
     }
 

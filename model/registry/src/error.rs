@@ -45,6 +45,9 @@ pub enum Error {
     /// The store does not keep the promises that promotion rests on.
     #[error("the object store cannot be trusted with promotions: {0}")]
     Unsafe(String),
+    /// Retention is going to delete the version: it was old, never promoted, and nobody used it.
+    #[error("{0} is about to be deleted by retention: train it again")]
+    Retired(Version),
     /// A file or a dataset is not what it was a moment ago.
     #[error("the corpus changed while it was read")]
     Changed,

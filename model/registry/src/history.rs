@@ -1,12 +1,13 @@
 //! What is, and what was, in production: an append-only chain of promotion records.
 
+use futures_util::{StreamExt, TryStreamExt};
 use model::{
     Digest, Generation, Version,
     steps::{Gated, PromoteInput, Promoted},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Created, Error, Key, Registry};
+use crate::{Created, Error, Key, READS_AT_ONCE, Registry};
 
 /// How far back a promotion looks for itself before it writes: more than could be promoted while one attempt is lost.
 const LOOK_BACK: u64 = 50;
@@ -75,15 +76,19 @@ impl Registry {
         Ok(self.history().await?.into_iter().rfind(|promotion| promotion.record.at <= at))
     }
 
-    /// Every promotion, oldest first.
+    /// Every promotion, oldest first. A record that is missing among others is [`Error::Corrupt`].
     pub async fn history(&self) -> Result<Vec<Promotion>, Error> {
-        let mut history = Vec::new();
-        let mut generation = Generation(1);
-        while let Some(promotion) = self.promotion(generation).await? {
-            history.push(promotion);
-            generation = generation.next();
-        }
-        Ok(history)
+        let names = self.store.list(Key::HISTORY).await?;
+        let newest = names.iter().filter_map(|path| Key::generation_of(path)).max().unwrap_or_default();
+        let read = |generation| {
+            let registry = self.clone();
+            async move {
+                let generation = Generation(generation);
+                let found = registry.promotion(generation).await?;
+                found.ok_or_else(|| Key::Record(generation).corrupt("it is missing, and a later one is there"))
+            }
+        };
+        futures_util::stream::iter(1..=newest.0).map(read).buffered(READS_AT_ONCE).try_collect().await
     }
 
     /// Puts a version into production: writes the next generation, once.
@@ -110,6 +115,9 @@ impl Registry {
         };
         // A version that does not load must never be in production, not even for a moment.
         let loaded = self.load(&input.version).await?;
+        if self.is_retired(&input.version).await? {
+            return Err(Error::Retired(input.version.clone()));
+        }
         let record = PromotionRecord {
             generation,
             version: input.version.clone(),

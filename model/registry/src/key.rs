@@ -21,6 +21,8 @@ pub enum Key<'a> {
     Model(&'a Version),
     /// A promotion record.
     Record(Generation),
+    /// A mark on an object that retention is going to delete.
+    Retired(&'a str),
     /// A replica's report that it serves a generation; named by [`crate::ReplicaId`].
     Report(Generation, &'a str),
 }
@@ -38,6 +40,8 @@ impl Key<'_> {
     pub const DATASETS: &'static str = "datasets/";
     /// Prefix of all reports of replicas.
     pub const REPORTS: &'static str = "serving/";
+    /// Prefix of all marks of retention.
+    pub const MARKS: &'static str = "retired/";
     /// Prefix of what probes write.
     pub(crate) const PROBES: &'static str = "probe/";
 
@@ -51,6 +55,7 @@ impl Key<'_> {
             Self::Import(millis, digest) => format!("{}{millis:014}-{}.json", Self::IMPORTS, digest.short()),
             Self::Model(version) => format!("{}{version}.json", Self::MODELS),
             Self::Record(generation) => format!("{}{:010}.json", Self::HISTORY, generation.0),
+            Self::Retired(path) => format!("{}{path}", Self::MARKS),
             Self::Report(generation, replica) => format!("{}{replica}", Self::reports(*generation)),
         }
     }
@@ -83,7 +88,8 @@ impl Key<'_> {
     #[must_use]
     pub fn generation_of(path: &str) -> Option<Generation> {
         let digits = path.strip_prefix(Self::HISTORY)?.strip_suffix(".json")?;
-        digits.parse().ok().map(Generation)
+        let is_plain = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().ok().filter(|_| is_plain).map(Generation)
     }
 
     pub(crate) fn what(&self) -> &'static str {
@@ -94,6 +100,7 @@ impl Key<'_> {
             Self::Import(..) => "import record",
             Self::Model(_) => "model version",
             Self::Record(_) => "promotion record",
+            Self::Retired(_) => "mark of retention",
             Self::Report(..) => "replica's report",
         }
     }
@@ -121,6 +128,8 @@ mod tests {
         assert_eq!(Key::version_of(&Key::Model(&version).path()), Some(version));
         assert_eq!(Key::generation_of("history/production/0000000012.json"), Some(Generation(12)));
         assert_eq!(Key::version_of("models/../x.json"), None);
+        assert_eq!(Key::generation_of("history/production/12.json"), None);
+        assert_eq!(Key::Retired("models/a.json").path(), "retired/models/a.json");
         assert_eq!(Key::Report(Generation(12), "api-1").path(), "serving/0000000012/api-1");
         assert_eq!(Key::blob_of(&Key::Blob(&digest).path()), Some(digest.clone()));
         assert_eq!(Key::dataset_of(&Key::Shard(&digest, 3).path()), Some(digest));

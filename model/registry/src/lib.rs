@@ -57,7 +57,10 @@ impl Registry {
     /// Stores an artifact under its digest. Storing it again changes nothing.
     pub async fn put_artifact(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
         let digest = Digest::of(&bytes);
-        self.store.create(&Key::Blob(&digest).path(), bytes.into()).await?;
+        let path = Key::Blob(&digest).path();
+        if self.store.create(&path, bytes.into()).await? == Created::Exists {
+            self.unmark(&path).await?;
+        }
         Ok(digest)
     }
 

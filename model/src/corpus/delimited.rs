@@ -1,19 +1,26 @@
 //! CSV (RFC 4180) with a header line: columns `text` and `label`, and if known `commenter` and `comment`.
+//!
+//! A quote that is left open would swallow the rows behind it. So a record that does not end as it should is set aside
+//! by its first line alone, and the lines behind it are read for themselves.
 
-use std::{borrow::Cow, io::BufRead};
-
-use csv::ByteRecord;
+use std::{borrow::Cow, collections::VecDeque, io::BufRead};
 
 use super::{
     CommentNumbers, Error, Item, NOT_UTF8, Record, Row,
-    reader::{item, unreadable},
+    reader::{Lines, item, unreadable},
     standalone,
 };
 
+/// A comment has fewer lines.
+const MOST_LINES: usize = 200;
+/// A comment has fewer bytes.
+const LONGEST: usize = 1 << 20;
+
 /// The records of a file after its header.
 pub(super) struct Records<R> {
-    reader: csv::Reader<R>,
-    record: ByteRecord,
+    lines: Lines<R>,
+    /// Lines that were read ahead.
+    ahead: VecDeque<(u64, Vec<u8>)>,
     columns: Columns,
     comments: CommentNumbers,
 }
@@ -26,40 +33,125 @@ struct Columns {
 }
 
 impl<R: BufRead> Records<R> {
-    pub(super) fn new(input: R) -> Result<Self, Error> {
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
-        let header = reader.byte_headers().cloned().unwrap_or_default();
+    pub(super) fn new(lines: Lines<R>) -> Result<Self, Error> {
+        let columns = Columns { text: 0, label: 0, commenter: None, comment: None };
+        let mut this = Self { lines, ahead: VecDeque::new(), columns, comments: CommentNumbers::default() };
+        let header = match this.record()? {
+            Some((_, Ok(header))) => header,
+            _ => Vec::new(),
+        };
         let column =
             |name: &str| header.iter().position(|field| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
-        let columns = Columns {
+        this.columns = Columns {
             text: column("text").ok_or(Error::MissingColumn("text"))?,
             label: column("label").ok_or(Error::MissingColumn("label"))?,
             commenter: column("commenter"),
             comment: column("comment"),
         };
-        Ok(Self { reader, record: ByteRecord::new(), columns, comments: CommentNumbers::default() })
+        Ok(this)
     }
 
     pub(super) fn next(&mut self) -> Option<Result<Item, Error>> {
-        match self.reader.read_byte_record(&mut self.record) {
-            Ok(false) => None,
-            Ok(true) => {
-                let line = self.record.position().map_or(0, csv::Position::line);
-                Some(Ok(item(line, self.columns.row(&self.record, &mut self.comments))))
+        let (line, record) = match self.record() {
+            Ok(record) => record?,
+            Err(error) => return Some(Err(error)),
+        };
+        let row = record.and_then(|fields| self.columns.row(&fields, &mut self.comments));
+        Some(Ok(item(line, row)))
+    }
+
+    /// The next record that is not a blank line: its first line's number, and its fields or why there are none.
+    fn record(&mut self) -> Result<Option<(u64, Result<Vec<Vec<u8>>, &'static str>)>, Error> {
+        let (number, first) = loop {
+            match self.line()? {
+                None => return Ok(None),
+                Some((_, line)) if line.is_empty() => {}
+                Some(found) => break found,
             }
-            Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                Some(match error.into_kind() {
-                    csv::ErrorKind::Io(error) => Err(unreadable(line, &error)),
-                    _ => Ok(item(line, Err("the record is not CSV"))),
-                })
+        };
+        let mut whole = first;
+        let mut read_ahead = VecDeque::new();
+        let fields = loop {
+            if whole.len() > LONGEST {
+                break Err("the record is longer than 1 MiB");
             }
+            match fields(&whole) {
+                Fields::Whole(fields) => break Ok(fields),
+                Fields::Wrong(reason) => break Err(reason),
+                Fields::Open if read_ahead.len() == MOST_LINES => break Err("a quote is not closed"),
+                Fields::Open => match self.line()? {
+                    None => break Err("a quote is not closed"),
+                    Some((number, line)) => {
+                        whole.push(b'\n');
+                        whole.extend(&line);
+                        read_ahead.push_back((number, line));
+                    }
+                },
+            }
+        };
+        if fields.is_err() {
+            read_ahead.append(&mut self.ahead);
+            self.ahead = read_ahead;
+        }
+        Ok(Some((number, fields)))
+    }
+
+    fn line(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        if let Some(line) = self.ahead.pop_front() {
+            return Ok(Some(line));
+        }
+        let found = self.lines.next_line().map_err(|(line, error)| unreadable(line, &error))?;
+        Ok(found.map(|(number, line)| (number, line.to_vec())))
+    }
+}
+
+/// What some lines are.
+enum Fields {
+    /// A record.
+    Whole(Vec<Vec<u8>>),
+    /// The beginning of one: a quote is open.
+    Open,
+    /// No record.
+    Wrong(&'static str),
+}
+
+fn fields(line: &[u8]) -> Fields {
+    let mut found = Vec::new();
+    let mut rest = line;
+    loop {
+        let mut field = Vec::new();
+        if let Some(mut quoted) = rest.strip_prefix(b"\"") {
+            loop {
+                let Some(end) = quoted.iter().position(|&byte| byte == b'"') else { return Fields::Open };
+                field.extend(&quoted[..end]);
+                quoted = &quoted[end + 1..];
+                match quoted.strip_prefix(b"\"") {
+                    Some(more) => {
+                        field.push(b'"');
+                        quoted = more;
+                    }
+                    None => break,
+                }
+            }
+            rest = quoted;
+            if !rest.is_empty() && rest[0] != b',' {
+                return Fields::Wrong("something stands between a closing quote and the next comma");
+            }
+        } else {
+            let end = rest.iter().position(|&byte| byte == b',').unwrap_or(rest.len());
+            field.extend(&rest[..end]);
+            rest = &rest[end..];
+        }
+        found.push(field);
+        match rest.strip_prefix(b",") {
+            Some(more) => rest = more,
+            None => return Fields::Whole(found),
         }
     }
 }
 
 impl Columns {
-    fn row(&self, record: &ByteRecord, comments: &mut CommentNumbers) -> Result<Row, &'static str> {
+    fn row(&self, record: &[Vec<u8>], comments: &mut CommentNumbers) -> Result<Row, &'static str> {
         let field = |at: usize| {
             let bytes = record.get(at).ok_or("a column is missing")?;
             std::str::from_utf8(bytes).map_err(|_| NOT_UTF8)

@@ -180,17 +180,21 @@ fn refusal(label: &str, text: &str) -> Option<&'static str> {
 
 /// The row of one record of a format whose rows stand alone.
 ///
-/// Without a commenter the sentence itself is the group, so that equal sentences stay on one side of a split.
+/// Without a commenter the comment is the group; without either the sentence itself, so that equal sentences stay on one
+/// side of a split.
 /// `comments` numbers the comments in order of appearance; a row without one is a comment of its own.
 fn standalone(comments: &mut CommentNumbers, record: Record<'_>) -> Result<Row, &'static str> {
     let Record { label, text, commenter, comment } = record;
     if let Some(reason) = refusal(&label, &text) {
         return Err(reason);
     }
-    let commenter = commenter
-        .filter(|name| !name.is_empty())
-        .map_or_else(|| format!("text:{}", crate::Digest::of(text.to_lowercase().as_bytes()).short()), Cow::into_owned);
-    let comment = comments.number(&commenter, comment.as_deref().filter(|id| !id.is_empty()));
+    let comment = comment.as_deref().filter(|id| !id.is_empty());
+    let commenter = match (commenter.filter(|name| !name.is_empty()), comment) {
+        (Some(name), _) => name.into_owned(),
+        (None, Some(id)) => format!("comment:{id}"),
+        (None, None) => format!("text:{}", crate::Digest::of(text.to_lowercase().as_bytes()).short()),
+    };
+    let comment = comments.number(&commenter, comment);
     let label = label.parse().expect("one of four digits");
     Ok(Row { comment, commenter, label, text: text.into_owned() })
 }
@@ -278,6 +282,31 @@ mod tests {
         assert_eq!(parse(Format::Csv, b"a,b\n1,2\n"), Err(Error::MissingColumn("text")));
         let one = parse(Format::Threat, b"Video #1, Comment #1, Commenter #1, x\n1\thello\n").unwrap();
         assert_eq!(require_trainable(&one.rows), Err(Error::TooSmall { rows: 1, threats: 1 }));
+    }
+
+    #[test]
+    fn an_open_quote_costs_its_own_line_and_no_other() {
+        let mut file = String::from("text,label\nfirst,0\n\"said \"\"it\"\"\ntwice\",1\n\"oops he said,0\n");
+        file += "\"a, b\",0\n\"closed\" early,0\nlast,2\r\n\"never closed,0\n";
+        let parsed: Vec<Item> = Reader::new(Format::Csv, file.as_bytes()).unwrap().map(Result::unwrap).collect();
+        let told: Vec<String> = parsed
+            .iter()
+            .map(|item| match item {
+                Item::Row(row) => row.text.clone(),
+                Item::Malformed(row) => format!("line {}", row.line),
+            })
+            .collect();
+        assert_eq!(told, ["first", "said \"it\"\ntwice", "line 5", "a, b", "line 7", "last", "line 9"]);
+    }
+
+    #[test]
+    fn sentences_of_a_comment_without_a_commenter_stay_together() {
+        let file = br#"{"text":"one","label":0,"comment":7}
+{"text":"two","label":1,"comment":7}
+{"text":"three","label":1}"#;
+        let rows = parse(Format::Jsonl, file).unwrap().rows;
+        assert_eq!((rows[0].comment, &rows[0].commenter), (rows[1].comment, &rows[1].commenter));
+        assert_ne!(rows[2].commenter, rows[1].commenter);
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl<R: BufRead> Reader<R> {
         Ok(Self(match format {
             Format::Threat => Records::Threat(threat::Blocks::default(), lines(input)),
             Format::Jsonl => Records::Jsonl(jsonl::Records::default(), lines(input)),
-            Format::Csv => Records::Csv(Box::new(delimited::Records::new(input)?)),
+            Format::Csv => Records::Csv(Box::new(delimited::Records::new(lines(input))?)),
         }))
     }
 }
@@ -57,27 +57,36 @@ impl<R: BufRead> Iterator for Reader<R> {
 }
 
 /// Lines with their numbers from 1, without line ends.
-struct Lines<R> {
+pub(super) struct Lines<R> {
     input: R,
     number: u64,
     line: Vec<u8>,
 }
 
 impl<R: BufRead> Lines<R> {
+    /// The next line, cut at [`MAX_LINE`]; an error comes with the number of the line that it hit.
+    pub(super) fn next_line(&mut self) -> Result<Option<(u64, &[u8])>, (u64, io::Error)> {
+        match self.advance() {
+            Ok(false) => Ok(None),
+            Ok(true) => Ok(Some((self.number, self.line.strip_suffix(b"\r").unwrap_or(&self.line)))),
+            Err(error) => Err((self.number, error)),
+        }
+    }
+
     /// The next line that `read` makes something of.
     fn next_row(
         &mut self,
         mut read: impl FnMut(&[u8]) -> Option<Result<Row, &'static str>>,
     ) -> Option<Result<Item, Error>> {
         loop {
-            let found = match self.advance() {
-                Ok(false) => return None,
-                Ok(true) if self.line.len() as u64 > MAX_LINE => Some(Err("the line is longer than 1 MiB")),
-                Ok(true) => read(self.line.strip_suffix(b"\r").unwrap_or(&self.line)),
-                Err(error) => return Some(Err(unreadable(self.number, &error))),
+            let (number, line) = match self.next_line() {
+                Ok(found) => found?,
+                Err((line, error)) => return Some(Err(unreadable(line, &error))),
             };
+            let found =
+                if line.len() as u64 > MAX_LINE { Some(Err("the line is longer than 1 MiB")) } else { read(line) };
             if let Some(row) = found {
-                return Some(Ok(item(self.number, row)));
+                return Some(Ok(item(number, row)));
             }
         }
     }

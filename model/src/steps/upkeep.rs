@@ -52,8 +52,11 @@ pub struct Pruned {
     pub blobs: u64,
     /// Datasets that nothing named.
     pub datasets: u64,
-    /// Bytes of all objects.
+    /// Bytes of all these objects.
     pub bytes: u64,
+    /// Objects that were marked, or would be: they are deleted a day later if nobody has named them by then.
+    #[serde(default)]
+    pub marked: u64,
     /// Blobs and datasets were left alone, since a training run may be about to name one.
     #[serde(default)]
     pub was_busy: bool,
