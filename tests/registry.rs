@@ -93,13 +93,14 @@ async fn replicas_are_waited_for_who_served_before(registry: &Registry) {
     registry.report_serving(&a, Generation(4), Some(Generation(3))).await.unwrap();
     registry.report_serving(&c, Generation(4), None).await.unwrap();
     assert_eq!(at(4).await, Serving { reported: names(&[&a, &c]), missing: names(&[&b]) });
-    // b is dead: it is missed by this generation, and by no later one.
+    // b still lives, two generations behind.
     for replica in [&a, &c] {
         registry.report_serving(replica, Generation(5), Some(Generation(4))).await.unwrap();
     }
-    assert_eq!(at(5).await, Serving { reported: names(&[&a, &c]), missing: vec![] });
+    registry.renew_report(&a, Generation(5)).await.unwrap();
+    assert_eq!(at(5).await, Serving { reported: names(&[&a, &c]), missing: names(&[&b]) });
     registry.forget_replica(&c, Generation(5)).await.unwrap();
-    assert_eq!(at(6).await.missing, names(&[&a]), "who stops is not waited for");
+    assert_eq!(at(6).await.missing, names(&[&a, &b]), "who stops is not waited for");
 }
 
 async fn datasets_are_immutable_and_the_newest_import_is_found(registry: &Registry) {
@@ -341,6 +342,22 @@ fn what_history_names_is_never_pruned_nor_what_is_young_or_in_use() {
 }
 
 #[test]
+fn a_replica_that_does_not_renew_its_report_is_dead() {
+    common::block_on(async {
+        let store = Arc::new(MemoryStore::default());
+        let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+        let [dead, alive] = ["dead", "alive"].map(ReplicaId::new);
+        for replica in [&dead, &alive] {
+            registry.report_serving(replica, Generation(1), None).await.unwrap();
+        }
+        assert_eq!(registry.serving(Generation(2)).await.unwrap().missing.len(), 2);
+        store.set_clock(3 * registry::RENEW.as_millis() as i64);
+        registry.renew_report(&alive, Generation(1)).await.unwrap();
+        assert_eq!(registry.serving(Generation(2)).await.unwrap().missing, [alive.as_str()]);
+    });
+}
+
+#[test]
 fn a_changed_history_is_told_generation_by_generation() {
     common::block_on(async {
         let store = Arc::new(MemoryStore::default());
@@ -446,7 +463,7 @@ fn a_store_that_breaks_a_promise_is_not_trusted_with_promotions() {
         for (lie, named) in [
             (Lie::EverybodyWins, "8 of 8 racing writers"),
             (Lie::Overwrites, "racing writers"),
-            (Lie::NobodyWins, "0 of 8 racing writers"),
+            (Lie::NobodyWins, "none of 8 writers"),
             (Lie::KeepsWrongChecksums, "checksum"),
         ] {
             let registry = Registry::new(Arc::new(Liar(MemoryStore::default(), lie)));

@@ -131,6 +131,8 @@ impl Activities {
         for part in &input.parts {
             rows.extend(self.registry.part(part).await?);
         }
+        let (seed, limit) = (input.seed, input.limit);
+        let rows = compute(move || Ok(split::at_most(seed, rows, limit))).await?;
         let sample = self.registry.put_sample(&whole, rows).await?;
         let held_out = self.count_held_out(&sample, input.seed).await?;
         Ok(Gathered { sentences: sample.sentences, sample: sample.digest, held_out })
@@ -259,7 +261,12 @@ impl Activities {
         };
         let rows = self.registry.rows(&self.registry.dataset(manifest.rows()).await?).await?;
         let gated = compute(move || {
-            let (numbers, rows) = split::held_out_numbered(manifest.seed, rows);
+            let (mut numbers, mut rows) = split::held_out_numbered(manifest.seed, rows);
+            if let Some((_, incumbent)) = &production {
+                // What production was trained on would flatter it: only who is held out for both is judged.
+                let is_fair = |row: &Row| split::is_held_out(incumbent.manifest.seed, &row.commenter);
+                (numbers, rows) = numbers.into_iter().zip(rows).filter(|(_, row)| is_fair(row)).unzip();
+            }
             let speed = sentences_per_second(&candidate, &rows);
             let incumbent = production.as_ref().map(|(_, loaded)| &loaded.model);
             let evidence = gate::Evidence::gather(&candidate, &manifest.artifact, incumbent, &rows, speed);
@@ -301,7 +308,7 @@ impl Activities {
                 if !missing.is_empty() {
                     tracing::warn!(generation = input.generation.0, ?missing, "replicas that do not serve it");
                 }
-                return Ok(Replicas { reported, missing });
+                return Ok(Replicas { reported, missing, unknown: None });
             }
             tokio::time::sleep(LOOK).await;
         }

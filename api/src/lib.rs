@@ -81,6 +81,8 @@ pub async fn serve(
         .await?;
     refresh.abort();
     asking.abort();
+    // Only when it has really ended can no report follow.
+    let _ = refresh.await;
     serving.leave().await;
     Ok(())
 }
@@ -94,7 +96,10 @@ async fn ask_the_store(trust: Trust) {
                 tracing::error!(reason, "the object store cannot be trusted with promotions");
                 return;
             }
-            Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+            Err(error) => {
+                tracing::debug!(%error, "the object store cannot be asked whether it may be trusted with promotions");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
         }
     }
 }

@@ -77,12 +77,11 @@ impl From<registry::Error> for Problem {
         use registry::Error as E;
         let detail = error.to_string();
         match error {
-            E::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            E::NotFound { .. } | E::Retired(_) => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
             E::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", detail),
             E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, "no-rollback-target", detail),
             E::NothingInProduction => Self::no_model(),
             E::Corpus(_) | E::Changed => Self::invalid(detail),
-            E::Retired(_) => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
             E::Unsafe(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unsafe", detail),
             E::Panicked => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
             E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail),

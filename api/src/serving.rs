@@ -2,12 +2,12 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwapOption;
 use model::{Generation, Model};
-use registry::{ModelManifest, Promotion, Registry, ReplicaId};
+use registry::{ModelManifest, Promotion, RENEW, Registry, ReplicaId};
 use tokio::sync::Notify;
 
 use crate::metrics::{Metrics, ModelLabels};
@@ -33,8 +33,8 @@ pub struct Serving {
     wanted: Notify,
     trouble: Mutex<Option<String>>,
     replica: ReplicaId,
-    /// The generation that this replica reported last; 0 stands for no model.
-    reported: Mutex<Option<Generation>>,
+    /// The generation that this replica reported last, 0 for no model, and when.
+    reported: Mutex<Option<(Generation, Instant)>>,
 }
 
 impl Serving {
@@ -84,7 +84,7 @@ impl Serving {
     pub(crate) async fn follow_production(self: Arc<Self>) {
         let mut newest: Option<Promotion> = None;
         loop {
-            let pause = match self.step(&mut newest).await {
+            let pause = match self.load_newest(&mut newest).await {
                 Ok(()) => {
                     *self.trouble.lock().expect("no holder panics") = None;
                     POLL
@@ -94,6 +94,7 @@ impl Serving {
                     if error.is_transient() { POLL } else { RETRY }
                 }
             };
+            self.tell().await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.wanted.notified() => {}
@@ -101,23 +102,27 @@ impl Serving {
         }
     }
 
-    /// Serves the newest generation, and says so to whoever promotes.
-    async fn step(&self, newest: &mut Option<Promotion>) -> Result<(), registry::Error> {
-        self.load_newest(newest).await?;
+    /// Says which generation this replica serves, when that changes and once a minute. Whoever promotes waits for it;
+    /// verdicts do not depend on it.
+    async fn tell(&self) {
         let serves = self.live().map_or(Generation(0), |live| live.generation);
-        let before = *self.reported.lock().expect("no holder panics");
-        if before != Some(serves) {
-            self.registry.report_serving(&self.replica, serves, before).await?;
-            *self.reported.lock().expect("no holder panics") = Some(serves);
+        let told = *self.reported.lock().expect("no holder panics");
+        let telling = match told {
+            Some((generation, at)) if generation == serves && at.elapsed() < RENEW => return,
+            Some((generation, _)) if generation == serves => self.registry.renew_report(&self.replica, serves).await,
+            told => self.registry.report_serving(&self.replica, serves, told.map(|(before, _)| before)).await,
+        };
+        match telling {
+            Ok(()) => *self.reported.lock().expect("no holder panics") = Some((serves, Instant::now())),
+            Err(error) => tracing::debug!(%error, "this replica cannot report what it serves"),
         }
-        Ok(())
     }
 
     /// Takes the report back: nobody waits for a replica that stops.
     pub(crate) async fn leave(&self) {
         let reported = self.reported.lock().expect("no holder panics").take();
         if let Some(generation) = reported
-            && let Err(error) = self.registry.forget_replica(&self.replica, generation).await
+            && let Err(error) = self.registry.forget_replica(&self.replica, generation.0).await
         {
             tracing::warn!(%error, "the report of this replica stays behind");
         }

@@ -133,6 +133,17 @@ async fn a_store_that_cannot_be_trusted_is_told_everywhere_and_nothing_is_promot
     let store = MemoryStore::default();
     store.keep_wrong_checksums();
     let running = start_on(store).await;
+    // Also before there is a model.
+    let started = Instant::now();
+    loop {
+        let problem: Value = running.get("/health/ready").await.json().await.unwrap();
+        assert_eq!(problem["type"], "/problems/no-model", "{problem}");
+        if problem["detail"].as_str().unwrap().contains("checksum") {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{problem}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     running.promote(Preset::Default).await;
     let refusal = |state: &Value| state["promotion_refused"].as_str().is_some_and(|reason| reason.contains("checksum"));
     let body = json!({ "version": "20200101T000000Z-00000000" });

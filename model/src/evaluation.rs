@@ -278,7 +278,7 @@ pub fn worst_mistakes(judged: &[Judged], most: usize) -> Vec<Mistake> {
     rows.into_iter().take(most).map(mistake).collect()
 }
 
-/// A row that a model judged wrongly.
+/// A row whose probability is far from the truth.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Mistake {
     /// Its number among the usable rows of the corpus, from 0.

@@ -2,7 +2,7 @@
 //!
 //! One person's sentences resemble each other; a split by sentence would measure memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Row, version::Digest};
 
@@ -32,8 +32,36 @@ pub fn place(seed: u64, commenter: &str, k: usize) -> Option<usize> {
 /// It does not depend on who is held out, so both sides are sampled alike.
 #[must_use]
 pub fn is_sampled(seed: u64, commenter: &str, share: f64) -> bool {
-    let hash = hash(seed, &format!("sample\n{commenter}"));
-    (hash as f64) < share * 2_f64.powi(64)
+    (draw(seed, commenter) as f64) < share * 2_f64.powi(64)
+}
+
+/// A commenter's place in the order of sampling.
+fn draw(seed: u64, commenter: &str) -> u64 {
+    hash(seed, &format!("sample\n{commenter}"))
+}
+
+/// Of sampled rows the commenters who come first in the order that [`is_sampled`] draws them in, as long as they have at
+/// most `limit` rows together.
+#[must_use]
+pub fn at_most(seed: u64, rows: Vec<Row>, limit: u64) -> Vec<Row> {
+    if rows.len() as u64 <= limit {
+        return rows;
+    }
+    let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in &rows {
+        *sizes.entry(&row.commenter).or_default() += 1;
+    }
+    let mut order: Vec<(u64, &str, u64)> =
+        sizes.into_iter().map(|(name, size)| (draw(seed, name), name, size)).collect();
+    order.sort_unstable();
+    let mut taken = 0;
+    let kept = order.into_iter().filter(|&(_, _, size)| {
+        let fits = taken + size <= limit;
+        taken += if fits { size } else { 0 };
+        fits
+    });
+    let kept: BTreeSet<String> = kept.map(|(_, name, _)| name.to_owned()).collect();
+    rows.into_iter().filter(|row| kept.contains(&row.commenter)).collect()
 }
 
 /// Training rows and held-out rows.
@@ -117,6 +145,27 @@ mod tests {
         assert!(sampled(0.3).abs_diff(1500) < 150);
         let both = names.iter().filter(|name| is_sampled(1, name, 0.3) && is_held_out(1, name)).count();
         assert!(both.abs_diff(300) < 80, "{both}");
+    }
+
+    #[test]
+    fn a_sample_is_cut_by_commenters_and_never_larger_than_its_limit() {
+        let mut rows = corpus::sample().rows;
+        let loud = rows[0].clone();
+        rows.extend(std::iter::repeat_n(Row { commenter: "loud".to_owned(), ..loud }, 20_000));
+        assert_eq!(at_most(1, rows.clone(), 30_000).len(), rows.len());
+        let cut = at_most(1, rows.clone(), 1000);
+        assert!((900..=1000).contains(&cut.len()), "{}", cut.len());
+        for row in &rows {
+            let [before, after] = [&rows, &cut].map(|of| of.iter().filter(|r| r.commenter == row.commenter).count());
+            assert!(after == 0 || after == before, "a commenter is cut in two");
+            if row.commenter == "loud" {
+                break;
+            }
+        }
+        rows.reverse();
+        let mut turned = at_most(1, rows, 1000);
+        turned.reverse();
+        assert_eq!(turned, cut);
     }
 
     #[test]

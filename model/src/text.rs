@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WordRule {
-    /// One or more letters, digits, marks or underscores.
+    /// One or more letters, digits or underscores.
     Word,
     /// Two or more: scikit-learn's default token pattern, `(?u)\b\w\w+\b`.
     TwoOrMore,

@@ -132,7 +132,8 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
 }
 
 fn print_promotion(record: &PromotionRecord) {
-    let at = OffsetDateTime::from_unix_timestamp(record.at.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(record.at) * 1_000_000);
+    let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let at = at.format(&Rfc3339).unwrap_or_default();
     let forced = if record.forced { "  FORCED" } else { "" };
     println!("{:>6}  {}  {at}  {:<20} {}{forced}", record.generation.0, record.version, record.actor, record.reason);

@@ -108,9 +108,12 @@ pub(super) fn print_gate(gate: &Gated) {
 
 /// Which replicas serve what was promoted.
 pub(super) fn print_replicas(replicas: &Replicas) {
-    println!("served by {} replicas", replicas.reported.len());
+    match &replicas.unknown {
+        Some(reason) => println!("! which replicas serve it is not known: {reason}"),
+        None => println!("served by {} replicas", replicas.reported.len()),
+    }
     for replica in &replicas.missing {
-        println!("! {replica} served the generation before and does not serve this one yet");
+        println!("! {replica} lives and does not serve it yet");
     }
 }
 

@@ -68,12 +68,19 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
                     Promote::IfGatePasses => AutoPromote::IfGatePasses,
                     Promote::AfterApproval => AutoPromote::AfterApproval,
                 },
+                // The next night's run is left out while one waits: it must not wait for more than a day.
+                approval_seconds: 20 * 3600,
                 actor: current_user(),
                 reason: Some("scheduled".to_owned()),
                 ..TrainRequest::default()
             };
             orchestrator.create_schedule(Plan::Training(request), &cron).await?;
-            orchestrator.create_schedule(Plan::Retention(RetentionRequest::default()), &retention_cron).await?;
+            let retention = Plan::Retention(RetentionRequest::default());
+            if let Err(error) = orchestrator.create_schedule(retention, &retention_cron).await {
+                // Both or none.
+                orchestrator.delete_schedule(Schedule::Training).await?;
+                return Err(error.into());
+            }
         }
         Command::Show => {}
         Command::Pause { reason } => {

@@ -63,6 +63,9 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         if let Some(newest) = until_ok("the object store", || async { Ok(registry.manifests().await?) }).await.first() {
             metrics.set_last_training(newest.started as f64);
         }
+        if let Some(objection) = until_ok("the object store", || async { Ok(registry.probe().await?) }).await {
+            tracing::error!(objection, "the object store cannot be trusted with promotions: none will be made");
+        }
         is_ready.store(true, Ordering::Relaxed);
         tracing::info!(task_queue = workflows::TASK_QUEUE, "working");
         let stop = stop.clone();

@@ -31,7 +31,7 @@ pub const TASK_QUEUE: &str = "threatwatch";
 /// Workflow id of promotions and rollbacks: one id, so one at a time.
 pub const PROMOTE_WORKFLOW_ID: &str = "promote-production";
 
-/// Workflow id of retention: one at a time.
+/// Workflow id of retention that somebody asks for; a scheduled one has the time behind it, and both may run at once.
 pub const RETENTION_WORKFLOW_ID: &str = "retention";
 
 /// Types of failures that end a run at once: trying again cannot help.

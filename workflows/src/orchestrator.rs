@@ -4,9 +4,12 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use model::steps::{
-    AutoPromote, PromoteReport, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest,
-    RollbackRequest, Say, Status, TrainReport, TrainRequest,
+use model::{
+    Digest,
+    steps::{
+        AutoPromote, PromoteReport, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest,
+        RollbackRequest, Say, Status, TrainReport, TrainRequest,
+    },
 };
 use temporalio_client::{
     Client, ClientOptions, Connection, NamespacedClient, UntypedQuery, UntypedWorkflow, WorkflowDescribeOptions,
@@ -168,33 +171,27 @@ impl Orchestrator {
     pub async fn promote(&self, request: PromoteRequest) -> Result<Started, Error> {
         let options = production_options(format!("promote {}", request.version));
         let handle = self.client().await?.start_workflow(PromoteWorkflow::run, request.into(), options).await;
-        match handle {
-            Ok(handle) => Ok(started(PROMOTE_WORKFLOW_ID, handle.run_id())),
-            Err(error) => Err(self.who_is_there(not_started(PROMOTE_WORKFLOW_ID, error)).await),
-        }
+        handle
+            .map(|h| started(PROMOTE_WORKFLOW_ID, h.run_id()))
+            .map_err(|error| not_started(PROMOTE_WORKFLOW_ID, error))
     }
 
     /// Starts a rollback; one promotion or rollback runs at a time.
     pub async fn roll_back(&self, request: RollbackRequest) -> Result<Started, Error> {
         let options = production_options("roll back".to_owned());
         let handle = self.client().await?.start_workflow(RollbackWorkflow::run, request.into(), options).await;
-        match handle {
-            Ok(handle) => Ok(started(PROMOTE_WORKFLOW_ID, handle.run_id())),
-            Err(error) => Err(self.who_is_there(not_started(PROMOTE_WORKFLOW_ID, error)).await),
-        }
+        handle
+            .map(|h| started(PROMOTE_WORKFLOW_ID, h.run_id()))
+            .map_err(|error| not_started(PROMOTE_WORKFLOW_ID, error))
     }
 
-    /// Adds to a refusal who is promoting or rolling back just now.
-    async fn who_is_there(&self, refusal: Error) -> Error {
-        let Error::AlreadyRunning { workflow_id, run_id, .. } = refusal else { return refusal };
-        let what = match self.status(&workflow_id).await {
-            Ok(status) => {
-                let version = status.versions.first().map_or_else(String::new, |version| format!(" {version}"));
-                format!(": {}{version} for {} ({})", status.stage, status.actor, status.message)
-            }
-            Err(_) => String::new(),
-        };
-        Error::AlreadyRunning { workflow_id, run_id, what }
+    /// What a promotion or rollback that is under way does and for whom, as `: ...`; empty where nobody says.
+    ///
+    /// Waits for a worker's answer: bound it.
+    pub async fn who_is_there(&self, workflow_id: &str) -> String {
+        let Ok(status) = self.status(workflow_id).await else { return String::new() };
+        let version = status.versions.first().map_or_else(String::new, |version| format!(" {version}"));
+        format!(": {}{version} for {} ({})", status.stage, status.actor, status.message)
     }
 
     /// Whether a run is still going: one that failed keeps the stage that it failed in.
@@ -225,20 +222,18 @@ impl Orchestrator {
         status_of(&self.client().await?, workflow_id).await
     }
 
-    /// Lets a run that waits for it promote its best version.
+    /// Lets a run that waits for it promote its best version. Saying the same again changes nothing.
     pub async fn approve(&self, workflow_id: &str, say: Say) -> Result<String, Error> {
         let handle = self.client().await?.get_workflow_handle::<TrainWorkflow>(workflow_id);
-        let said =
-            handle.execute_update(TrainWorkflow::approve, say.into(), WorkflowExecuteUpdateOptions::builder().build());
-        said.await.map_err(|error| not_said(workflow_id, error))
+        let said = handle.execute_update(TrainWorkflow::approve, say.clone().into(), once("approve", &say)).await;
+        said.map_err(|error| not_said(workflow_id, error))
     }
 
-    /// Ends a run that waits for approval without a promotion.
+    /// Ends a run that waits for approval without a promotion. Saying the same again changes nothing.
     pub async fn reject(&self, workflow_id: &str, say: Say) -> Result<String, Error> {
         let handle = self.client().await?.get_workflow_handle::<TrainWorkflow>(workflow_id);
-        let said =
-            handle.execute_update(TrainWorkflow::reject, say.into(), WorkflowExecuteUpdateOptions::builder().build());
-        said.await.map_err(|error| not_said(workflow_id, error))
+        let said = handle.execute_update(TrainWorkflow::reject, say.clone().into(), once("reject", &say)).await;
+        said.map_err(|error| not_said(workflow_id, error))
     }
 
     /// Deletes what nothing needs, or says what that would be; waits for the result.
@@ -323,6 +318,12 @@ fn not_started(workflow_id: &str, error: WorkflowStartError) -> Error {
         }
         other => Error::Unreachable(other.to_string()),
     }
+}
+
+/// The same words are the same update: a caller who heard nothing may say them again.
+fn once(verb: &str, say: &Say) -> WorkflowExecuteUpdateOptions {
+    let id = Digest::of(format!("{verb}\n{}\n{}", say.actor, say.reason).as_bytes());
+    WorkflowExecuteUpdateOptions::builder().update_id(id.to_string()).build()
 }
 
 fn not_said(workflow_id: &str, error: WorkflowUpdateError) -> Error {

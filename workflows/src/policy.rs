@@ -17,23 +17,34 @@ pub(crate) fn long(summary: impl Into<String>) -> ActivityOptions {
     options(Duration::from_hours(1), summary.into())
 }
 
+/// What a finished promotion adds to its report: three tries of 15 s, and then it goes without.
+pub(crate) fn brief(summary: impl Into<String>) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(Duration::from_secs(15))
+        .heartbeat_timeout(BEATS_MISSED)
+        .retry_policy(retry(3))
+        .summary(summary.into())
+        .build()
+}
+
 fn options(start_to_close: Duration, summary: String) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(start_to_close)
-        // A worker that dies is noticed after this time; activities report themselves alive every two seconds.
-        .heartbeat_timeout(Duration::from_secs(8))
-        .retry_policy(retry())
+        .heartbeat_timeout(BEATS_MISSED)
+        // About a quarter of an hour; then somebody should look, and the run says what failed.
+        .retry_policy(retry(35))
         .summary(summary)
         .build()
 }
 
+/// A worker that dies is noticed after this time; activities report themselves alive every two seconds.
+const BEATS_MISSED: Duration = Duration::from_secs(8);
+
 /// Outages pass: half a second at first, never more than half a minute apart.
-fn retry() -> RetryPolicy {
+fn retry(tries: u32) -> RetryPolicy {
     RetryPolicy::builder()
         .initial_interval(Duration::from_millis(500))
         .backoff_coefficient(2.0)
         .maximum_interval(Duration::from_secs(30))
-        // About a quarter of an hour; then somebody should look, and the run says what failed.
-        .maximum_attempts(35)
+        .maximum_attempts(tries)
         .non_retryable_error_types(failure::FINAL)
         .build()
 }

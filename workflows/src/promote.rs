@@ -126,6 +126,7 @@ impl RollbackWorkflow {
         let found = ctx.execute_activity(Steps::find_rollback, input, policy::short("find the version before")).await;
         let target: FoundRollback = found.map_err(|error| rethrow("rollback", error))?;
         ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(target.version.to_string())]);
+        ctx.state_mut(|w| w.status.versions.push(target.version.clone()));
         ctx.state_mut(|w| tell(&mut w.status, "promote", 1, "writing the generation"));
 
         let input = PromoteInput {
@@ -211,9 +212,13 @@ pub(crate) async fn await_replicas<W: 'static>(
     if !ctx.patched("await_replicas") {
         return Ok(Replicas::default());
     }
-    let options = policy::short(format!("wait for the replicas to serve generation {generation}"));
-    let replicas = ctx.execute_activity(Steps::await_replicas, AwaitInput { generation }, options).await;
-    replicas.map_err(|error| rethrow("verify", error))
+    let options = policy::brief(format!("wait for the replicas to serve generation {generation}"));
+    match ctx.execute_activity(Steps::await_replicas, AwaitInput { generation }, options).await {
+        Ok(replicas) => Ok(replicas),
+        Err(error @ ActivityExecutionError::Cancelled(_)) => Err(error.into()),
+        // The generation is written: whatever goes wrong from here on, the promotion is done.
+        Err(error) => Ok(Replicas { unknown: Some(error.to_string()), ..Replicas::default() }),
+    }
 }
 
 /// The gate's report, for the Temporal Web UI.

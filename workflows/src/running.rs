@@ -19,7 +19,11 @@ impl Running {
     /// Whether it may be about to name a blob or a dataset that no manifest names yet.
     #[must_use]
     pub fn makes_models(&self) -> bool {
-        matches!(self.workflow_type.as_str(), "TrainWorkflow" | "ReproduceWorkflow")
+        const REGISTERED: [&str; 5] = ["gate", "approval", "promote", "verify", "done"];
+        match self.workflow_type.as_str() {
+            "TrainWorkflow" => !REGISTERED.contains(&self.status.stage.as_str()),
+            kind => kind == "ReproduceWorkflow",
+        }
     }
 }
 

@@ -126,28 +126,26 @@ impl Orchestrator {
         triggered.map_err(|error| not_done(schedule, error))
     }
 
-    /// Removes a schedule; runs that it started go on.
+    /// Removes a schedule, if there is one; runs that it started go on.
     pub async fn delete_schedule(&self, schedule: Schedule) -> Result<(), Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
-        let deleted = handle.delete(DeleteScheduleOptions::builder().build()).await;
-        deleted.map_err(|error| not_done(schedule, error))
+        match handle.delete(DeleteScheduleOptions::builder().build()).await {
+            Err(ScheduleError::Rpc(status)) if status.code() == tonic::Code::NotFound => Ok(()),
+            deleted => deleted.map_err(|error| not_done(schedule, error)),
+        }
     }
 }
 
 fn not_done(schedule: Schedule, error: ScheduleError) -> Error {
-    let invalid = |status: &tonic::Status| Error::Failed {
+    let invalid = |reason: &str| Error::Failed {
         kind: crate::failure::INVALID_INPUT.to_owned(),
-        message: format!("the schedule {}: {}", schedule.id(), status.message()),
+        message: format!("the schedule {}: {reason}", schedule.id()),
     };
     match error {
         ScheduleError::Rpc(status) => match status.code() {
             tonic::Code::NotFound => Error::NotFound(format!("like the schedule {}", schedule.id())),
-            tonic::Code::AlreadyExists => Error::AlreadyRunning {
-                workflow_id: format!("the schedule {}", schedule.id()),
-                run_id: None,
-                what: String::new(),
-            },
-            tonic::Code::InvalidArgument => invalid(&status),
+            tonic::Code::AlreadyExists => invalid("it exists already: delete it first"),
+            tonic::Code::InvalidArgument => invalid(status.message()),
             _ => Error::Unreachable(status.message().to_owned()),
         },
         other => Error::Unreachable(other.to_string()),

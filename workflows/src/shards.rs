@@ -3,7 +3,7 @@
 use model::{
     Digest,
     experiment::FOLDS,
-    steps::{CountInput, Counted, GatherInput, Gathered, Ingested, MergeInput, SampleInput, Sampled},
+    steps::{CountInput, Counted, GatherInput, Gathered, Ingested, MergeInput, SampleInput, Sampled, TrainRequest},
     trainers::{self, Preset},
 };
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
@@ -30,9 +30,10 @@ fn pieces(shards: u32) -> impl ExactSizeIterator<Item = (u32, u32)> + Clone {
 pub(crate) async fn sample<W: Tells>(
     ctx: &WorkflowContext<W>,
     ingested: &Ingested,
-    seed: u64,
+    request: &TrainRequest,
     share: f64,
 ) -> Result<Gathered, WorkflowTermination> {
+    let seed = request.seed;
     let pieces = pieces(ingested.shards);
     ctx.state_mut(|w| w.status_mut().total += pieces.len() as u32 + 1);
     let message = format!("sampling {} sentences in {} pieces", ingested.sentences, pieces.len());
@@ -48,7 +49,9 @@ pub(crate) async fn sample<W: Tells>(
         }
     });
     let parts = side_by_side("sample", runs.collect()).await?;
-    let input = GatherInput { dataset: ingested.dataset.clone(), seed, parts };
+    // Commenters are sampled, and some write much: the sample may be a little larger than it was meant to be.
+    let limit = request.sentences_in_memory + request.sentences_in_memory / 10;
+    let input = GatherInput { dataset: ingested.dataset.clone(), seed, parts, limit };
     let gathered = ctx.execute_activity(Steps::gather_sample, input, policy::long("gather the sample")).await;
     let gathered: Gathered = gathered.map_err(|error| rethrow("sample", error))?;
     step_done(ctx);

@@ -49,7 +49,7 @@ impl TrainWorkflow {
         let mut ingested = ingest(ctx, &request).await?;
         let mut counts = Vec::new();
         if let Some(share) = ingested.share {
-            let gathered = sample(ctx, &ingested, request.seed, share).await?;
+            let gathered = sample(ctx, &ingested, &request, share).await?;
             let order = Order {
                 dataset: &ingested.dataset,
                 shards: ingested.shards,
@@ -77,6 +77,7 @@ impl TrainWorkflow {
                     let said = approval.insert(await_approval(ctx, &request, &best).await?);
                     // Days may have passed: what it is compared with may be another model now.
                     said.outcome == APPROVED && {
+                        ctx.state_mut(|w| w.status.total += 1);
                         judged = gate(ctx, &best).await?;
                         judged.passed
                     }
@@ -148,6 +149,9 @@ impl TrainWorkflow {
     fn may_be_said(&self, say: &Lenient<Say>) -> Result<(), Refusal> {
         say.0.as_ref().map_err(Clone::clone)?.check()?;
         match &self.approval {
+            Some(approval) if approval.actor.is_empty() => {
+                Err("nobody answered in time: the run goes on without".into())
+            }
             Some(approval) => Err(format!("{} has {} it already", approval.actor, approval.outcome).into()),
             None if self.status.stage == APPROVAL => Ok(()),
             None => {
@@ -157,10 +161,11 @@ impl TrainWorkflow {
     }
 
     fn hear(&mut self, outcome: &str, say: Lenient<Say>) -> String {
+        // Two updates may be let in together: the first counts.
         if let Ok(Say { actor, reason }) = say.0 {
-            self.approval = Some(Approval { outcome: outcome.to_owned(), actor, reason });
+            self.approval.get_or_insert(Approval { outcome: outcome.to_owned(), actor, reason });
         }
-        outcome.to_owned()
+        self.approval.as_ref().map_or_else(String::new, |approval| approval.outcome.clone())
     }
 }
 

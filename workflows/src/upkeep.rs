@@ -70,7 +70,8 @@ impl ReproduceWorkflow {
     /// Keeps the input until `run`.
     #[init]
     pub fn new(_: &WorkflowContextView, request: Lenient<ReproduceRequest>) -> Self {
-        Self { request, status: Status { stage: "recall".to_owned(), total: 2, ..Status::default() } }
+        let versions = request.0.iter().map(|request| request.version.clone()).collect();
+        Self { request, status: Status { stage: "recall".to_owned(), total: 2, versions, ..Status::default() } }
     }
 
     /// The same steps as when it was trained, and no registration.

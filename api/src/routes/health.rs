@@ -59,10 +59,15 @@ impl Health {
         if self.0.serving.live().is_some() {
             return HealthAnswer::Ok(Json(self.state("ready")));
         }
-        match self.0.serving.trouble() {
-            Some(trouble) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-model", trouble).into(),
-            None => Problem::no_model().into(),
+        let mut problem = match self.0.serving.trouble() {
+            Some(trouble) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-model", trouble),
+            None => Problem::no_model(),
+        };
+        if let Some(objection) = self.0.trust.known_objection() {
+            problem.detail +=
+                &format!(" No model can be promoted: the object store cannot be trusted with it: {objection}.");
         }
+        problem.into()
     }
 
     /// What is this service?

@@ -22,6 +22,8 @@ use crate::{Context, problem::Problem};
 const PATIENCE: Duration = Duration::from_secs(25);
 /// Temporal answers a start at once or is away.
 const START: Duration = Duration::from_secs(4);
+/// What a running promotion does is told within this time or not at all.
+const ASKING: Duration = Duration::from_secs(1);
 /// A promotion is live within two seconds.
 const LIVE: Duration = Duration::from_secs(3);
 
@@ -132,11 +134,14 @@ struct PromotionAnswer {
 
 /// Which replicas answer with a generation.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct ReplicaReport {
     /// Those that reported it.
     reported: Vec<String>,
-    /// Those that served the generation before and did not report this one in time.
+    /// Those that live and did not report it in time.
     missing: Vec<String>,
+    /// Why nobody could look, if so; the promotion is done all the same.
+    unknown: Option<String>,
 }
 
 /// The gate's report.
@@ -299,7 +304,7 @@ impl Operations {
                 let result = tokio::time::timeout(PATIENCE, self.0.orchestrator.promoted(&started)).await;
                 self.finish(started, result.ok()).await
             }
-            Err(error) => Problem::from(error).into(),
+            Err(error) => self.refused(error).await.into(),
         }
     }
 
@@ -318,7 +323,7 @@ impl Operations {
                 let result = tokio::time::timeout(PATIENCE, self.0.orchestrator.rolled_back(&started)).await;
                 self.finish(started, result.ok()).await
             }
-            Err(error) => Problem::from(error).into(),
+            Err(error) => self.refused(error).await.into(),
         }
     }
 
@@ -376,6 +381,15 @@ impl Operations {
             Ok(outcome) => SaidAnswer::Ok(Json(Said { outcome })),
             Err(error) => Problem::from(error).into(),
         }
+    }
+
+    /// A refusal, with who is there.
+    async fn refused(&self, error: Error) -> Problem {
+        let Error::AlreadyRunning { workflow_id, run_id, .. } = error else { return error.into() };
+        let asking = self.0.orchestrator.who_is_there(&workflow_id);
+        // Without a worker nobody answers: the refusal is what matters.
+        let what = tokio::time::timeout(ASKING, asking).await.unwrap_or_default();
+        Error::AlreadyRunning { workflow_id, run_id, what }.into()
     }
 
     async fn finish(&self, started: Started, result: Option<Result<PromoteReport, Error>>) -> PromoteOutcome {
@@ -494,8 +508,11 @@ fn answer(report: PromoteReport, live: bool) -> PromotionAnswer {
             flagged_rows: gate.flips.flagged_rows,
         },
     });
-    let replicas =
-        report.replicas.map(|replicas| ReplicaReport { reported: replicas.reported, missing: replicas.missing });
+    let replicas = report.replicas.map(|replicas| ReplicaReport {
+        reported: replicas.reported,
+        missing: replicas.missing,
+        unknown: replicas.unknown,
+    });
     PromotionAnswer {
         outcome: outcome.to_owned(),
         version: report.version.to_string(),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{Verdict, explanation::Token, features::Scratch};
+use model::{Verdict, explanation::Token, features::with_scratch};
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
 use super::{Tag, answers};
@@ -34,11 +34,13 @@ struct Prediction {
     probability: f64,
     /// At or above this probability the label is `threat`.
     threshold: f64,
-    /// What to do: `flag` it (four of five flags are threats), let a person `review` it, or let it `pass`.
+    /// What to do: `flag` it, let a person `review` it, or let it `pass`. The decision on its most threatening sentence.
     decision: String,
-    /// From this probability on the decision is `review`: 5% of what is no threat reaches it.
+    /// From this probability on the decision is `review`: in training 5% of the sentences that are no threats reached it, or
+    /// fewer.
     review_from: f64,
-    /// From this probability on the decision is `flag`.
+    /// From this probability on the decision is `flag`: in training four of five sentences from there on were threats, or
+    /// more.
     flag_from: f64,
     /// The model that said so.
     model_version: String,
@@ -147,11 +149,11 @@ impl Predict {
 
 fn prediction(text: &str, verdict: Verdict, live: &Live, explain: bool) -> Prediction {
     let mut position = CodePoints { text, byte: 0, chars: 0 };
-    let mut scratch = Scratch::default();
     let sentences = verdict.sentences.into_iter().map(|sentence| {
         let from = sentence.bytes.start;
         let start = position.of(from);
-        let explained = explain.then(|| live.model.explain(&text[sentence.bytes.clone()], &mut scratch));
+        let explained =
+            explain.then(|| with_scratch(|scratch| live.model.explain(&text[sentence.bytes.clone()], scratch)));
         let tokens = explained.as_ref().map(|explanation| {
             let part = |token: &Token| TokenPart {
                 start: position.of(from + token.bytes.start),

@@ -66,6 +66,13 @@ impl Key<'_> {
         format!("{}{:010}/", Self::REPORTS, generation.0)
     }
 
+    /// The generation and the replica of the report at a path.
+    #[must_use]
+    pub fn report_of(path: &str) -> Option<(Generation, &str)> {
+        let (generation, replica) = path.strip_prefix(Self::REPORTS)?.split_once('/')?;
+        Some((Generation(generation.parse().ok()?), replica))
+    }
+
     /// The blob at a path.
     #[must_use]
     pub fn blob_of(path: &str) -> Option<Digest> {

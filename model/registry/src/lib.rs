@@ -32,7 +32,7 @@ pub use self::{
     manifest::{LoadedModel, ModelManifest},
     memory::MemoryStore,
     probe::Trust,
-    replicas::{ReplicaId, Serving},
+    replicas::{RENEW, ReplicaId, Serving},
     s3::{S3Settings, S3Store, Secret},
     store::{Created, Entry, Store, StoreError},
     verification::Verification,

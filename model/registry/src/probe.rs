@@ -1,15 +1,29 @@
 //! Does the store keep the promises that promotion rests on?
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use model::Digest;
-use tokio::sync::OnceCell;
 
 use crate::{Created, Error, Key, Registry};
 
 const WRITERS: usize = 8;
+/// Races until one has a winner.
+const RACES: usize = 3;
+/// An objection holds this long before the store is asked again: it may have been mended, or slow.
+const HOLDS: Duration = Duration::from_mins(5);
+
+/// What a race showed.
+enum Flaw {
+    /// No writer was told that it had won.
+    NobodyWon,
+    /// The promise is broken; in words.
+    Broken(String),
+}
 
 impl Registry {
     /// Races eight writers on one new object and offers a body under a wrong checksum: the store is fit for promotion if
@@ -17,22 +31,33 @@ impl Registry {
     ///
     /// Answers why it is not, if so. Cleans up behind it.
     pub async fn probe(&self) -> Result<Option<String>, Error> {
-        let nonce: [u8; 16] = rand::random();
-        let name = format!("{}{}", Key::PROBES, Digest::of(&nonce).short());
-        let verdict = self.race(&name, nonce).await;
-        self.store.delete(&name).await?;
-        let broken = format!("{name}-broken");
-        if let Some(reason) = verdict? {
-            return Ok(Some(reason));
+        let mut verdict = None;
+        for _ in 0..RACES {
+            let nonce: [u8; 16] = rand::random();
+            let name = format!("{}{}", Key::PROBES, Digest::of(&nonce).short());
+            let raced = self.race(&name, nonce).await;
+            // What stays behind is pruned in a day.
+            let _ = self.store.delete(&name).await;
+            verdict = raced?;
+            match &verdict {
+                None => break,
+                // The winner's reply may have been lost, and its repetition told that the object exists: race again.
+                Some(Flaw::NobodyWon) => {}
+                Some(Flaw::Broken(reason)) => return Ok(Some(reason.clone())),
+            }
         }
+        if verdict.is_some() {
+            return Ok(Some(format!("in {RACES} races none of {WRITERS} writers was told that it had won")));
+        }
+        let broken = format!("{}{}-broken", Key::PROBES, Digest::of(&rand::random::<[u8; 16]>()).short());
         if self.store.refuses_a_wrong_checksum(&broken).await? {
             return Ok(None);
         }
-        self.store.delete(&broken).await?;
+        let _ = self.store.delete(&broken).await;
         Ok(Some("it accepted a body that does not have the checksum sent with it".to_owned()))
     }
 
-    async fn race(&self, name: &str, nonce: [u8; 16]) -> Result<Option<String>, Error> {
+    async fn race(&self, name: &str, nonce: [u8; 16]) -> Result<Option<Flaw>, Error> {
         let body = |writer: usize| Bytes::from(format!("{writer} {}", hex::encode(nonce)));
         let results = join_all((0..WRITERS).map(|writer| self.store.create(name, body(writer)))).await;
         let mut winners = Vec::new();
@@ -41,26 +66,35 @@ impl Registry {
                 winners.push(writer);
             }
         }
-        let [winner] = winners[..] else {
-            return Ok(Some(format!(
-                "{} of {WRITERS} racing writers were told that they created the same object: it ignores If-None-Match",
-                winners.len()
-            )));
+        let winner = match winners[..] {
+            [winner] => winner,
+            [] => return Ok(Some(Flaw::NobodyWon)),
+            _ => {
+                return Ok(Some(Flaw::Broken(format!(
+                    "{} of {WRITERS} racing writers were told that they created the same object: it ignores If-None-Match",
+                    winners.len()
+                ))));
+            }
         };
         if self.store.get(name).await? == Some(body(winner)) {
             Ok(None)
         } else {
-            Ok(Some("it returned other bytes than the winning writer's".to_owned()))
+            Ok(Some(Flaw::Broken("it returned other bytes than the winning writer's".to_owned())))
         }
     }
 }
 
-/// A registry that promotes only on a store that passed the probe; the verdict is kept, a failure to ask is not.
+/// A registry that promotes only on a store that passed the probe.
+///
+/// That it passed is kept for good, an objection for five minutes, a failure to ask not at all.
 #[derive(Clone, Debug)]
 pub struct Trust {
     registry: Registry,
-    verdict: Arc<OnceCell<Option<String>>>,
+    verdict: Arc<Mutex<Option<Verdict>>>,
 }
+
+/// When the store was asked, and its flaw, if it has one.
+type Verdict = (Instant, Option<String>);
 
 impl Trust {
     /// Nothing is known yet.
@@ -69,15 +103,24 @@ impl Trust {
         Self { registry, verdict: Arc::default() }
     }
 
-    /// Why the store is not fit for promotion, if so; probes it once.
+    /// Why the store is not fit for promotion, if so; probes it unless that is known.
     pub async fn objection(&self) -> Result<Option<String>, Error> {
-        Ok(self.verdict.get_or_try_init(|| self.registry.probe()).await?.clone())
+        let known = self.verdict.lock().expect("no holder panics").clone();
+        match known {
+            Some((_, None)) => Ok(None),
+            Some((asked, objection)) if asked.elapsed() < HOLDS => Ok(objection),
+            _ => {
+                let objection = self.registry.probe().await?;
+                *self.verdict.lock().expect("no holder panics") = Some((Instant::now(), objection.clone()));
+                Ok(objection)
+            }
+        }
     }
 
     /// The objection, if the store was asked already.
     #[must_use]
     pub fn known_objection(&self) -> Option<String> {
-        self.verdict.get().cloned().flatten()
+        self.verdict.lock().expect("no holder panics").as_ref()?.1.clone()
     }
 
     /// Refuses a store that is not fit for promotion.

@@ -1,15 +1,20 @@
 //! Who serves what: every replica of the service reports the generation that it serves, as an object.
 //!
-//! A replica that moves on deletes its report of the generation before, and one that stops deletes its last. So after a
-//! promotion those are waited for who served the generation before and do not serve the new one yet; a replica that died
-//! is missed once, and never again.
+//! A replica that moves on deletes its report of the generation before, and one that stops deletes its last. Every minute
+//! a replica writes its report anew. So after a promotion those are waited for whose newest report is of an older
+//! generation and is fresh: they live and do not serve the new one yet. A replica that died is missed for three minutes.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use model::{Digest, Generation};
 
 use crate::{Error, Key, Registry};
+
+/// How often a replica writes its report anew.
+pub const RENEW: Duration = Duration::from_mins(1);
+/// A report that is older than the newest by this, in milliseconds, is of a replica that died.
+const ALIVE: i64 = 3 * RENEW.as_millis() as i64;
 
 /// The name of a replica: letters, digits, `-` and `.`, at most 80.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +42,7 @@ impl ReplicaId {
 pub struct Serving {
     /// Those that do.
     pub reported: Vec<String>,
-    /// Those that served the generation before and do not serve this one.
+    /// Those that live and serve an older one.
     pub missing: Vec<String>,
 }
 
@@ -61,18 +66,31 @@ impl Registry {
         Ok(self.store.delete(&Key::Report(generation, replica.as_str()).path()).await?)
     }
 
-    /// Who serves a generation, and who still serves the one before.
-    pub async fn serving(&self, generation: Generation) -> Result<Serving, Error> {
-        // The older first: whoever moves on meanwhile is seen in the newer.
-        let before = self.replicas(Generation(generation.0.saturating_sub(1))).await?;
-        let reported = self.replicas(generation).await?;
-        let missing = before.difference(&reported).cloned().collect();
-        Ok(Serving { missing, reported: reported.into_iter().collect() })
+    /// Writes a replica's report anew, so that it counts as alive.
+    pub async fn renew_report(&self, replica: &ReplicaId, generation: Generation) -> Result<(), Error> {
+        self.forget_replica(replica, generation).await?;
+        self.report_serving(replica, generation, None).await
     }
 
-    async fn replicas(&self, generation: Generation) -> Result<BTreeSet<String>, Error> {
-        let prefix = Key::reports(generation);
-        let names = self.store.list(&prefix).await?;
-        Ok(names.iter().filter_map(|name| Some(name.strip_prefix(&prefix)?.to_owned())).collect())
+    /// Who serves a generation or a later one, and who lives and serves an older one.
+    pub async fn serving(&self, generation: Generation) -> Result<Serving, Error> {
+        let mut newest: BTreeMap<String, (Generation, i64)> = BTreeMap::new();
+        let entries = self.store.entries(Key::REPORTS).await?;
+        // By the store's clock alone: nobody else's matters.
+        let now = entries.iter().map(|entry| entry.written).max().unwrap_or_default();
+        for entry in entries {
+            let Some((of, replica)) = Key::report_of(&entry.name) else { continue };
+            let known = newest.entry(replica.to_owned()).or_insert((of, entry.written));
+            *known = (*known).max((of, entry.written));
+        }
+        let mut found = Serving::default();
+        for (replica, (of, written)) in newest {
+            if of >= generation {
+                found.reported.push(replica);
+            } else if now - written < ALIVE {
+                found.missing.push(replica);
+            }
+        }
+        Ok(found)
     }
 }

@@ -10,7 +10,7 @@ use aws_sdk_s3::{
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
 };
 use aws_smithy_http_client::{
-    Builder,
+    pool::{Client as PooledClient, ConnectionPool},
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -24,6 +24,10 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Three tries with back-off; a promotion must not hang longer on a silent store.
 const OPERATION: Duration = Duration::from_secs(15);
+/// A listing has a page a thousand objects.
+const LISTING: Duration = Duration::from_mins(2);
+/// An idle connection is probed this often: one that a firewall forgot is noticed before it is used.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Where the bucket is and who we are there.
 #[derive(Clone, Debug)]
@@ -75,7 +79,12 @@ impl S3Store {
     /// A client for the bucket. Nothing is sent yet.
     #[must_use]
     pub fn new(settings: &S3Settings) -> Self {
-        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let pool = ConnectionPool::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tcp_keepalive(KEEP_ALIVE)
+            .build_https()
+            .expect("the settings of the pool are constant");
+        let http = PooledClient::new(&pool).expect("the pool has one partition");
         let credentials = Credentials::new(
             &settings.access_key_id,
             settings.secret_access_key.expose(),
@@ -83,11 +92,7 @@ impl S3Store {
             None,
             "threatwatch settings",
         );
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(ATTEMPT)
-            .operation_timeout(OPERATION)
-            .build();
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http)
@@ -114,29 +119,27 @@ impl S3Store {
     }
 }
 
-#[async_trait]
-impl Store for S3Store {
-    async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+impl S3Store {
+    async fn try_get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
         let sent = self.client.get_object().bucket(&self.bucket).key(name).send().await;
         let object = match sent {
             Ok(object) => object,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
             Err(error) => return Err(failure("read", name, error)),
         };
-        match tokio::time::timeout(OPERATION, object.body.collect()).await {
-            Ok(Ok(body)) => Ok(Some(body.into_bytes())),
-            Ok(Err(error)) => Err(broken_off(name, error.to_string(), Some(error.into()))),
-            Err(_) => Err(broken_off(name, format!("no end of the body within {} s", OPERATION.as_secs()), None)),
+        match object.body.collect().await {
+            Ok(body) => Ok(Some(body.into_bytes())),
+            Err(error) => Err(broken_off("read", name, error.to_string(), Some(error.into()))),
         }
     }
 
-    async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
+    async fn try_create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
         let put = self.client.put_object().bucket(&self.bucket).key(name).if_none_match("*").body(body.into());
         match put.send().await {
             Ok(_) => Ok(Created::New),
             Err(error) if status(&error) == Some(412) => Ok(Created::Exists),
             // 409: another write of this name is under way. Who won is known when the object can be read.
-            Err(error) if status(&error) == Some(409) => match self.get(name).await? {
+            Err(error) if status(&error) == Some(409) => match self.try_get(name).await? {
                 Some(_) => Ok(Created::Exists),
                 None => Err(StoreError { is_transient: true, ..failure("write", name, error) }),
             },
@@ -144,7 +147,7 @@ impl Store for S3Store {
         }
     }
 
-    async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    async fn try_entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
         let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
         while let Some(page) = pages.next().await {
@@ -159,7 +162,7 @@ impl Store for S3Store {
         Ok(entries)
     }
 
-    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+    async fn try_delete(&self, name: &str) -> Result<(), StoreError> {
         match self.client.delete_object().bucket(&self.bucket).key(name).send().await {
             Ok(_) => Ok(()),
             Err(error) if status(&error) == Some(404) => Ok(()),
@@ -167,12 +170,12 @@ impl Store for S3Store {
         }
     }
 
-    async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
+    async fn try_refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
         // The CRC-32 of nothing, and a body.
         let put = self.client.put_object().bucket(&self.bucket).key(name).checksum_crc32("AAAAAA==");
         match put.body(Bytes::from_static(b"a body").into()).send().await {
             Err(error) if status(&error).is_some_and(|code| (400..500).contains(&code)) => {
-                Ok(self.get(name).await?.is_none())
+                Ok(self.try_get(name).await?.is_none())
             }
             Ok(_) => Ok(false),
             Err(error) => Err(failure("write", name, error)),
@@ -180,12 +183,51 @@ impl Store for S3Store {
     }
 }
 
+#[async_trait]
+impl Store for S3Store {
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        within(OPERATION, "read", name, self.try_get(name)).await
+    }
+
+    async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
+        within(OPERATION, "write", name, Box::pin(self.try_create(name, body))).await
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        within(LISTING, "list", prefix, self.try_entries(prefix)).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        within(OPERATION, "delete", name, self.try_delete(name)).await
+    }
+
+    async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
+        within(OPERATION, "write", name, Box::pin(self.try_refuses_a_wrong_checksum(name))).await
+    }
+}
+
+/// Gives an operation up after a time, tries and bodies included.
+async fn within<T>(
+    time: Duration,
+    operation: &'static str,
+    name: &str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let given_up = |_| Err(broken_off(operation, name, format!("no end within {} s", time.as_secs()), None));
+    tokio::time::timeout(time, work).await.unwrap_or_else(given_up)
+}
+
 fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-fn broken_off(name: &str, reason: String, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError { operation: "read", name: name.to_owned(), reason, is_transient: true, source }
+fn broken_off(
+    operation: &'static str,
+    name: &str,
+    reason: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError { operation, name: name.to_owned(), reason, is_transient: true, source }
 }
 
 fn failure<E>(operation: &'static str, name: &str, error: SdkError<E, HttpResponse>) -> StoreError

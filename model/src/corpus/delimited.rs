@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::VecDeque, io::BufRead};
 
 use super::{
     CommentNumbers, Error, Item, NOT_UTF8, Record, Row,
-    reader::{Lines, item, unreadable},
+    reader::{Lines, item},
     standalone,
 };
 
@@ -61,7 +61,7 @@ impl<R: BufRead> Records<R> {
     }
 
     /// The next record that is not a blank line: its first line's number, and its fields or why there are none.
-    fn record(&mut self) -> Result<Option<(u64, Result<Vec<Vec<u8>>, &'static str>)>, Error> {
+    fn record(&mut self) -> Result<Option<(u64, Fielded)>, Error> {
         let (number, first) = loop {
             match self.line()? {
                 None => return Ok(None),
@@ -100,10 +100,12 @@ impl<R: BufRead> Records<R> {
         if let Some(line) = self.ahead.pop_front() {
             return Ok(Some(line));
         }
-        let found = self.lines.next_line().map_err(|(line, error)| unreadable(line, &error))?;
-        Ok(found.map(|(number, line)| (number, line.to_vec())))
+        Ok(self.lines.next_line()?.map(|(number, line)| (number, line.to_vec())))
     }
 }
+
+/// A record's fields, or why it has none.
+type Fielded = Result<Vec<Vec<u8>>, &'static str>;
 
 /// What some lines are.
 enum Fields {

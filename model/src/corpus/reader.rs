@@ -64,12 +64,12 @@ pub(super) struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The next line, cut at [`MAX_LINE`]; an error comes with the number of the line that it hit.
-    pub(super) fn next_line(&mut self) -> Result<Option<(u64, &[u8])>, (u64, io::Error)> {
+    /// The next line, cut at [`MAX_LINE`].
+    pub(super) fn next_line(&mut self) -> Result<Option<(u64, &[u8])>, Error> {
         match self.advance() {
             Ok(false) => Ok(None),
             Ok(true) => Ok(Some((self.number, self.line.strip_suffix(b"\r").unwrap_or(&self.line)))),
-            Err(error) => Err((self.number, error)),
+            Err(error) => Err(unreadable(self.number, &error)),
         }
     }
 
@@ -81,7 +81,7 @@ impl<R: BufRead> Lines<R> {
         loop {
             let (number, line) = match self.next_line() {
                 Ok(found) => found?,
-                Err((line, error)) => return Some(Err(unreadable(line, &error))),
+                Err(error) => return Some(Err(error)),
             };
             let found =
                 if line.len() as u64 > MAX_LINE { Some(Err("the line is longer than 1 MiB")) } else { read(line) };

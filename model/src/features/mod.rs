@@ -8,6 +8,8 @@ mod char_ngrams;
 mod edges;
 mod unigrams;
 
+use std::cell::RefCell;
+
 use serde::{Deserialize, Serialize};
 
 use crate::text::{self, Word, WordRule};
@@ -130,6 +132,17 @@ pub struct Scratch {
     pub(crate) counts: Vec<u16>,
     /// What runs of non-space had; used while scoring.
     pub(crate) runs: crate::runs::Remembered,
+}
+
+/// Lends the buffers of this thread, which grow to the size of its models once.
+///
+/// # Panics
+/// When `work` borrows them again.
+pub fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    }
+    SCRATCH.with_borrow_mut(work)
 }
 
 /// Keeps the kinds of features apart.

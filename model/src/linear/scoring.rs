@@ -1,13 +1,11 @@
 //! From a sentence to a score, from a comment to a verdict.
 
-use std::cell::RefCell;
-
 use super::{
     Context, Model, Normalisation, UNITS,
     columns::{Column, length_normalised},
 };
 use crate::{
-    features::{Extractor, Feature, Scratch},
+    features::{Feature, Scratch, with_scratch},
     operation::Band,
     runs::{Found, Passing},
     text,
@@ -82,9 +80,11 @@ impl Model {
         stamps.begin(self.table.len());
         totals.clear();
         totals.extend(self.columns.iter().map(Column::nothing));
-        let mut look_up = |extractor: &dyn Extractor, text: &str, passing: &mut Passing| {
+        let mut look_up = |of_runs: bool, text: &str, passing: &mut Passing| {
             buffer.clear();
-            extractor.extract(text, words, buffer);
+            for extractor in self.analyser.extractors().iter().filter(|extractor| extractor.is_of_runs() == of_runs) {
+                extractor.extract(text, words, buffer);
+            }
             passing.rows.clear();
             self.rows_of(buffer, slots, &mut passing.rows);
             passing.sums.clear();
@@ -106,16 +106,13 @@ impl Model {
                 }
             }
         };
-        for &extractor in self.analyser.extractors() {
-            if extractor.is_of_runs() {
-                for run in text::runs(sentence) {
-                    add(runs.find(run, |passing| look_up(extractor, run, passing)));
-                }
-            } else {
-                let features = look_up(extractor, sentence, passing) as u32;
-                add(Found { rows: &passing.rows, sums: &passing.sums, features });
+        if self.analyser.extractors().iter().any(|extractor| extractor.is_of_runs()) {
+            for run in text::runs(sentence) {
+                add(runs.find(run, |passing| look_up(true, run, passing)));
             }
         }
+        let of_sentence = look_up(false, sentence, passing) as u32;
+        add(Found { rows: &passing.rows, sums: &passing.sums, features: of_sentence });
         let parts =
             self.spec.components.iter().zip(totals).map(|(component, total)| {
                 component.weight * (total.part(component.normalisation).score + component.bias)
@@ -168,10 +165,7 @@ impl Model {
     /// threat, and the labels of a comment's sentences are combined in the same way when a model is evaluated.
     #[must_use]
     pub fn judge(&self, comment: &str) -> Verdict {
-        thread_local! {
-            static SCRATCH: RefCell<Scratch> = RefCell::default();
-        }
-        SCRATCH.with_borrow_mut(|scratch| self.judge_with(comment, scratch))
+        with_scratch(|scratch| self.judge_with(comment, scratch))
     }
 
     fn judge_with(&self, comment: &str, scratch: &mut Scratch) -> Verdict {

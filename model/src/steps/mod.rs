@@ -274,6 +274,8 @@ pub struct GatherInput {
     pub seed: u64,
     /// The rows, in the order of the shards.
     pub parts: Vec<Digest>,
+    /// The sample has so many sentences at the most.
+    pub limit: u64,
 }
 
 /// What `gather_sample` made.

@@ -85,8 +85,11 @@ pub struct PromoteReport {
 pub struct Replicas {
     /// Those that reported it.
     pub reported: Vec<String>,
-    /// Those that served the generation before and did not report this one in time.
+    /// Those that live and did not report it in time.
     pub missing: Vec<String>,
+    /// Why nobody could look, if so; the promotion is done all the same.
+    #[serde(default)]
+    pub unknown: Option<String>,
 }
 
 /// What `await_replicas` is given.
