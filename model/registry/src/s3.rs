@@ -10,7 +10,7 @@ use aws_sdk_s3::{
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
 };
 use aws_smithy_http_client::{
-    Builder,
+    pool::{Client as PooledClient, ConnectionPool},
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -26,6 +26,9 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const OPERATION: Duration = Duration::from_secs(15);
 /// A listing has a page a thousand objects.
 const LISTING: Duration = Duration::from_mins(2);
+
+/// An idle connection is probed this often: one that a firewall forgot is noticed before it is used.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Where the bucket is and who we are there.
 #[derive(Clone, Debug)]
@@ -77,7 +80,12 @@ impl S3Store {
     /// A client for the bucket. Nothing is sent yet.
     #[must_use]
     pub fn new(settings: &S3Settings) -> Self {
-        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let pool = ConnectionPool::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tcp_keepalive(KEEP_ALIVE)
+            .build_https()
+            .expect("the settings of the pool are constant");
+        let http = PooledClient::new(&pool).expect("the pool has one partition");
         let credentials = Credentials::new(
             &settings.access_key_id,
             settings.secret_access_key.expose(),
