@@ -186,17 +186,7 @@ fn runs_survive_a_killed_worker_and_a_killed_object_store() {
     for (round, (id, part)) in
         [("worker-killed", "threatwatch worker"), ("store-killed", "weed mini")].into_iter().enumerate()
     {
-        let started = up.temporal(&[
-            "workflow",
-            "start",
-            "--type",
-            "TrainWorkflow",
-            "--task-queue",
-            "threatwatch",
-            "--workflow-id",
-            id,
-        ]);
-        assert!(started.status.success(), "{}", both(&started));
+        up.start_training(id, &[]);
         let is_under_way = || {
             let described = both(&up.temporal(&["workflow", "show", "--workflow-id", id]));
             described.contains("ActivityTaskScheduled")
@@ -212,7 +202,7 @@ fn runs_survive_a_killed_worker_and_a_killed_object_store() {
         assert_eq!(up.post("/predict", &json!({ "text": THREAT })).0, 200);
         let described = both(&up.temporal(&["workflow", "describe", "--workflow-id", id]));
         assert!(!described.contains("COMPLETED"), "{id}: it had ended before the kill\n{described}");
-        let result = both(&up.temporal(&["workflow", "result", "--workflow-id", id]));
+        let result = up.result(id);
         assert!(result.contains("COMPLETED"), "{id}: {result}\n{}", up.output());
         assert!(up.output().matches("runs again").count() > round, "{}", up.output());
     }

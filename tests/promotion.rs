@@ -181,25 +181,9 @@ fn a_refused_version_goes_live_only_by_force_with_a_reason_and_the_history_tells
 fn waiting_run(up: &Up, id: &str, seconds: u32) {
     let input =
         json!({ "trainers": ["multinomial_nb"], "auto_promote": "after_approval", "approval_seconds": seconds });
-    let started = up.temporal(&[
-        "workflow",
-        "start",
-        "--type",
-        "TrainWorkflow",
-        "--task-queue",
-        "threatwatch",
-        "--workflow-id",
-        id,
-        "--input",
-        &input.to_string(),
-    ]);
-    assert!(started.status.success(), "{}", both(&started));
+    up.start_training(id, &[&input.to_string()]);
     let stage = || up.get_json(&format!("/runs/status?workflow_id={id}"))["stage"].as_str().map(str::to_owned);
     assert!(wait_for(Duration::from_secs(30), || stage().as_deref() == Some("approval")), "{:?}", stage());
-}
-
-fn result(up: &Up, id: &str) -> String {
-    both(&up.temporal(&["workflow", "result", "--workflow-id", id]))
 }
 
 #[test]
@@ -228,7 +212,7 @@ fn a_run_waits_durably_for_approval_and_takes_it_once() {
     assert!(said.contains("approved is approved"), "{said}");
     let (status, problem) = up.post_json("/runs/reject", &say("approved", "too late"));
     assert!(status == 409 || status == 404, "{problem}");
-    let done = result(&up, "approved");
+    let done = up.result("approved");
     assert!(done.contains("COMPLETED") && done.contains("looks right"), "{done}");
     let production = up.get_json("/models/production");
     assert_eq!((production["generation"].as_u64(), production["reason"].as_str()), (Some(2), Some("looks right")));
@@ -237,9 +221,9 @@ fn a_run_waits_durably_for_approval_and_takes_it_once() {
     waiting_run(&up, "rejected", 600);
     let (status, said) = up.post_json("/runs/reject", &say("rejected", "too many false alarms"));
     assert_eq!((status, said["outcome"].as_str()), (200, Some("rejected")), "{said}");
-    assert!(result(&up, "rejected").contains("too many false alarms"));
+    assert!(up.result("rejected").contains("too many false alarms"));
     waiting_run(&up, "expired", 3);
-    assert!(result(&up, "expired").contains("nobody answered within 3 s"));
+    assert!(up.result("expired").contains("nobody answered within 3 s"));
     assert_eq!(up.get_json("/models/production")["generation"], 2);
     up.record_history("rejected", "train-rejected");
     up.record_history("expired", "train-expired");
@@ -280,25 +264,13 @@ fn a_worker_killed_between_any_two_steps_makes_one_version_and_one_generation() 
     for kill in 0..kills {
         let id = format!("killed-{kill}");
         let input = json!({ "trainers": ["multinomial_nb"], "auto_promote": "if_gate_passes" });
-        let started = up.temporal(&[
-            "workflow",
-            "start",
-            "--type",
-            "TrainWorkflow",
-            "--task-queue",
-            "threatwatch",
-            "--workflow-id",
-            &id,
-            "--input",
-            &input.to_string(),
-        ]);
-        assert!(started.status.success(), "{}", both(&started));
+        up.start_training(&id, &[&input.to_string()]);
         // Before the first step, after the third, after the sixth, after the second, ...
         let done = || up.get_json(&format!("/runs/status?workflow_id={id}"))["done"].as_u64();
         let reached = wait_for(Duration::from_secs(30), || done() >= Some(3 * kill % STEPS));
         assert!(reached, "{id}: {:?} steps", done());
         up.kill_9("threatwatch worker");
-        let done = result(&up, &id);
+        let done = up.result(&id);
         assert!(done.contains("COMPLETED"), "{id}: {done}\n{}", up.output());
         let models = up.get_json("/models");
         let of_run = models["models"].as_array().unwrap().iter().filter(|m| m["workflow_id"] == *id).count();

@@ -82,14 +82,24 @@ impl Up {
         command.env("TEMPORAL_CONFIG_FILE", self.dir.path().join("none.toml")).output().unwrap()
     }
 
-    /// Starts `TrainWorkflow` by the Temporal CLI; answers what `temporal workflow result` says at its end.
-    pub fn train_by_cli(&self, id: &str, inputs: &[&str]) -> String {
+    /// Starts `TrainWorkflow` by the Temporal CLI.
+    pub fn start_training(&self, id: &str, inputs: &[&str]) {
         let mut arguments = vec!["workflow", "start", "--type", "TrainWorkflow", "--task-queue", "threatwatch"];
         arguments.extend(["--workflow-id", id]);
         arguments.extend(inputs.iter().flat_map(|input| ["--input", input]));
         let started = self.temporal(&arguments);
         assert!(started.status.success(), "{}", both(&started));
+    }
+
+    /// What `temporal workflow result` says at a run's end.
+    pub fn result(&self, id: &str) -> String {
         both(&self.temporal(&["workflow", "result", "--workflow-id", id]))
+    }
+
+    /// Starts `TrainWorkflow` by the Temporal CLI; answers what [`Self::result`] says.
+    pub fn train_by_cli(&self, id: &str, inputs: &[&str]) -> String {
+        self.start_training(id, inputs);
+        self.result(id)
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {

@@ -2,8 +2,10 @@
 
 mod health;
 mod models;
-mod operations;
 mod predict;
+mod promotion;
+mod runs;
+mod training;
 
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
@@ -22,13 +24,16 @@ enum Tag {
 }
 
 /// Every route that the OpenAPI document describes.
-pub(crate) type Api = (predict::Predict, models::Models, operations::Operations, health::Health);
+pub(crate) type Api =
+    (predict::Predict, models::Models, training::Training, promotion::Promotion, runs::Runs, health::Health);
 
 pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
     let api = (
         predict::Predict(context.clone()),
         models::Models(context.clone()),
-        operations::Operations(context.clone()),
+        training::Training(context.clone()),
+        promotion::Promotion(context.clone()),
+        runs::Runs(context.clone()),
         health::Health(context.clone()),
     );
     OpenApiService::new(api, "threatwatch", env!("CARGO_PKG_VERSION"))

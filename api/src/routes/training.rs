@@ -1,0 +1,129 @@
+//! `/train`: starts a training run.
+
+use model::{
+    Digest,
+    experiment::DEFAULT_SEED,
+    operation::Operation,
+    steps::{AutoPromote, TrainRequest},
+    trainers::Preset,
+};
+use poem_openapi::{Enum, Object, OpenApi, payload::Json};
+use workflows::TASK_QUEUE;
+
+use super::{
+    Tag, answers,
+    runs::{Run, answered_in_time},
+};
+use crate::{Context, problem::Problem};
+
+pub(crate) struct Training(pub(crate) Context);
+
+/// What to train; every field is optional.
+#[derive(Debug, Default, Object)]
+#[oai(deny_unknown_fields)]
+struct TrainBody {
+    /// Names of trainers.
+    trainers: Option<Vec<String>>,
+    /// Parameters of the trainers.
+    preset: Option<PresetName>,
+    /// Digest of a stored dataset; without it the newest imported one, else the sample.
+    dataset: Option<String>,
+    /// Decides the held-out commenters and the folds.
+    seed: Option<u64>,
+    /// Whether the best version is promoted.
+    auto_promote: Option<AutoPromoteName>,
+    /// Seconds that `after_approval` waits for `POST /runs/approve` or `POST /runs/reject`.
+    approval_seconds: Option<u32>,
+    /// The threshold that decides: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`.
+    operating_point: Option<String>,
+    /// Comments a day that the model will see.
+    comments_per_day: Option<u32>,
+    /// Flags a day that people can look at: the operating point `daily_budget`.
+    flags_per_day: Option<u32>,
+    /// Sentences that a worker holds in memory at once; a larger dataset is counted in shards, and sampled.
+    sentences_in_memory: Option<u64>,
+    /// Who asks.
+    #[oai(validator(max_length = 500))]
+    actor: Option<String>,
+    /// Why.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename_all = "lowercase")]
+enum PresetName {
+    Default,
+    Sklearn,
+}
+
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename_all = "snake_case")]
+enum AutoPromoteName {
+    Never,
+    IfGatePasses,
+    AfterApproval,
+}
+
+answers! {
+    /// Answers of `POST /train`.
+    TrainOutcome {
+        /// It is running.
+        #[oai(status = 202)]
+        Running(Json<Run>),
+    }
+}
+#[OpenApi(tag = "Tag::Operations")]
+impl Training {
+    /// Train models.
+    #[oai(path = "/train", method = "post")]
+    async fn train(&self, body: Json<TrainBody>) -> TrainOutcome {
+        let request = match train_request(body.0) {
+            Ok(request) => request,
+            Err(reason) => return Problem::invalid(reason).into(),
+        };
+        let id = workflow_id();
+        match answered_in_time(self.0.orchestrator.train(request, &id)).await {
+            Ok(started) => TrainOutcome::Running(Json(Run::new(started, &self.0))),
+            Err(error) => Problem::from(error).into(),
+        }
+    }
+}
+
+/// An id that sorts by time and that nobody else makes in the same microsecond.
+fn workflow_id() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{TASK_QUEUE}-train-{}-{:06}", model::version::stamp(since.as_secs() as i64), since.subsec_micros())
+}
+
+fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
+    let defaults = TrainRequest::default();
+    let dataset = body.dataset.map(|text| Digest::parse(&text)).transpose();
+    let is_sklearn = matches!(body.preset, Some(PresetName::Sklearn));
+    let trainers = if is_sklearn { vec!["multinomial_nb".to_owned()] } else { defaults.trainers };
+    let request = TrainRequest {
+        trainers: body.trainers.unwrap_or(trainers),
+        preset: body.preset.map_or(defaults.preset, |preset| match preset {
+            PresetName::Default => Preset::Default,
+            PresetName::Sklearn => Preset::Sklearn,
+        }),
+        dataset: dataset.map_err(|error| format!("`dataset`: {error}"))?,
+        seed: body.seed.unwrap_or(DEFAULT_SEED),
+        auto_promote: body.auto_promote.map_or(defaults.auto_promote, |when| match when {
+            AutoPromoteName::Never => AutoPromote::Never,
+            AutoPromoteName::IfGatePasses => AutoPromote::IfGatePasses,
+            AutoPromoteName::AfterApproval => AutoPromote::AfterApproval,
+        }),
+        operation: Operation {
+            point: body.operating_point.unwrap_or(defaults.operation.point),
+            comments_per_day: body.comments_per_day.unwrap_or(defaults.operation.comments_per_day),
+            flags_per_day: body.flags_per_day.unwrap_or(defaults.operation.flags_per_day),
+        },
+        approval_seconds: body.approval_seconds.unwrap_or(defaults.approval_seconds),
+        sentences_in_memory: body.sentences_in_memory.unwrap_or(defaults.sentences_in_memory),
+        actor: body.actor,
+        reason: body.reason,
+    };
+    request.check()?;
+    Ok(request)
+}
