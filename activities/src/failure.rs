@@ -37,7 +37,10 @@ impl Failure {
                 RegistryError::Corpus(_) | RegistryError::Changed => Some(failure::INVALID_DATASET),
                 // Wrong credentials or a missing bucket are mended outside; the run goes on when they are.
                 RegistryError::Unsafe(_) => Some(failure::STORE_UNSAFE),
-                RegistryError::Store(_) | RegistryError::Panicked => None,
+                RegistryError::Store(_)
+                | RegistryError::BeingDeleted { .. }
+                | RegistryError::HeldUp(_)
+                | RegistryError::Panicked => None,
             },
             Self::Trainer(trainers::Error::Unknown(_)) => Some(failure::INVALID_INPUT),
             Self::Trainer(_) | Self::Corpus(_) => Some(failure::INVALID_DATASET),

@@ -69,7 +69,7 @@ impl Activities {
 
     async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
         let (manifest, source) = match &input.dataset {
-            Some(digest) => (self.registry.dataset(digest).await?, "stored"),
+            Some(digest) => (self.registry.claim_dataset(digest).await?, "stored"),
             None => self.first_source().await?,
         };
         let share = (manifest.sentences > input.sentences_in_memory)
@@ -173,8 +173,8 @@ impl Activities {
 
     async fn first_source(&self) -> Result<(DatasetManifest, &'static str), Failure> {
         for source in SOURCES {
-            if let Some(manifest) = source.find(&self.registry).await? {
-                return Ok((manifest, source.name()));
+            if let Some(found) = source.find(&self.registry).await? {
+                return Ok((self.registry.claim_dataset(&found.digest).await?, source.name()));
             }
         }
         unreachable!("the last source always has a dataset")

@@ -85,7 +85,9 @@ impl From<registry::Error> for Problem {
             E::Unsafe(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unsafe", detail),
             E::Panicked => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
             E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail),
-            E::Store(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", detail),
+            E::Store(_) | E::BeingDeleted { .. } | E::HeldUp(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", detail)
+            }
         }
     }
 }

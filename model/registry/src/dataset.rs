@@ -16,7 +16,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Created, Error, Key, Registry};
+use crate::{Error, Key, Registry};
 
 /// Rows of a shard: some MB of text, so a shard is one object and one unit of work.
 const SHARD_ROWS: usize = 20_000;
@@ -119,12 +119,9 @@ impl Registry {
             let (name, file) = (name.to_owned(), Arc::clone(&file));
             blocking(move || survey(&name, &*file)).await??
         };
-        match self.dataset(&manifest.digest).await {
+        match self.claim_dataset(&manifest.digest).await {
             Err(Error::NotFound { .. }) => {}
-            known => {
-                self.unmark(&Key::Dataset(&manifest.digest).path()).await?;
-                return known;
-            }
+            known => return known,
         }
         let mut reader = blocking(move || open(&*file, format)).await??;
         for shard in &manifest.shards {
@@ -173,12 +170,11 @@ impl Registry {
         let manifest = builder.finish(of.source.clone());
         manifest.1.require_trainable()?;
         let manifest = DatasetManifest { sample_of: Some(of.digest.clone()), ..manifest.0 };
+        self.claim(&Key::Dataset(&manifest.digest).path()).await?;
         for (number, text) in (0..).zip(texts) {
             self.put_shard(&manifest.digest, number, text).await?;
         }
-        if self.create_json(Key::Dataset(&manifest.digest), &manifest).await? == Created::Exists {
-            self.unmark(&Key::Dataset(&manifest.digest).path()).await?;
-        }
+        self.create_json(Key::Dataset(&manifest.digest), &manifest).await?;
         self.dataset(&manifest.digest).await
     }
 
@@ -209,6 +205,12 @@ impl Registry {
         let bytes = self.store.get(&path).await?.ok_or_else(|| corrupt("it is listed and cannot be read"))?;
         let record: ImportRecord = serde_json::from_slice(&bytes).map_err(|_| corrupt("it is not an import record"))?;
         Ok(Some(self.dataset(&record.dataset).await?))
+    }
+
+    /// A dataset's manifest, for a run that is going to use it: keeps it from retention.
+    pub async fn claim_dataset(&self, digest: &Digest) -> Result<DatasetManifest, Error> {
+        self.claim(&Key::Dataset(digest).path()).await?;
+        self.dataset(digest).await
     }
 
     /// A dataset's manifest.

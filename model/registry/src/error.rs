@@ -48,6 +48,15 @@ pub enum Error {
     /// Retention is going to delete the version: it was old, never promoted, and nobody used it.
     #[error("{0} is about to be deleted by retention: train it again")]
     Retired(Version),
+    /// Retention is deleting the object at this moment; it can be stored again when that has ended.
+    #[error("{path} is being deleted by retention: try again in a moment")]
+    BeingDeleted {
+        /// The object.
+        path: String,
+    },
+    /// A promotion was held up between its checks and its write, so its checks may not hold any more.
+    #[error("the promotion of {0} was held up for longer than its checks hold: try again")]
+    HeldUp(Version),
     /// A file or a dataset is not what it was a moment ago.
     #[error("the corpus changed while it was read")]
     Changed,
@@ -63,6 +72,10 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_transient)
+        match self {
+            Self::Store(error) => error.is_transient,
+            Self::BeingDeleted { .. } | Self::HeldUp(_) => true,
+            _ => false,
+        }
     }
 }

@@ -7,7 +7,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Created, Error, Key, READS_AT_ONCE, Registry};
+use crate::{Created, Error, Key, READS_AT_ONCE, Registry, marks::RELIANCE};
 
 /// How far back a promotion looks for itself before it writes: more than could be promoted while one attempt is lost.
 const LOOK_BACK: u64 = 50;
@@ -113,11 +113,12 @@ impl Registry {
             Some(Promotion { record, digest }) => (Some(record.version), record.generation.next(), Some(digest)),
             None => (None, Generation(1), None),
         };
-        // A version that does not load must never be in production, not even for a moment.
-        let loaded = self.load(&input.version).await?;
+        let checked = self.store.now();
         if self.is_retired(&input.version).await? {
             return Err(Error::Retired(input.version.clone()));
         }
+        // A version that does not load must never be in production, not even for a moment.
+        let loaded = self.load(&input.version).await?;
         let record = PromotionRecord {
             generation,
             version: input.version.clone(),
@@ -131,6 +132,9 @@ impl Registry {
             forced: input.forced,
             at: now,
         };
+        if self.store.now().saturating_sub(checked) > RELIANCE {
+            return Err(Error::HeldUp(input.version.clone()));
+        }
         if self.create_json(Key::Record(generation), &record).await? == Created::New {
             return Ok(promoted(record, true));
         }

@@ -23,6 +23,8 @@ pub enum Key<'a> {
     Record(Generation),
     /// A mark on an object that retention is going to delete.
     Retired(&'a str),
+    /// The announcement that an object is being deleted, by one deleter.
+    Deleting(&'a str, &'a str),
     /// A replica's report that it serves a generation; named by [`crate::ReplicaId`].
     Report(Generation, &'a str),
 }
@@ -42,6 +44,8 @@ impl Key<'_> {
     pub const REPORTS: &'static str = "serving/";
     /// Prefix of all marks of retention.
     pub const MARKS: &'static str = "retired/";
+    /// Prefix of all announcements of deletions.
+    pub const ANNOUNCEMENTS: &'static str = "deleting/";
     /// Prefix of what probes write.
     pub(crate) const PROBES: &'static str = "probe/";
 
@@ -56,8 +60,21 @@ impl Key<'_> {
             Self::Model(version) => format!("{}{version}.json", Self::MODELS),
             Self::Record(generation) => format!("{}{:010}.json", Self::HISTORY, generation.0),
             Self::Retired(path) => format!("{}{path}", Self::MARKS),
+            Self::Deleting(path, deleter) => format!("{}{deleter}", Self::announcements(path)),
             Self::Report(generation, replica) => format!("{}{replica}", Self::reports(*generation)),
         }
+    }
+
+    /// Prefix of the announcements of one object's deletion.
+    #[must_use]
+    pub fn announcements(path: &str) -> String {
+        format!("{}{path}/", Self::ANNOUNCEMENTS)
+    }
+
+    /// The object that the mark at a path is on.
+    #[must_use]
+    pub fn retired_of(path: &str) -> Option<&str> {
+        path.strip_prefix(Self::MARKS)
     }
 
     /// Prefix of the reports of one generation.
@@ -108,6 +125,7 @@ impl Key<'_> {
             Self::Model(_) => "model version",
             Self::Record(_) => "promotion record",
             Self::Retired(_) => "mark of retention",
+            Self::Deleting(..) => "announcement of a deletion",
             Self::Report(..) => "replica's report",
         }
     }

@@ -9,6 +9,7 @@ mod error;
 mod history;
 mod key;
 mod manifest;
+mod marks;
 mod memory;
 mod probe;
 mod replicas;
@@ -58,8 +59,11 @@ impl Registry {
     pub async fn put_artifact(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
         let digest = Digest::of(&bytes);
         let path = Key::Blob(&digest).path();
-        if self.store.create(&path, bytes.into()).await? == Created::Exists {
-            self.unmark(&path).await?;
+        self.store.create(&path, bytes.into()).await?;
+        self.claim(&path).await?;
+        // What was there when it was written may have been deleted before it was claimed.
+        if !self.store.list(&path).await?.contains(&path) {
+            return Err(Error::BeingDeleted { path });
         }
         Ok(digest)
     }
@@ -101,7 +105,9 @@ impl Registry {
     ///
     /// A version id is derived from its run, so the first manifest under it is the run's.
     pub async fn register(&self, manifest: &ModelManifest) -> Result<(ModelManifest, Digest), Error> {
-        self.create_json(Key::Model(&manifest.version), manifest).await?;
+        let key = Key::Model(&manifest.version);
+        self.create_json(key, manifest).await?;
+        self.refuse_while_deleted(&key.path()).await?;
         self.manifest(&manifest.version).await
     }
 

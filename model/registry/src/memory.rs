@@ -72,6 +72,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn now(&self) -> i64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
     async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
         if self.keeps_wrong_checksums.load(Ordering::Relaxed) {
             self.create(name, Bytes::from_static(b"a body")).await?;

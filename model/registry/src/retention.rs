@@ -1,132 +1,205 @@
 //! What may be deleted: what no history names, nobody uses, and is not young.
 //!
-//! In two steps, a day apart: first an object is marked, then it is deleted. A marked version is not promoted any more, and
-//! whoever stores a marked blob or dataset again takes the mark away. So nothing is deleted that somebody who started
-//! before the mark was seen is about to name.
+//! In two steps, a day apart: first an object is marked, then it is deleted. A marked version is not promoted any more,
+//! and whoever stores or uses a marked blob or dataset takes the mark away. Before it deletes, retention announces it and
+//! looks at everything once more. ARCHITECTURE.md has the argument for each pair that may meet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 use model::{
-    Digest, Version,
+    Digest, Generation, Version,
     steps::{PruneInput, Pruned},
 };
 
-use crate::{Error, Key, ModelManifest, Registry, store::Entry};
+use crate::{Error, Key, ModelManifest, READS_AT_ONCE, Registry, marks::DELETING, store::Entry};
 
 /// Younger objects may be part of something that is still being written: a day, as long as a training run may last.
+/// A mark stands as long before its object is deleted. In milliseconds.
 const YOUNG: i64 = 24 * 3600 * 1000;
 
 impl Registry {
     /// Marks, and a day later deletes, manifests past the newest `keep`, and the blobs, datasets and reports that nothing
-    /// names.
+    /// names. Takes away marks of what is needed after all.
     ///
     /// Never deleted: what the history names, what is younger than a day, what `input` names as in use; no blob and no
     /// dataset while `is_busy`, since a run may be about to name one. `now` is in milliseconds since 1970, UTC.
     pub async fn prune(&self, input: &PruneInput, now: i64) -> Result<Pruned, Error> {
-        let is_old = |entry: &Entry| now.saturating_sub(entry.written) >= YOUNG;
-        // Everything is read before anything is deleted; a manifest that cannot be read stops the whole.
-        let history = self.history().await?;
-        let promoted: BTreeSet<Version> = history.iter().map(|promotion| promotion.record.version.clone()).collect();
-        let mut named = Named::default();
-        let mut deleted = Pruned { was_busy: input.is_busy, ..Pruned::default() };
-        let mut doomed: Vec<Entry> = Vec::new();
-        let marks: BTreeMap<String, i64> =
-            self.store.entries(Key::MARKS).await?.into_iter().map(|mark| (mark.name, mark.written)).collect();
-        let is_due = |entry: &Entry| {
-            marks.get(&Key::Retired(&entry.name).path()).is_some_and(|&marked| now.saturating_sub(marked) >= YOUNG)
-        };
-        let mut fresh: Vec<String> = Vec::new();
-        let manifests = self.store.entries(Key::MODELS).await?;
-        let spare = manifests.len().saturating_sub(input.keep as usize);
-        for (at, entry) in manifests.into_iter().enumerate() {
-            let Some(version) = Key::version_of(&entry.name) else { continue };
-            match self.manifest(&version).await {
-                Ok((manifest, _)) => named.add(&manifest),
-                // Another run of retention was quicker.
-                Err(Error::NotFound { .. }) => continue,
-                Err(error) => return Err(error),
+        let found = self.survey(input, now).await?;
+        let mut pruned = Pruned { marked: found.unmarked.len() as u64, was_busy: input.is_busy, ..Pruned::default() };
+        if input.dry_run {
+            found.due.into_values().for_each(|unneeded| unneeded.count_into(&mut pruned));
+            pruned.bytes += self.litter(found.generation, now).await?.iter().map(|entry| entry.bytes).sum::<u64>();
+            return Ok(pruned);
+        }
+        for path in &found.unmarked {
+            self.mark(path).await?;
+        }
+        let announced_at = self.store.now();
+        let announcements = self.announce(found.due.keys().cloned().collect()).await?;
+        let deleted = self.delete_what_is_still_due(&found, input, now, announced_at, &mut pruned).await;
+        self.withdraw(announcements).await;
+        deleted?;
+        for entry in self.litter(found.generation, now).await? {
+            self.store.delete(&entry.name).await?;
+            pruned.bytes += entry.bytes;
+        }
+        Ok(pruned)
+    }
+
+    /// Looks once more, since somebody may have needed a thing before the marks and announcements were there to be seen.
+    async fn delete_what_is_still_due(
+        &self,
+        found: &Survey,
+        input: &PruneInput,
+        now: i64,
+        announced_at: i64,
+        pruned: &mut Pruned,
+    ) -> Result<(), Error> {
+        if found.due.is_empty() && found.unmarked.is_empty() && found.stale.is_empty() {
+            return Ok(());
+        }
+        let again = self.survey(input, now).await?;
+        for path in &again.stale {
+            self.unmark(path).await?;
+        }
+        for (path, unneeded) in again.due {
+            if !found.due.contains_key(&path) {
+                continue;
             }
-            // Names sort by time: the oldest come first.
-            if at < spare && is_old(&entry) && !promoted.contains(&version) && !input.in_use.contains(&version) {
-                if is_due(&entry) {
-                    deleted.versions.push(version);
-                    doomed.push(entry);
-                } else {
-                    fresh.push(entry.name);
+            for entry in &unneeded.objects {
+                // Those who wait for the end of an announced deletion do not wait for ever.
+                if self.store.now().saturating_sub(announced_at) > DELETING {
+                    tracing::warn!("retention was held up; it goes on next time");
+                    return Ok(());
                 }
+                self.store.delete(&entry.name).await?;
+            }
+            self.unmark(&path).await?;
+            unneeded.count_into(pruned);
+        }
+        Ok(())
+    }
+
+    /// Reads everything and says what is unneeded. Changes nothing; a manifest that cannot be read stops the whole.
+    async fn survey(&self, input: &PruneInput, now: i64) -> Result<Survey, Error> {
+        let marks = self.marks().await?;
+        let history = self.history().await?;
+        let (manifests, mut named) = self.read_manifests().await?;
+        let mut unneeded = BTreeMap::new();
+
+        let promoted: BTreeSet<&Version> = history.iter().map(|promotion| &promotion.record.version).collect();
+        // Names sort by time: the oldest come first.
+        let spare = manifests.len().saturating_sub(input.keep as usize);
+        for (version, entry) in manifests.into_iter().take(spare) {
+            if is_old(&entry, now) && !promoted.contains(&version) && !input.in_use.contains(&version) {
+                unneeded.insert(entry.name.clone(), Unneeded { kind: Kind::Version(version), objects: vec![entry] });
             }
         }
         if !input.is_busy {
             named.datasets.extend(self.newest_import().await?.map(|manifest| manifest.digest));
-            for entry in self.store.entries(Key::BLOBS).await? {
-                if is_old(&entry) && Key::blob_of(&entry.name).is_some_and(|blob| !named.blobs.contains(&blob)) {
-                    if is_due(&entry) {
-                        deleted.blobs += 1;
-                        doomed.push(entry);
-                    } else {
-                        fresh.push(entry.name);
-                    }
-                }
-            }
-            let mut datasets = BTreeSet::new();
-            for entry in self.store.entries(Key::DATASETS).await? {
-                let dataset = Key::dataset_of(&entry.name).filter(|dataset| !named.datasets.contains(dataset));
-                if let Some(dataset) = dataset.filter(|_| is_old(&entry)) {
-                    // A dataset goes as a whole: its manifest's mark decides.
-                    let manifest = Key::Dataset(&dataset).path();
-                    if is_due(&Entry { name: manifest.clone(), ..entry.clone() }) {
-                        datasets.insert(dataset);
-                        doomed.push(entry);
-                    } else {
-                        fresh.push(manifest);
-                    }
-                }
-            }
-            deleted.datasets = datasets.len() as u64;
+            unneeded.extend(self.unneeded_blobs(&named).await?);
+            unneeded.extend(self.unneeded_datasets(&named).await?);
+            unneeded.retain(|_, unneeded| unneeded.objects.iter().all(|entry| is_old(entry, now)));
         }
-        let current = history.last().map(|promotion| promotion.record.generation).unwrap_or_default();
-        let recent = Key::reports(model::Generation(current.0.saturating_sub(1)));
-        let reports = self.store.entries(Key::REPORTS).await?;
-        doomed.extend(reports.into_iter().filter(|entry| is_old(entry) && entry.name < recent));
-        doomed.extend(self.store.entries(Key::PROBES).await?.into_iter().filter(is_old));
-        let doomed_names = doomed.iter().map(|entry| &entry.name);
-        let wanted: Vec<String> = fresh.iter().chain(doomed_names).map(|name| Key::Retired(name).path()).collect();
-        // A version that is kept after all may be promoted again.
-        let of_versions = Key::Retired(Key::MODELS).path();
-        let lifted: Vec<&String> =
-            marks.keys().filter(|mark| mark.starts_with(&of_versions) && !wanted.contains(mark)).collect();
-        fresh.retain(|name| !marks.contains_key(&Key::Retired(name).path()));
-        fresh.sort_unstable();
-        fresh.dedup();
-        deleted.marked = fresh.len() as u64;
-        deleted.bytes = doomed.iter().map(|entry| entry.bytes).sum();
-        if !input.dry_run {
-            for mark in lifted {
-                self.store.delete(mark).await?;
+
+        let was_looked_at = |path: &str| !input.is_busy || path.starts_with(Key::MODELS);
+        let stale = marks.keys().filter(|path| !unneeded.contains_key(*path) && was_looked_at(path)).cloned().collect();
+        let unmarked = unneeded.keys().filter(|path| !marks.contains_key(*path)).cloned().collect();
+        unneeded.retain(|path, _| marks.get(path).is_some_and(|&marked| now.saturating_sub(marked) >= YOUNG));
+        let generation = history.last().map(|promotion| promotion.record.generation).unwrap_or_default();
+        Ok(Survey { due: unneeded, unmarked, stale, generation })
+    }
+
+    /// Old reports of generations before the last two, probes and announcements: nobody looks at them.
+    async fn litter(&self, current: Generation, now: i64) -> Result<Vec<Entry>, Error> {
+        let recent = Key::reports(Generation(current.0.saturating_sub(1)));
+        let mut litter = self.store.entries(Key::REPORTS).await?;
+        litter.retain(|entry| entry.name < recent);
+        litter.extend(self.store.entries(Key::PROBES).await?);
+        litter.extend(self.store.entries(Key::ANNOUNCEMENTS).await?);
+        litter.retain(|entry| is_old(entry, now));
+        Ok(litter)
+    }
+
+    /// Every version, oldest first, and what their manifests name.
+    async fn read_manifests(&self) -> Result<(Vec<(Version, Entry)>, Named), Error> {
+        let entries = self.store.entries(Key::MODELS).await?;
+        let versions = entries.into_iter().filter_map(|entry| Some((Key::version_of(&entry.name)?, entry)));
+        let read = |(version, entry): (Version, Entry)| async move {
+            match self.manifest(&version).await {
+                Ok((manifest, _)) => Ok(Some((version, entry, manifest))),
+                // Another run of retention was quicker.
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
             }
-            for name in &fresh {
-                self.store.create(&Key::Retired(name).path(), Bytes::new()).await?;
-            }
-            for entry in &doomed {
-                self.store.delete(&entry.name).await?;
-                self.unmark(&entry.name).await?;
+        };
+        let found: Vec<_> =
+            futures_util::stream::iter(versions).map(read).buffered(READS_AT_ONCE).try_collect().await?;
+        let mut named = Named::default();
+        let add = |(version, entry, manifest): (Version, Entry, ModelManifest)| {
+            named.add(manifest);
+            (version, entry)
+        };
+        let versions = found.into_iter().flatten().map(add).collect();
+        Ok((versions, named))
+    }
+
+    async fn unneeded_blobs(&self, named: &Named) -> Result<Vec<(String, Unneeded)>, Error> {
+        let blobs = self.store.entries(Key::BLOBS).await?.into_iter();
+        let unnamed = blobs.filter(|entry| Key::blob_of(&entry.name).is_some_and(|blob| !named.blobs.contains(&blob)));
+        Ok(unnamed.map(|entry| (entry.name.clone(), Unneeded { kind: Kind::Blob, objects: vec![entry] })).collect())
+    }
+
+    /// A dataset goes as a whole, its manifest first: marks and announcements are the manifest's.
+    async fn unneeded_datasets(&self, named: &Named) -> Result<BTreeMap<String, Unneeded>, Error> {
+        let mut unneeded = BTreeMap::new();
+        for entry in self.store.entries(Key::DATASETS).await? {
+            if let Some(dataset) = Key::dataset_of(&entry.name).filter(|dataset| !named.datasets.contains(dataset)) {
+                let whole = unneeded.entry(Key::Dataset(&dataset).path());
+                whole.or_insert(Unneeded { kind: Kind::Dataset, objects: Vec::new() }).objects.push(entry);
             }
         }
-        Ok(deleted)
+        Ok(unneeded)
     }
 }
 
-impl Registry {
-    /// Takes the mark off an object that is stored again.
-    pub(crate) async fn unmark(&self, path: &str) -> Result<(), Error> {
-        Ok(self.store.delete(&Key::Retired(path).path()).await?)
-    }
+/// What a look at the whole bucket found.
+struct Survey {
+    /// Unneeded and marked for a day, by the name that is marked.
+    due: BTreeMap<String, Unneeded>,
+    /// Unneeded and not marked.
+    unmarked: Vec<String>,
+    /// Marked and needed, or not there.
+    stale: Vec<String>,
+    /// The newest.
+    generation: Generation,
+}
 
-    /// Whether a version is marked.
-    pub(crate) async fn is_retired(&self, version: &Version) -> Result<bool, Error> {
-        let mark = Key::Retired(&Key::Model(version).path()).path();
-        Ok(self.store.get(&mark).await?.is_some())
+fn is_old(entry: &Entry, now: i64) -> bool {
+    now.saturating_sub(entry.written) >= YOUNG
+}
+
+/// Something that nothing needs: its objects in the order in which they go.
+struct Unneeded {
+    kind: Kind,
+    objects: Vec<Entry>,
+}
+
+enum Kind {
+    Version(Version),
+    Blob,
+    Dataset,
+}
+
+impl Unneeded {
+    fn count_into(self, pruned: &mut Pruned) {
+        pruned.bytes += self.objects.iter().map(|entry| entry.bytes).sum::<u64>();
+        match self.kind {
+            Kind::Version(version) => pruned.versions.push(version),
+            Kind::Blob => pruned.blobs += 1,
+            Kind::Dataset => pruned.datasets += 1,
+        }
     }
 }
 
@@ -138,9 +211,9 @@ struct Named {
 }
 
 impl Named {
-    fn add(&mut self, manifest: &ModelManifest) {
-        self.blobs.insert(manifest.artifact.clone());
-        self.datasets.insert(manifest.dataset.clone());
-        self.datasets.extend(manifest.sample.clone());
+    fn add(&mut self, manifest: ModelManifest) {
+        self.blobs.insert(manifest.artifact);
+        self.datasets.insert(manifest.dataset);
+        self.datasets.extend(manifest.sample);
     }
 }

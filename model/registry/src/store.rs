@@ -1,6 +1,9 @@
 //! What the registry needs of a store: a few operations, one of them atomic.
 
-use std::{error, fmt};
+use std::{
+    error, fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,6 +32,11 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Offers a body under a checksum that is not its own; whether the store refuses it, and keeps nothing.
     async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError>;
+
+    /// The clock that [`Entry::written`] is by, as near as it is known here: milliseconds since 1970, UTC.
+    fn now(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
 
     /// Names that start with `prefix`, ascending.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {

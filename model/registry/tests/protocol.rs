@@ -4,26 +4,27 @@
 //! promotion that was asked for; and whoever was told that a promotion is done finds it in the history.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use common::{TEMPLATE, input, manifest, version};
 use futures_util::future::join_all;
 use model::{
-    Digest, Generation, Version, artifact,
-    experiment::{self, Config},
+    Generation, Version,
     random::SplitMix,
     steps::{PromoteInput, PruneInput},
-    trainers,
 };
 use proptest::prelude::*;
-use registry::{Created, Entry, Error, Key, MemoryStore, ModelManifest, Promotion, Registry, Store, StoreError};
+use registry::{Created, Entry, Error, Key, MemoryStore, Promotion, Registry, Store, StoreError};
 
 /// What becomes of one operation on the store.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -139,43 +140,15 @@ impl Store for FaultyStore {
     async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
         self.inner.refuses_a_wrong_checksum(name).await
     }
-}
 
-/// A small model's bytes and its manifest, to be registered under any name.
-static TEMPLATE: LazyLock<(Vec<u8>, ModelManifest)> = LazyLock::new(|| {
-    let rows: Vec<_> = model::corpus::sample().rows.into_iter().take(400).collect();
-    let trainer = trainers::find("multinomial_nb").unwrap();
-    let trained = experiment::train(trainer, &rows, &Config::default(), &|_, _| {}).unwrap();
-    let bytes = artifact::encode(&trained.model);
-    let manifest = ModelManifest {
-        version: Version::derive(0, "template", "run", trainer.name()),
-        artifact: Digest::of(&bytes),
-        artifact_bytes: bytes.len() as u64,
-        features: 1,
-        dataset: Digest::of(b"rows"),
-        sample: None,
-        trainer: trainer.name().to_owned(),
-        preset: trainers::Preset::Default,
-        seed: 1,
-        operation: model::operation::Operation::default(),
-        held_out: trained.cross_validation.clone(),
-        cross_validation: trained.cross_validation,
-        code_version: "test".to_owned(),
-        workflow_id: "template".to_owned(),
-        run_id: "run".to_owned(),
-        started: 0,
-    };
-    (bytes, manifest)
-});
-
-fn version(number: usize) -> Version {
-    Version::derive(number as i64, &format!("train-{number}"), "run", "multinomial_nb")
+    fn now(&self) -> i64 {
+        self.inner.now()
+    }
 }
 
 /// Registers a version as a worker does: again and again until it is told that it is done.
 async fn register(registry: &Registry, number: usize) {
-    let (bytes, template) = &*TEMPLATE;
-    let manifest = ModelManifest { version: version(number), started: number as i64, ..template.clone() };
+    let (bytes, manifest) = (&TEMPLATE.0, manifest(number));
     for _ in 0..200 {
         if registry.put_artifact(bytes.clone()).await.is_ok() && registry.register(&manifest).await.is_ok() {
             return;
@@ -197,18 +170,6 @@ async fn promote(registry: Registry, input: PromoteInput, tries: usize) -> Told 
         }
     }
     None
-}
-
-fn input(version: Version, change_id: String, expected: Option<Generation>) -> PromoteInput {
-    PromoteInput {
-        version,
-        change_id,
-        expected_generation: expected,
-        actor: "a".to_owned(),
-        reason: "r".to_owned(),
-        gate: None,
-        forced: false,
-    }
 }
 
 /// What everybody may rely on, seen past every fault.

@@ -1,0 +1,95 @@
+//! What is going to be deleted, as everybody sees it: marks, and announcements of deletions that are under way.
+//!
+//! Retention marks an object a day before it deletes it, and announces a deletion before it looks at the mark for the
+//! last time. Whoever needs an object looks in the other order: takes the mark away, or refuses what is marked, and then
+//! looks for an announcement. So of the two at least one sees the other.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use model::{Digest, Version};
+
+use crate::{Error, Key, READS_AT_ONCE, Registry};
+
+/// Whoever saw that a version is not marked may rely on it for so long, in milliseconds: much less than a mark stands.
+pub(crate) const RELIANCE: i64 = Duration::from_mins(10).as_millis() as i64;
+/// A deleter gives up after this time, in milliseconds.
+pub(crate) const DELETING: i64 = Duration::from_mins(5).as_millis() as i64;
+/// An announcement that is older, in milliseconds, is of a deleter that died. A store refuses requests of a client whose
+/// clock is a quarter of an hour off, so the clocks of deleter and reader differ by less than that.
+const ANNOUNCED: i64 = Duration::from_mins(30).as_millis() as i64;
+
+impl Registry {
+    /// Marks an object. The mark's time is the store's.
+    pub(crate) async fn mark(&self, path: &str) -> Result<(), Error> {
+        self.store.create(&Key::Retired(path).path(), Bytes::new()).await?;
+        Ok(())
+    }
+
+    /// Takes a mark away, if there is one.
+    pub(crate) async fn unmark(&self, path: &str) -> Result<(), Error> {
+        Ok(self.store.delete(&Key::Retired(path).path()).await?)
+    }
+
+    /// Every marked object, and since when: milliseconds since 1970, by the store's clock.
+    pub(crate) async fn marks(&self) -> Result<BTreeMap<String, i64>, Error> {
+        let marks = self.store.entries(Key::MARKS).await?.into_iter();
+        Ok(marks.filter_map(|mark| Some((Key::retired_of(&mark.name)?.to_owned(), mark.written))).collect())
+    }
+
+    /// Keeps an object from retention: for those who are about to store it, or to name it.
+    ///
+    /// Whoever claims an object must name it in a manifest, or belong to a run that retention knows of, within a day.
+    /// [`Error::BeingDeleted`] if a deletion is under way that may not have seen this; it ends soon.
+    pub(crate) async fn claim(&self, path: &str) -> Result<(), Error> {
+        self.unmark(path).await?;
+        self.refuse_while_deleted(path).await
+    }
+
+    /// Refuses an object whose deletion is under way.
+    pub(crate) async fn refuse_while_deleted(&self, path: &str) -> Result<(), Error> {
+        if self.is_being_deleted(path).await? { Err(Error::BeingDeleted { path: path.to_owned() }) } else { Ok(()) }
+    }
+
+    /// Whether a version may be deleted: it is marked or being deleted, and the history does not name it.
+    ///
+    /// What the history names is never deleted, whatever marks say; a mark on it is stale and is taken away.
+    pub(crate) async fn is_retired(&self, version: &Version) -> Result<bool, Error> {
+        let path = Key::Model(version).path();
+        // In this order: see the module.
+        let is_marked = self.store.get(&Key::Retired(&path).path()).await?.is_some();
+        if !is_marked && !self.is_being_deleted(&path).await? {
+            return Ok(false);
+        }
+        let is_named = self.history().await?.iter().any(|promotion| promotion.record.version == *version);
+        if is_named && let Err(error) = self.unmark(&path).await {
+            tracing::warn!(model.version = %version, %error, "a stale mark of retention stays");
+        }
+        Ok(!is_named)
+    }
+
+    /// Announces that objects are about to be deleted; answers the announcements' names.
+    pub(crate) async fn announce(&self, paths: Vec<String>) -> Result<Vec<String>, Error> {
+        let nonce = Digest::of(&rand::random::<[u8; 16]>());
+        let create = |path: String| {
+            let name = Key::Deleting(&path, nonce.short()).path();
+            async move { self.store.create(&name, Bytes::new()).await.map(|_| name) }
+        };
+        Ok(futures_util::stream::iter(paths).map(create).buffered(READS_AT_ONCE).try_collect().await?)
+    }
+
+    /// Takes announcements back. What stays is ignored when it is old, and deleted with other old things.
+    pub(crate) async fn withdraw(&self, announcements: Vec<String>) {
+        let withdraw = |name: String| async move {
+            let _ = self.store.delete(&name).await;
+        };
+        futures_util::stream::iter(announcements).for_each_concurrent(READS_AT_ONCE, withdraw).await;
+    }
+
+    async fn is_being_deleted(&self, path: &str) -> Result<bool, Error> {
+        let announcements = self.store.entries(&Key::announcements(path)).await?;
+        let now = self.store.now();
+        Ok(announcements.iter().any(|announcement| now.saturating_sub(announcement.written) < ANNOUNCED))
+    }
+}
