@@ -4,10 +4,7 @@
 mod common;
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -42,7 +39,6 @@ struct Arena {
     registry: Registry,
     /// What retention must leave alone, as if a run were about to promote it.
     in_use: Mutex<Vec<Version>>,
-    is_over: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -61,24 +57,14 @@ fn no_rollback_is_refused_while_retention_and_promotions_race() {
     let rounds: usize = std::env::var("THREATWATCH_RACES").map_or(BATCH, |rounds| rounds.parse().unwrap());
     let arena = Arena::start();
     let mut counts = Counts::default();
-    let prunings = thread::scope(|scope| {
-        let keeper = scope.spawn(|| arena.keep_pruning());
-        // Whatever happens to the race, retention must end.
-        let raced = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for batch in 0..rounds.div_ceil(BATCH) {
-                let candidates = arena.candidates(batch);
-                for pair in candidates.iter().take(rounds - batch * BATCH) {
-                    arena.race(pair, &mut counts);
-                }
-            }
-        }));
-        arena.is_over.store(true, Ordering::Relaxed);
-        let prunings = keeper.join().unwrap();
-        raced.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        prunings
-    });
-    println!("{rounds} rounds, {prunings} times retention: {counts:?}");
-    assert!(prunings > rounds && counts.promoted > 0 && counts.rolled_back >= rounds, "{prunings}: {counts:?}");
+    for batch in 0..rounds.div_ceil(BATCH) {
+        let candidates = arena.candidates(batch);
+        for (round, pair) in candidates.iter().enumerate().take(rounds - batch * BATCH) {
+            arena.race(round, pair, &mut counts);
+        }
+    }
+    println!("{rounds} rounds: {counts:?}");
+    assert!(counts.promoted > 0 && counts.rolled_back >= rounds, "{counts:?}");
     arena.up.succeed(&["models", "verify"]);
 }
 
@@ -88,7 +74,7 @@ impl Arena {
         let runtime = Runtime::new().unwrap();
         let store: Arc<dyn Store> = Arc::new(S3Store::new(&up.settings().s3().unwrap()));
         let registry = Registry::new(Arc::clone(&store));
-        Self { up, runtime, store, registry, in_use: Mutex::default(), is_over: AtomicBool::new(false) }
+        Self { up, runtime, store, registry, in_use: Mutex::default() }
     }
 
     /// Two old versions a round, with the model that is in production: one for the API and one for a training run.
@@ -114,30 +100,35 @@ impl Arena {
         candidates
     }
 
-    /// Retention all the time, and now and then as a user starts it; answers how often.
-    fn keep_pruning(&self) -> usize {
-        let mut calls = 0;
-        while !self.is_over.load(Ordering::Relaxed) {
-            let in_use = self.in_use.lock().unwrap().clone();
-            let input = PruneInput { keep: 1, in_use, ..PruneInput::default() };
-            self.runtime.block_on(self.registry.prune(&input, hurried_clock())).unwrap();
-            calls += 1;
-            if calls % 20 == 0 {
-                self.up.succeed(&["models", "prune", "--keep", "1"]);
-            }
-        }
-        calls
+    /// Retention, from now on also of one more version, as if no run were about to promote it.
+    fn prune(&self, version: &Version) {
+        let in_use = {
+            let mut in_use = self.in_use.lock().unwrap();
+            in_use.retain(|other| other != version);
+            in_use.clone()
+        };
+        let input = PruneInput { keep: 1, in_use, ..PruneInput::default() };
+        self.runtime.block_on(self.registry.prune(&input, hurried_clock())).unwrap();
     }
 
     /// Two versions are promoted, with a rollback between, while retention would have both go.
-    fn race(&self, pair: &[Version; 2], counts: &mut Counts) {
+    fn race(&self, round: usize, pair: &[Version; 2], counts: &mut Counts) {
         let [by_api, by_run] = pair;
-        self.in_use.lock().unwrap().retain(|version| !pair.contains(version));
-        let (promotion, rollback, run) = thread::scope(|scope| {
-            let promotion = scope.spawn(|| self.promote(by_api));
-            let rollback = scope.spawn(|| self.roll_back());
-            let run = scope.spawn(|| self.promote_as_a_run(by_run));
-            (promotion.join().unwrap(), rollback.join().unwrap(), run.join().unwrap())
+        // Each round somebody comes a little later.
+        let pause = |of: Duration| thread::sleep(of * round as u32 / BATCH as u32);
+        let (rollback, promotion, run) = thread::scope(|scope| {
+            let run = scope.spawn(|| {
+                pause(Duration::from_millis(150));
+                self.promote_as_a_run(by_run)
+            });
+            scope.spawn(|| self.prune(by_run));
+            let rollback = self.roll_back();
+            scope.spawn(|| {
+                pause(Duration::from_millis(600));
+                self.prune(by_api);
+            });
+            let promotion = self.promote(by_api);
+            (rollback, promotion, run.join().unwrap())
         });
         assert!(rollback.0 == 200 || somebody_was_quicker(&rollback), "{rollback:?}");
         // What was never in production may be retired, or gone, before it is promoted.
@@ -152,6 +143,9 @@ impl Arena {
         let back = until_nobody_is_quicker(|| self.roll_back());
         assert_eq!(back.0, 200, "{back:?}");
         counts.rolled_back += 1 + usize::from(rollback.0 == 200);
+        if round % 5 == 4 {
+            self.up.succeed(&["models", "prune", "--keep", "1"]);
+        }
     }
 
     fn promote(&self, version: &Version) -> (u16, Value) {
