@@ -1,13 +1,15 @@
 //! Everything behind the binary `threatwatch`: the command line, and the parts that `up` starts.
 
 mod commands;
+mod corpus_file;
+mod following;
 mod http;
 mod process;
 pub mod programs;
 pub mod settings;
 pub mod up;
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use clap::Parser;
 
@@ -24,4 +26,10 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Every environment variable that a command reads, apart from `TEMPORAL_*`, which Temporal's client reads itself.
+#[must_use]
+pub fn variables() -> BTreeSet<String> {
+    settings::variables().chain(commands::variables()).collect()
 }

@@ -45,9 +45,8 @@ pub mod names {
     pub const TOOLS_DIR: &str = "THREATWATCH_TOOLS_DIR";
 }
 
-/// Every environment variable that a command reads, apart from `TEMPORAL_*`, which Temporal's client reads itself.
-#[must_use]
-pub fn variables() -> std::collections::BTreeSet<String> {
+/// Every environment variable that is no flag of a command, apart from `TEMPORAL_*`, which Temporal's client reads itself.
+pub(crate) fn variables() -> impl Iterator<Item = String> {
     let own = [
         names::TEMPORAL_ADDRESS,
         names::TEMPORAL_UI,
@@ -63,7 +62,7 @@ pub fn variables() -> std::collections::BTreeSet<String> {
         names::TOOLS_DIR,
         "RUST_LOG",
     ];
-    own.into_iter().map(str::to_owned).chain(crate::commands::variables()).collect()
+    own.into_iter().map(str::to_owned)
 }
 
 /// Settings by name.

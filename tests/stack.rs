@@ -23,7 +23,7 @@ fn services(compose: &Value) -> Vec<(String, &Value)> {
 #[test]
 fn our_services_are_given_only_variables_that_the_binary_knows() {
     let compose = compose();
-    let mut known = threatwatch::settings::variables();
+    let mut known = threatwatch::variables();
     known.insert("TEMPORAL_NAMESPACE".to_owned());
     for name in ["worker", "setup", "api"] {
         let environment = compose["services"][name]["environment"].as_mapping().unwrap();

@@ -9,10 +9,10 @@ use std::{
 
 use model::{
     Row, artifact,
+    corpus::split,
     counts::{CountsByFold, FoldCounter},
-    experiment,
-    features::Scratch,
-    gate, split,
+    experiment, gate,
+    linear::Scratch,
     steps::{
         AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
         GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned,

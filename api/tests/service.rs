@@ -9,8 +9,8 @@ use std::{
 
 use model::{
     Generation, Version, artifact,
+    corpus::split,
     experiment::{self, Config},
-    split,
     steps::PromoteInput,
     trainers::{self, Preset},
 };
@@ -77,7 +77,7 @@ impl Running {
             artifact: self.registry.put_artifact(bytes).await.unwrap(),
             features: 1,
             sample: None,
-            operation: model::operation::Operation::default(),
+            operation: model::calibration::Operation::default(),
             dataset: model::Digest::of(b"sample"),
             trainer: trainer.name().to_owned(),
             preset,

@@ -26,12 +26,12 @@ use std::{
 
 use model::{
     Model, Row,
-    corpus::{self, Format, Item, Reader},
+    corpus::{self, Format, Item, Reader, split},
     counts::Counter,
     experiment::{self, Config},
-    features::Scratch,
+    features,
+    linear::Scratch,
     random::SplitMix,
-    split,
     trainers::{self, Preset, Trainer},
 };
 use serde_json::json;
@@ -113,7 +113,7 @@ impl Recipe {
             && let Some(additive) = learner.as_additive()
         {
             let analyser = additive.features(self.preset).analyser().expect("the table has them");
-            let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
+            let (mut counter, mut scratch) = (Counter::default(), features::Scratch::default());
             let mut sentences = 0;
             for row in rows(train) {
                 counter.add(&analyser, &row.text, row.is_threat(), &mut scratch);

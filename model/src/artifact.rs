@@ -12,15 +12,15 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    linear::{Invalid, Model, Spec},
-    table::Table,
+use crate::linear::{
+    Invalid, Model, Spec,
+    table::{MAX_ROWS, Table},
 };
 
 const MAGIC: &[u8; 7] = b"threatw";
 const FORMAT_VERSION: u8 = 1;
 const MAX_SPEC: usize = 1 << 20;
-const MAX_FEATURES: u64 = crate::table::MAX_ROWS as u64;
+const MAX_FEATURES: u64 = MAX_ROWS as u64;
 /// More than any stack of components has.
 const MAX_COLUMNS: usize = 64;
 const DIGEST: usize = 32;
@@ -107,7 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{corpus, experiment, features::Scratch, trainers};
+    use crate::{corpus, experiment, linear::Scratch, trainers};
 
     fn trained() -> Model {
         let rows = corpus::sample().rows;

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use crate::{
     Model,
-    features::{Feature, Scratch},
-    linear::{Normalisation, Score, UNITS, clear_counts, term_frequency},
+    features::Feature,
+    linear::{Normalisation, Score, Scratch, UNITS, term_frequency},
 };
 
 /// A sentence's score and its parts. `bias` and the tokens' contributions add up to `score.logit` exactly, in any order.
@@ -37,14 +37,14 @@ impl Model {
     pub fn explain(&self, sentence: &str, scratch: &mut Scratch) -> Explanation {
         let score = self.score(sentence, scratch);
         let places = tokens(sentence);
-        self.analyser().analyse(sentence, scratch);
+        self.analyser().analyse(sentence, &mut scratch.analysed);
         self.count_rows(scratch);
         let mut parts = vec![0.0; places.len()];
         let mut bias = self.spec().intercept;
         for (component, column) in self.spec().components.iter().zip(self.columns()) {
             let part = column.part(component.normalisation, &scratch.rows, &scratch.counts);
             bias += component.weight * component.bias;
-            for feature in &scratch.features {
+            for feature in &scratch.analysed.features {
                 let Some(row) = self.place(feature.key) else { continue };
                 let Some(weight) = column.weight(row) else { continue };
                 let count = scratch.counts[row];
@@ -57,7 +57,7 @@ impl Model {
                 share_out(value, feature, &places, &mut parts);
             }
         }
-        clear_counts(scratch);
+        scratch.clear_counts();
         let (bias, contributions) = exact(score.logit, bias, &parts);
         let tokens = places.into_iter().zip(contributions);
         Explanation { score, bias, tokens: tokens.map(|(bytes, contribution)| Token { bytes, contribution }).collect() }
@@ -127,14 +127,14 @@ mod tests {
 
     /// The score by its definition: every feature looked up, counted, weighed.
     fn plainly(model: &Model, text: &str, scratch: &mut Scratch) -> f64 {
-        model.analyser().analyse(text, scratch);
+        model.analyser().analyse(text, &mut scratch.analysed);
         model.count_rows(scratch);
         let parts = model.spec().components.iter().zip(model.columns()).map(|(component, column)| {
             let part = column.part(component.normalisation, &scratch.rows, &scratch.counts);
             component.weight * (part.score + component.bias)
         });
         let score = model.spec().intercept + parts.sum::<f64>();
-        clear_counts(scratch);
+        scratch.clear_counts();
         score
     }
 

@@ -1,30 +1,27 @@
 //! Text to verdict, without async and without I/O: everything here is a function of its arguments.
 //!
-//! | module | what it holds |
+//! By the way of the data, each room using only those above it and the two on the ground:
+//!
+//! | room | what it holds |
 //! |---|---|
-//! | [`corpus`] | rows of labelled sentences; parsers for the THREAT format, JSONL and CSV; the quarantine |
-//! | [`split`] | held-out set and folds, by commenter |
+//! | [`corpus`] | rows of labelled sentences; parsers for the THREAT format, JSONL and CSV; the quarantine; who is held out |
 //! | [`text`] | words and sentences of a text |
 //! | [`features`] | the extractors (a plugin table) and their 64-bit keys |
 //! | [`counts`] | feature counts by class: additive, so shards can be counted apart |
+//! | [`evaluation`] | figures, their intervals, curves and thresholds of judged rows |
+//! | [`calibration`] | from scores to probabilities; operating points, and what is left to people |
+//! | [`linear`] | the one representation of a trained model: weights by key, and scoring |
 //! | [`trainers`] | the trainers (a plugin table) |
-//! | [`bootstrap`] | how sure the figures are |
-//! | [`calibration`] | Platt's two numbers |
-//! | [`linear`] | the one representation of a trained model, and scoring |
-//! | [`table`] | weights by feature key |
-//! | [`operation`] | which threshold decides, and what is left to people |
-//! | [`random`] | pseudo-random numbers, the same everywhere |
-//! | [`logistic`] | how parts of a model are weighed against each other |
+//! | [`experiment`] | train, calibrate and evaluate on rows in memory or on counts |
 //! | [`artifact`] | a model as bytes: own format, hardened decoder |
 //! | [`explanation`] | what each token adds to a score, exactly |
-//! | [`evaluation`] | what a model is worth on rows it has not seen |
-//! | [`experiment`] | train, calibrate and evaluate on rows in memory |
 //! | [`gate`] | the checks (a plugin table) that a candidate must pass |
 //! | [`steps`] | what crosses Temporal's wire: ids, digests and scores, never text |
-//! | [`version`] | digests, version ids, generations |
+//!
+//! On the ground: [`version`] (digests, version ids, generations) and [`random`] (pseudo-random numbers, the same
+//! everywhere).
 
 pub mod artifact;
-pub mod bootstrap;
 pub mod calibration;
 pub mod corpus;
 pub mod counts;
@@ -34,13 +31,8 @@ pub mod explanation;
 pub mod features;
 pub mod gate;
 pub mod linear;
-pub mod logistic;
-pub mod operation;
 pub mod random;
-mod runs;
-pub mod split;
 pub mod steps;
-pub mod table;
 pub mod text;
 pub mod trainers;
 pub mod version;

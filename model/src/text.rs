@@ -1,4 +1,8 @@
 //! Words and sentences of a text: lower-cased, hashed and located, without an allocation per word.
+//!
+//! - **In**: the text of a comment or a sentence.
+//! - **Out**: places of sentences, words and runs, in bytes of that text.
+//! - **Callers**: features and the scoring of a linear model; the corpus has its sentences cut already.
 
 /// Which runs of characters count as a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -2,7 +2,7 @@
 
 use model::{
     corpus,
-    features::Scratch,
+    linear::Scratch,
     trainers::{self, Preset},
 };
 use serde::Deserialize;

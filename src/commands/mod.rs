@@ -1,6 +1,6 @@
 //! The command line: one file a command.
 
-pub(crate) mod dataset;
+mod dataset;
 mod doctor;
 mod experiment;
 mod models;
@@ -9,7 +9,7 @@ mod promote;
 mod schedule;
 mod serve;
 mod setup;
-pub(crate) mod train;
+mod train;
 mod worker;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};

@@ -1,25 +1,22 @@
 //! `threatwatch train`: starts a training run and, if asked, watches it.
 
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use model::{
     Digest,
+    calibration::operation::{BEST_F1, Operation},
     experiment::DEFAULT_SEED,
-    operation::{BEST_F1, Operation},
     steps::{AutoPromote, TrainReport, TrainRequest},
     trainers::Preset,
 };
-use workflows::{Orchestrator, orchestrator::Started};
 
 use super::{
     current_user,
     promote::{print_gate, print_replicas},
 };
-use crate::settings::{Settings, names};
-
-/// How often the status is asked for.
-const LOOK: Duration = Duration::from_millis(250);
+use crate::{
+    following::follow,
+    settings::{Settings, names},
+};
 
 /// What to train
 #[derive(Debug, clap::Args)]
@@ -105,35 +102,6 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         print_report(&report);
     }
     Ok(())
-}
-
-/// Waits for a run's result and shows its status on the bar.
-pub(crate) async fn follow(
-    orchestrator: &Orchestrator,
-    started: &Started,
-    bar: &ProgressBar,
-) -> anyhow::Result<TrainReport> {
-    bar.set_style(ProgressStyle::with_template("  {bar:20} {pos}/{len} {msg}")?);
-    let result = orchestrator.trained(started);
-    tokio::pin!(result);
-    let mut tick = tokio::time::interval(LOOK);
-    let report = loop {
-        tokio::select! {
-            report = &mut result => break report,
-            _ = tick.tick() => {
-                // The worker may be away for a moment: the bar stands still then.
-                if let Ok(Ok(status)) =
-                    tokio::time::timeout(Duration::from_secs(2), orchestrator.status(&started.workflow_id)).await
-                {
-                    bar.set_length(u64::from(status.total));
-                    bar.set_position(u64::from(status.done));
-                    bar.set_message(format!("{}: {}", status.stage, status.message));
-                }
-            }
-        }
-    };
-    bar.finish_and_clear();
-    Ok(report?)
 }
 
 fn print_report(report: &TrainReport) {

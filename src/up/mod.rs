@@ -22,7 +22,8 @@ use self::{
     supervisor::{Supervisor, wait_until},
 };
 use crate::{
-    commands::train::follow,
+    corpus_file,
+    following::follow,
     http, programs,
     settings::{Settings, env_file, from_environment, names, read_pairs, write_pairs, write_private},
 };
@@ -47,7 +48,7 @@ const START_UP: Duration = Duration::from_mins(1);
 pub async fn up(options: Options) -> anyhow::Result<()> {
     // Before anything is downloaded or started: a typo in a file's name should cost a second.
     if let Some(file) = &options.data {
-        crate::commands::dataset::check(file)?;
+        corpus_file::check(file)?;
     }
     let stop = supervisor::stop_signal()?;
     let state = State::open(&options.state_dir)?;
@@ -248,7 +249,7 @@ async fn start_ourselves(
 }
 
 async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {
-    let manifest = crate::commands::dataset::import(registry, file).await?;
+    let manifest = corpus_file::import(registry, file).await?;
     println!(
         "  dataset {}: {} sentences, {} threats, {} rows quarantined",
         manifest.digest.short(),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{Verdict, explanation::Token, features::with_scratch};
+use model::{Verdict, explanation::Token, linear::with_scratch};
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
 use super::{Tag, answers};

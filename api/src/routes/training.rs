@@ -2,8 +2,8 @@
 
 use model::{
     Digest,
+    calibration::Operation,
     experiment::DEFAULT_SEED,
-    operation::Operation,
     steps::{AutoPromote, TrainRequest},
     trainers::Preset,
 };

@@ -18,9 +18,10 @@ use std::borrow::Cow;
 use libfuzzer_sys::fuzz_target;
 use model::{
     artifact,
-    features::Scratch,
-    linear::Spec,
-    table::{ABSENT, MAX_ROWS},
+    linear::{
+        Scratch, Spec,
+        table::{ABSENT, MAX_ROWS},
+    },
 };
 use sha2::{Digest as _, Sha256};
 

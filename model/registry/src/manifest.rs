@@ -1,6 +1,6 @@
 //! What is known of a model version.
 
-use model::{Digest, Model, Version, evaluation::Scores, operation::Operation, trainers::Preset};
+use model::{Digest, Model, Version, calibration::Operation, evaluation::Scores, trainers::Preset};
 use serde::{Deserialize, Serialize};
 
 /// The manifest of a version: where it came from and what it is worth. Written once.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::Version;
+use model::{Digest, Generation, Version};
 
-use crate::{Error, Key, Registry};
+use crate::{Error, Key, PromotionRecord, Registry};
 
 /// What a walk over history and blobs found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,51 +26,25 @@ impl Registry {
         let manifests = self.verify_versions(&mut found).await?;
         let names = self.store.list(Key::HISTORY).await?;
         let newest = names.iter().filter_map(|path| Key::generation_of(path)).max().unwrap_or_default();
-        let (mut record_before, mut version_before) = (None, None);
-        let mut generation = model::Generation(1);
-        while generation <= newest {
-            let promotion = match self.promotion(generation).await {
+        let mut before = Before::default();
+        for generation in (1..=newest.0).map(Generation) {
+            match self.promotion(generation).await {
                 Err(error) if error.is_transient() => return Err(error),
-                Err(error) => {
-                    found.problems.push(error.to_string());
-                    None
+                Err(error) => found.problems.push(error.to_string()),
+                Ok(None) => found.problems.push(format!("generation {generation} is missing from the history")),
+                Ok(Some(promotion)) => {
+                    found.generations += 1;
+                    found.problems.extend(before.objections(&promotion.record));
+                    found.problems.extend(objection_to_version(&promotion.record, &manifests));
+                    before = Before { record: Some(promotion.digest), version: Some(promotion.record.version) };
                 }
-                Ok(None) => {
-                    found.problems.push(format!("generation {generation} is missing from the history"));
-                    None
-                }
-                Ok(found) => found,
-            };
-            if let Some(promotion) = promotion {
-                found.generations += 1;
-                let record = promotion.record;
-                if record.previous_record != record_before {
-                    let problem = format!("generation {generation} does not name the record before it as it is now");
-                    found.problems.push(problem);
-                }
-                if record.previous != version_before {
-                    found.problems.push(format!("generation {generation} names another version as the one before"));
-                }
-                match manifests.get(&record.version) {
-                    Some(manifest) if *manifest == record.manifest => {}
-                    Some(_) => found.problems.push(format!(
-                        "the manifest of {} is not the one that was promoted as generation {generation}",
-                        record.version
-                    )),
-                    None => found
-                        .problems
-                        .push(format!("{}, promoted as generation {generation}, cannot be loaded", record.version)),
-                }
-                record_before = Some(promotion.digest);
-                version_before = Some(record.version);
             }
-            generation = generation.next();
         }
         Ok(found)
     }
 
     /// Loads every version; answers the digests of their manifests.
-    async fn verify_versions(&self, found: &mut Verification) -> Result<BTreeMap<Version, model::Digest>, Error> {
+    async fn verify_versions(&self, found: &mut Verification) -> Result<BTreeMap<Version, Digest>, Error> {
         let mut manifests = BTreeMap::new();
         for path in self.store.list(Key::MODELS).await? {
             let Some(version) = Key::version_of(&path) else { continue };
@@ -84,5 +58,39 @@ impl Registry {
             }
         }
         Ok(manifests)
+    }
+}
+
+/// What stands before a record in the chain, as it is now.
+#[derive(Default)]
+struct Before {
+    record: Option<Digest>,
+    version: Option<Version>,
+}
+
+impl Before {
+    /// Where a record does not fit to what stands before it.
+    fn objections(&self, record: &PromotionRecord) -> Vec<String> {
+        let generation = record.generation;
+        let mut objections = Vec::new();
+        if record.previous_record != self.record {
+            objections.push(format!("generation {generation} does not name the record before it as it is now"));
+        }
+        if record.previous != self.version {
+            objections.push(format!("generation {generation} names another version as the one before"));
+        }
+        objections
+    }
+}
+
+/// Why a record's version is not the one that was promoted, if so.
+fn objection_to_version(record: &PromotionRecord, manifests: &BTreeMap<Version, Digest>) -> Option<String> {
+    let PromotionRecord { generation, version, .. } = record;
+    match manifests.get(version) {
+        Some(manifest) if *manifest == record.manifest => None,
+        Some(_) => {
+            Some(format!("the manifest of {version} is not the one that was promoted as generation {generation}"))
+        }
+        None => Some(format!("{version}, promoted as generation {generation}, cannot be loaded")),
     }
 }

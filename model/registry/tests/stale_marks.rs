@@ -10,7 +10,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::{TEMPLATE, input, manifest, version};
+use common::{block_on, input, registered, version};
 use model::{Generation, steps::PruneInput};
 use registry::{Created, Entry, Key, MemoryStore, Registry, Store, StoreError};
 
@@ -60,15 +60,10 @@ impl Store for PromotesBeforeTheMark {
 async fn three_old_versions(store: &Arc<MemoryStore>) -> Registry {
     let registry = Registry::new(Arc::clone(store) as Arc<dyn Store>);
     for number in 0..3 {
-        registry.put_artifact(TEMPLATE.0.clone()).await.unwrap();
-        registry.register(&manifest(number)).await.unwrap();
+        registered(&registry, number).await;
     }
     store.set_clock(2 * DAY);
     registry
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
 }
 
 #[test]

@@ -6,9 +6,10 @@
 use std::{borrow::Cow, collections::VecDeque, io::BufRead};
 
 use super::{
-    CommentNumbers, Error, Item, NOT_UTF8, Record, Row,
-    reader::{Lines, item},
-    standalone,
+    Error, Item, Row,
+    lines::{Lines, item},
+    record::{CommentNumbers, Record, standalone},
+    row::NOT_UTF8,
 };
 
 /// A comment has fewer lines.

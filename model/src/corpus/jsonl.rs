@@ -7,7 +7,11 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::{CommentNumbers, NOT_UTF8, Record, Row, standalone};
+use super::{
+    Row,
+    record::{CommentNumbers, Record, standalone},
+    row::NOT_UTF8,
+};
 
 /// Where in a file of objects the reader is.
 #[derive(Default)]

@@ -1,49 +1,30 @@
-//! Rows of labelled sentences, and the parsers that make them from files.
+//! Rows of labelled sentences, the parsers that make them from files, and who of their commenters is held out.
+//!
+//! - **In**: the bytes of a file in one of three formats.
+//! - **Out**: [`Row`]s, a [`Tally`] of them, and by [`split`] the side and the fold of each commenter.
+//! - **Callers**: the registry, which stores rows as datasets; everything in this crate that learns or judges.
 //!
 //! A row that cannot be read is put in quarantine with its line and a reason; the reason never repeats the row.
 
 mod delimited;
+mod error;
 mod jsonl;
+mod lines;
 mod reader;
+mod record;
+mod row;
+pub mod split;
 mod tally;
 mod threat;
-
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    reader::{Item, Reader},
+    error::Error,
+    reader::Reader,
+    row::{Item, Quarantined, Row, THREAT},
     tally::Tally,
 };
-
-/// The label of a violent threat, or support of violence. Every other label is something else.
-pub const THREAT: u8 = 1;
-
-/// One labelled sentence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// Which comment the sentence stands in; sentences of one comment follow each other.
-    pub comment: u32,
-    /// Who wrote it; splits never cut a commenter in two.
-    pub commenter: String,
-    /// 1 is a threat; 0, 2 and 3 are not (2 and 3: other abuse).
-    pub label: u8,
-    /// The sentence.
-    pub text: String,
-}
-
-impl Row {
-    /// Whether the sentence is labelled a threat.
-    #[must_use]
-    pub fn is_threat(&self) -> bool {
-        self.label == THREAT
-    }
-}
 
 /// A file's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,15 +52,6 @@ impl Format {
     }
 }
 
-/// A row that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quarantined {
-    /// Line in the file, from 1.
-    pub line: u64,
-    /// Why, without the row's text.
-    pub reason: String,
-}
-
 /// What a file held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
@@ -87,42 +59,6 @@ pub struct Parsed {
     pub rows: Vec<Row>,
     /// The others, in the file's order.
     pub quarantined: Vec<Quarantined>,
-}
-
-/// A file that cannot become a dataset.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// Too many rows are malformed: probably the wrong format.
-    #[error("{quarantined} of {total} rows are malformed, more than {}%; the first: {first}", MAX_QUARANTINED_PERCENT)]
-    TooManyMalformed {
-        /// Malformed rows.
-        quarantined: u64,
-        /// All rows.
-        total: u64,
-        /// The first few, as `line N: reason`.
-        first: String,
-    },
-    /// There is nothing to learn from.
-    #[error(
-        "the corpus has {threats} threats among {rows} sentences: at least {MIN_THREATS} threats and as many others, each by {MIN_COMMENTERS} commenters or more, are needed"
-    )]
-    TooSmall {
-        /// Usable rows.
-        rows: u64,
-        /// Rows labelled a threat.
-        threats: u64,
-    },
-    /// The CSV header lacks a column.
-    #[error("line 1: the header has no column `{0}`")]
-    MissingColumn(&'static str),
-    /// The input failed.
-    #[error("line {line}: the input cannot be read: {kind}")]
-    Unreadable {
-        /// The line that was being read, from 1; 0 before the first.
-        line: u64,
-        /// Why.
-        kind: std::io::ErrorKind,
-    },
 }
 
 /// Above this share of malformed rows a file is refused.
@@ -166,69 +102,6 @@ pub fn require_trainable(rows: &[Row]) -> Result<(), Error> {
 pub fn sample() -> Parsed {
     parse(Format::Threat, crate::SAMPLE_CORPUS).expect("the shipped corpus is well formed")
 }
-
-/// Why a sentence of this text and label cannot be a row, if so.
-fn refusal(label: &str, text: &str) -> Option<&'static str> {
-    if !matches!(label, "0" | "1" | "2" | "3") {
-        Some("the label is not 0, 1, 2 or 3")
-    } else if text.trim().is_empty() {
-        Some("the sentence is empty")
-    } else {
-        None
-    }
-}
-
-/// The row of one record of a format whose rows stand alone.
-///
-/// Without a commenter the comment is the group; without either the sentence itself, so that equal sentences stay on one
-/// side of a split.
-/// `comments` numbers the comments in order of appearance; a row without one is a comment of its own.
-fn standalone(comments: &mut CommentNumbers, record: Record<'_>) -> Result<Row, &'static str> {
-    let Record { label, text, commenter, comment } = record;
-    if let Some(reason) = refusal(&label, &text) {
-        return Err(reason);
-    }
-    let comment = comment.as_deref().filter(|id| !id.is_empty());
-    let commenter = match (commenter.filter(|name| !name.is_empty()), comment) {
-        (Some(name), _) => name.into_owned(),
-        (None, Some(id)) => format!("comment:{id}"),
-        (None, None) => format!("text:{}", crate::Digest::of(text.to_lowercase().as_bytes()).short()),
-    };
-    let comment = comments.number(&commenter, comment);
-    let label = label.parse().expect("one of four digits");
-    Ok(Row { comment, commenter, label, text: text.into_owned() })
-}
-
-/// A record of JSONL or CSV before it is checked.
-struct Record<'a> {
-    label: Cow<'a, str>,
-    text: Cow<'a, str>,
-    commenter: Option<Cow<'a, str>>,
-    comment: Option<Cow<'a, str>>,
-}
-
-/// Numbers comments in order of first appearance.
-#[derive(Default)]
-struct CommentNumbers {
-    /// By a hash of commenter and id: names of ten million comments would not fit.
-    known: HashMap<u64, u32>,
-    next: u32,
-}
-
-impl CommentNumbers {
-    fn number(&mut self, commenter: &str, id: Option<&str>) -> u32 {
-        let fresh = self.next;
-        let number = id.map_or(fresh, |id| {
-            let mut hasher = DefaultHasher::new();
-            (commenter, id).hash(&mut hasher);
-            *self.known.entry(hasher.finish()).or_insert(fresh)
-        });
-        self.next += u32::from(number == fresh);
-        number
-    }
-}
-
-const NOT_UTF8: &str = "the line is not UTF-8";
 
 #[cfg(test)]
 mod tests {

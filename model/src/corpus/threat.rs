@@ -3,7 +3,7 @@
 //! Hammer, Riegler, Øvrelid, Velldal: "THREAT: A Large Annotated Corpus for Detection of Violent Threats", CBMI 2019.
 //! Lines that start with `#` before a block are remarks.
 
-use super::{NOT_UTF8, Row, refusal};
+use super::row::{NOT_UTF8, Row, refusal};
 
 /// Where in a file of blocks the reader is.
 #[derive(Default)]

@@ -1,11 +1,10 @@
 //! What is learned from scores: how learners are weighed, what neighbouring sentences say, the calibration.
 
-use super::comments;
+use super::{comments, logistic};
 use crate::{
     Row,
     calibration::Platt,
     linear::{Context, apply_context},
-    logistic,
 };
 
 /// Scores of rows by learners that had not seen them.

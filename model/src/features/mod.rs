@@ -2,13 +2,15 @@
 //!
 //! Keys are hashes, so a model needs no vocabulary to score. At a million distinct features the chance that any two
 //! share a key is about 1 in 37 million.
+//!
+//! - **In**: a sentence, and a [`FeatureSet`] that says which extractors.
+//! - **Out**: the sentence's words and [`Feature`]s, in buffers of the caller.
+//! - **Callers**: counts and trainers, which learn from features; a linear model, which looks them up.
 
 mod bigrams;
 mod char_ngrams;
 mod edges;
 mod unigrams;
-
-use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
 
@@ -118,31 +120,6 @@ pub struct Scratch {
     pub words: Vec<Word>,
     /// The sentence's features.
     pub features: Vec<Feature>,
-    /// Where the search for each feature begins; used while scoring.
-    pub(crate) slots: Vec<u64>,
-    /// How often the sentence has each row of a model's table; used while scoring.
-    pub(crate) stamps: crate::linear::Stamps,
-    /// What the model's components add up to; used while scoring.
-    pub(crate) totals: Vec<crate::linear::Sum>,
-    /// Rows of what the whole sentence makes; used while scoring.
-    pub(crate) passing: crate::runs::Passing,
-    /// Rows that the sentence has, in order of first appearance; used while explaining.
-    pub(crate) rows: Vec<u32>,
-    /// How often the sentence has each row; all zero between sentences; used while explaining.
-    pub(crate) counts: Vec<u16>,
-    /// What runs of non-space had; used while scoring.
-    pub(crate) runs: crate::runs::Remembered,
-}
-
-/// Lends the buffers of this thread, which grow to the size of its models once.
-///
-/// # Panics
-/// When `work` borrows them again.
-pub fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
-    thread_local! {
-        static SCRATCH: RefCell<Scratch> = RefCell::default();
-    }
-    SCRATCH.with_borrow_mut(work)
 }
 
 /// Keeps the kinds of features apart.

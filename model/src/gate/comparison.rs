@@ -3,7 +3,7 @@
 //! Both are judged on the same resamples of the rows' commenters: a difference that the resamples do not agree on is chance.
 
 use super::{Answer, Bound, Check, Evidence};
-use crate::bootstrap;
+use crate::evaluation::bootstrap;
 
 /// Recall at 5% false positives may fall by this much.
 const RECALL_MARGIN: f64 = 0.05;

@@ -1,7 +1,7 @@
 //! Sentences that no model may confuse, written for this purpose and never trained on.
 
 use super::{Answer, Bound, Check, Evidence};
-use crate::{Model, features::Scratch};
+use crate::{Model, linear::Scratch};
 
 /// Of all pairs of a golden threat and a golden harmless sentence, this share must be ranked rightly.
 pub(super) const LEAST: f64 = 0.75;

@@ -1,4 +1,8 @@
 //! The gate: a table of checks that a candidate must pass before it serves.
+//!
+//! - **In**: [`Evidence`]: a candidate, its artifact's digest, its speed, the held-out rows, and what is in production.
+//! - **Out**: a [`Finding`] for each check, and the [`Flips`]: rows that would be decided otherwise.
+//! - **Callers**: the activity `gate`, and the rollback's look at the golden examples.
 
 mod artifact;
 mod calibration;
@@ -12,8 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, Model, Row,
-    bootstrap::{Differences, Judgement},
-    evaluation::Scores,
+    evaluation::{
+        Scores,
+        bootstrap::{Differences, Judgement},
+    },
     experiment,
 };
 
@@ -226,9 +232,9 @@ pub fn ranks_golden_examples(model: &Model) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        artifact as bytes, corpus,
+        artifact as bytes,
+        corpus::{self, split},
         experiment::Config,
-        split,
         trainers::{self, Preset},
     };
 

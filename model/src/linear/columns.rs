@@ -2,8 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::{Normalisation, Spec, UNITS};
-use crate::table::{ABSENT, Table};
+use super::{
+    Normalisation, Spec, UNITS,
+    table::{ABSENT, Table},
+};
 
 /// A component's cells by row.
 #[derive(Debug)]

@@ -1,13 +1,14 @@
 //! From a sentence to a score, from a comment to a verdict.
 
 use super::{
-    Context, Model, Normalisation, UNITS,
+    Context, Model, Normalisation, Scratch, UNITS,
     columns::{Column, length_normalised},
+    runs::{Found, Passing},
+    with_scratch,
 };
 use crate::{
-    features::{Feature, Scratch, with_scratch},
-    operation::Band,
-    runs::{Found, Passing},
+    calibration::Band,
+    features::{self, Feature},
     text,
 };
 
@@ -56,10 +57,10 @@ impl Model {
         if let ([component], [Column::Weights(weights)]) = (&self.spec.components[..], &self.columns[..])
             && let Normalisation::Length { exponent } = component.normalisation
         {
-            self.analyser.analyse(sentence, scratch);
-            let features = scratch.features.len() as u32;
+            self.analyser.analyse(sentence, &mut scratch.analysed);
+            let features = scratch.analysed.features.len() as u32;
             let (mut sum, mut known) = (0_i64, 0_u32);
-            for feature in &scratch.features {
+            for feature in &scratch.analysed.features {
                 if let Some(row) = self.place(feature.key) {
                     sum = sum.wrapping_add(weights[row]);
                     known += 1;
@@ -74,8 +75,9 @@ impl Model {
     /// The score from sums over runs of non-space, which are remembered, and over what else the sentence has. A feature
     /// that stands twice counts less than double: that is put right where it is met again.
     fn score_by_run(&self, sentence: &str, scratch: &mut Scratch) -> Score {
-        self.analyser.find_words(sentence, scratch);
-        let Scratch { words, features: buffer, slots, runs, stamps, totals, passing, .. } = scratch;
+        self.analyser.find_words(sentence, &mut scratch.analysed);
+        let Scratch { analysed, slots, runs, stamps, totals, passing, .. } = scratch;
+        let features::Scratch { words, features: buffer } = analysed;
         runs.begin(self.id, self.columns.len());
         stamps.begin(self.table.len());
         totals.clear();
@@ -132,7 +134,7 @@ impl Model {
     /// Looks the analysed features up: which rows the sentence has, and how often.
     pub(crate) fn count_rows(&self, scratch: &mut Scratch) {
         scratch.counts.resize(self.table.len(), 0);
-        for feature in &scratch.features {
+        for feature in &scratch.analysed.features {
             if let Some(row) = self.place(feature.key) {
                 let count = &mut scratch.counts[row];
                 if *count == 0 {
@@ -195,14 +197,6 @@ impl Model {
 pub fn apply_context(context: &Context, own: &[f64]) -> Vec<f64> {
     let at = |i: usize| own.get(i).copied();
     (0..own.len()).map(|i| context.combine(own[i], i.checked_sub(1).and_then(at), at(i + 1))).collect()
-}
-
-/// Forgets the counted rows.
-pub(crate) fn clear_counts(scratch: &mut Scratch) {
-    for &row in &scratch.rows {
-        scratch.counts[row as usize] = 0;
-    }
-    scratch.rows.clear();
 }
 
 /// To the nearest whole unit.

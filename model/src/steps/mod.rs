@@ -17,8 +17,8 @@ pub use self::{
 };
 
 use crate::{
-    Digest, Generation, Version, evaluation::Scores, experiment::DEFAULT_SEED, features::FeatureSet,
-    operation::Operation, trainers::Preset,
+    Digest, Generation, Version, calibration::Operation, evaluation::Scores, experiment::DEFAULT_SEED,
+    features::FeatureSet, trainers::Preset,
 };
 
 /// What `TrainWorkflow` is given: one JSON object, every field optional.

@@ -10,9 +10,8 @@ use crate::{
     Row,
     counts::Counter,
     features::{FeatureSet, Scratch},
-    linear::{Component, Normalisation, term_frequency},
+    linear::{Component, Normalisation, table::Table, term_frequency},
     random::SplitMix,
-    table::Table,
     text::WordRule,
 };
 

@@ -1,4 +1,8 @@
 //! The trainers: one table, each a list of learners whose scores are weighed against each other out of fold.
+//!
+//! - **In**: rows, or counts of them, and a [`Preset`].
+//! - **Out**: a [`Fitted`] component for each learner; [`assemble`] makes one model of them.
+//! - **Callers**: experiment, which decides what each learner may see. The gate and the service know no trainer.
 
 mod linear_svc;
 mod multinomial_nb;
@@ -8,12 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Row,
-    calibration::Platt,
+    calibration::{OperatingPoint, Platt, operation::EVEN_ODDS},
     counts::Counts,
     features::{FeatureSet, UnknownExtractor},
-    linear::{self, Component, Model, OperatingPoint, Spec},
-    operation::EVEN_ODDS,
-    table::Table,
+    linear::{self, Component, Model, Spec, table::Table},
 };
 
 /// A recipe for a model.

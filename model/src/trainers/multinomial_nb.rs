@@ -17,8 +17,7 @@ use crate::{
     Row,
     counts::{Counter, Counts, FeatureCount},
     features::{FeatureSet, Scratch},
-    linear::{Component, Normalisation},
-    table::Table,
+    linear::{Component, Normalisation, table::Table},
     text::WordRule,
 };
 
@@ -168,7 +167,7 @@ fn feature_log_prob(sums: &[Vec<u64>; 2], alpha: f64) -> Result<[Vec<f64>; 2], E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{corpus, text, trainers};
+    use crate::{corpus, linear, text, trainers};
 
     /// The oracle: smartcore fitted on every row of a dense matrix, words as text.
     #[test]
@@ -196,7 +195,7 @@ mod tests {
         let full = MultinomialNB::fit(&x, &y, MultinomialNBParameters::default()).unwrap();
 
         let model = trainers::fit(&MultinomialNb, &rows, Preset::Sklearn).unwrap();
-        let mut scratch = Scratch::default();
+        let mut scratch = linear::Scratch::default();
         for (row, counts) in rows.iter().zip(&matrix) {
             let prob = full.feature_log_prob();
             let log_odds: f64 = counts.iter().enumerate().map(|(w, &n)| n as f64 * (prob[1][w] - prob[0][w])).sum();
@@ -222,7 +221,7 @@ mod tests {
             let model =
                 trainers::assemble("test", vec![fit_counts(&counter.finish(), parameters).unwrap()], &[1.0], 0.0)
                     .unwrap();
-            model.score("rareword", &mut scratch).logit - model.spec().components[0].bias
+            model.score("rareword", &mut linear::Scratch::default()).logit - model.spec().components[0].bias
         };
         assert!(vote(Prior::Uniform { alpha: 1.0 }) > 0.5);
         assert!(vote(Prior::Background { mu: 1000.0 }).abs() < 0.2);

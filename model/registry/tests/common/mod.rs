@@ -10,7 +10,7 @@ use model::{
     steps::PromoteInput,
     trainers,
 };
-use registry::ModelManifest;
+use registry::{ModelManifest, Registry};
 
 /// A small model's bytes and its manifest, to be registered under any name.
 pub static TEMPLATE: LazyLock<(Vec<u8>, ModelManifest)> = LazyLock::new(|| {
@@ -28,7 +28,7 @@ pub static TEMPLATE: LazyLock<(Vec<u8>, ModelManifest)> = LazyLock::new(|| {
         trainer: trainer.name().to_owned(),
         preset: trainers::Preset::Default,
         seed: 1,
-        operation: model::operation::Operation::default(),
+        operation: model::calibration::Operation::default(),
         held_out: trained.cross_validation.clone(),
         cross_validation: trained.cross_validation,
         code_version: "test".to_owned(),
@@ -48,14 +48,32 @@ pub fn manifest(number: usize) -> ModelManifest {
     ModelManifest { version: version(number), started: number as i64, ..TEMPLATE.1.clone() }
 }
 
+/// A version with the small model, registered; the same number gives the same version.
+pub async fn registered(registry: &Registry, number: usize) -> Version {
+    let manifest = manifest(number);
+    assert_eq!(registry.put_artifact(TEMPLATE.0.clone()).await.unwrap(), manifest.artifact);
+    let (stored, _) = registry.register(&manifest).await.unwrap();
+    assert_eq!(stored, manifest);
+    manifest.version
+}
+
+/// A request to promote, with the generation that must be in production.
+pub fn promotion(version: &Version, change_id: &str, expected: Option<u64>) -> PromoteInput {
+    input(version.clone(), change_id.to_owned(), expected.map(Generation))
+}
+
 pub fn input(version: Version, change_id: String, expected: Option<Generation>) -> PromoteInput {
     PromoteInput {
         version,
         change_id,
         expected_generation: expected,
-        actor: "a".to_owned(),
-        reason: "r".to_owned(),
+        actor: "suite".to_owned(),
+        reason: "test".to_owned(),
         gate: None,
         forced: false,
     }
+}
+
+pub fn block_on(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }

@@ -1,17 +1,29 @@
 //! What a model is worth on rows it has not seen.
+//!
+//! - **In**: rows and the probabilities that a model gave them, or pairs of a probability and a label.
+//! - **Out**: [`Scores`] by sentence and by comment with 95% intervals; curves, thresholds, differences of two models.
+//! - **Callers**: calibration for thresholds, experiment for figures, gate for comparisons; never a trainer.
+
+pub mod bootstrap;
+mod curves;
+mod ranking;
+mod thresholds;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Row,
-    bootstrap::{self, Intervals, Judgement},
+use self::{
+    bootstrap::{Intervals, Judgement},
+    ranking::{brier, ece, pr_auc, recall_at_fpr, roc_auc},
 };
+pub use self::{
+    curves::{CalibrationBin, CurvePoint, Mistake, calibration_curve, pr_curve, worst_mistakes},
+    ranking::Judged,
+    thresholds::{best_f1_threshold, threshold_at_fpr, threshold_at_precision},
+};
+use crate::Row;
 
 /// Intervals of the same rows are always the same.
 const BOOTSTRAP_SEED: u64 = 0x7472_7561;
-
-/// A probability and whether it was a threat.
-pub type Judged = (f64, bool);
 
 /// Figures of one set of judged rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,200 +155,6 @@ fn comments<'a>(rows: &[Row], sentences: &[Judgement<'a>]) -> Vec<Judgement<'a>>
         comment.is_threat |= sentence.is_threat;
     }
     by_comment.into_values().collect()
-}
-
-/// Highest probability first, rows of equal probability together: (probability, threats, others) of each group.
-fn descending_groups(judged: &[Judged]) -> Vec<(f64, usize, usize)> {
-    let mut sorted = judged.to_vec();
-    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let groups = sorted.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq());
-    let count = |group: &[Judged]| {
-        let threats = group.iter().filter(|(_, threat)| *threat).count();
-        (group[0].0, threats, group.len() - threats)
-    };
-    groups.map(count).collect()
-}
-
-/// Average precision: precision at each group of equal probability, weighted by the recall it adds.
-fn pr_auc(judged: &[Judged]) -> f64 {
-    let (mut hits, mut flagged, mut area) = (0, 0, 0.0);
-    for (_, threats, others) in descending_groups(judged) {
-        hits += threats;
-        flagged += threats + others;
-        area += threats as f64 * hits as f64 / flagged as f64;
-    }
-    if hits == 0 { 0.0 } else { area / hits as f64 }
-}
-
-/// Mann-Whitney: a tie counts half.
-fn roc_auc(judged: &[Judged]) -> f64 {
-    let (mut threats_above, mut others_total, mut area) = (0, 0, 0.0);
-    for (_, threats, others) in descending_groups(judged) {
-        area += others as f64 * (threats_above as f64 + threats as f64 / 2.0);
-        threats_above += threats;
-        others_total += others;
-    }
-    if threats_above == 0 || others_total == 0 { 0.5 } else { area / (threats_above as f64 * others_total as f64) }
-}
-
-fn recall_at_fpr(judged: &[Judged], fpr: f64) -> f64 {
-    let mut others: Vec<f64> = judged.iter().filter(|(_, threat)| !threat).map(|&(p, _)| p).collect();
-    others.sort_by(|a, b| b.total_cmp(a));
-    let bound = others.get((fpr * others.len() as f64) as usize).copied().unwrap_or(f64::NEG_INFINITY);
-    let threats: Vec<f64> = judged.iter().filter(|(_, threat)| *threat).map(|&(p, _)| p).collect();
-    let caught = threats.iter().filter(|&&p| p > bound).count();
-    if threats.is_empty() { 0.0 } else { caught as f64 / threats.len() as f64 }
-}
-
-fn brier(judged: &[Judged]) -> f64 {
-    let errors = judged.iter().map(|&(p, threat)| (p - f64::from(u8::from(threat))).powi(2));
-    errors.sum::<f64>() / judged.len().max(1) as f64
-}
-
-/// Bins of equal width that calibration is measured in.
-pub(crate) const CALIBRATION_BINS: usize = 15;
-
-/// The bin of a probability.
-pub(crate) fn calibration_bin(probability: f64) -> usize {
-    ((probability * CALIBRATION_BINS as f64) as usize).min(CALIBRATION_BINS - 1)
-}
-
-fn ece(judged: &[Judged]) -> f64 {
-    let gaps = bins(judged).into_iter().map(|(said, seen, _)| (said - seen).abs());
-    gaps.sum::<f64>() / judged.len().max(1) as f64
-}
-
-/// Sum of probabilities, threats and rows of fifteen bins of equal width.
-fn bins(judged: &[Judged]) -> [(f64, f64, usize); CALIBRATION_BINS] {
-    let mut bins = [(0.0, 0.0, 0); CALIBRATION_BINS];
-    for &(p, threat) in judged {
-        let bin = &mut bins[calibration_bin(p)];
-        bin.0 += p;
-        bin.1 += f64::from(u8::from(threat));
-        bin.2 += 1;
-    }
-    bins
-}
-
-/// Precision and recall at thresholds from the highest probability down: at most `points`, spread evenly over the rows
-/// that are flagged.
-#[must_use]
-pub fn pr_curve(judged: &[Judged], points: usize) -> Vec<CurvePoint> {
-    let total = judged.iter().filter(|(_, threat)| *threat).count().max(1);
-    let groups = descending_groups(judged);
-    let every = groups.len().div_ceil(points.max(1)).max(1);
-    let (mut hits, mut flagged) = (0, 0);
-    let mut curve = Vec::new();
-    for (at, (threshold, threats, others)) in (1..).zip(&groups) {
-        hits += threats;
-        flagged += threats + others;
-        if at % every == 0 || at == groups.len() {
-            let (precision, recall) = (hits as f64 / flagged as f64, hits as f64 / total as f64);
-            curve.push(CurvePoint { threshold: *threshold, precision, recall });
-        }
-    }
-    curve
-}
-
-/// A point of the precision-recall curve.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct CurvePoint {
-    /// Rows at or above it are flagged.
-    pub threshold: f64,
-    /// Threats among what is flagged.
-    pub precision: f64,
-    /// Flagged among the threats.
-    pub recall: f64,
-}
-
-/// Said and seen, in fifteen bins of equal width; empty bins are left out.
-#[must_use]
-pub fn calibration_curve(judged: &[Judged]) -> Vec<CalibrationBin> {
-    let filled = bins(judged).into_iter().filter(|(_, _, n)| *n > 0);
-    let bin = |(said, seen, n): (f64, f64, usize)| CalibrationBin { said: said / n as f64, seen: seen / n as f64, n };
-    filled.map(bin).collect()
-}
-
-/// A bin of the calibration curve.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct CalibrationBin {
-    /// Mean probability.
-    pub said: f64,
-    /// Share of threats.
-    pub seen: f64,
-    /// Rows.
-    pub n: usize,
-}
-
-/// The rows whose probability is furthest from the truth, worst first, by their number; never their text.
-#[must_use]
-pub fn worst_mistakes(judged: &[Judged], most: usize) -> Vec<Mistake> {
-    let error = |&(p, threat): &Judged| if threat { 1.0 - p } else { p };
-    let mut rows: Vec<usize> = (0..judged.len()).collect();
-    rows.sort_by(|&a, &b| error(&judged[b]).total_cmp(&error(&judged[a])).then(a.cmp(&b)));
-    let mistake = |row: usize| Mistake { row, probability: judged[row].0, is_threat: judged[row].1 };
-    rows.into_iter().take(most).map(mistake).collect()
-}
-
-/// A row whose probability is far from the truth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Mistake {
-    /// Its number among the usable rows of the corpus, from 0.
-    pub row: usize,
-    /// What the model said.
-    pub probability: f64,
-    /// What it is labelled.
-    pub is_threat: bool,
-}
-
-/// The threshold with the best F1, half-way between the last row flagged and the first that is not.
-#[must_use]
-pub fn best_f1_threshold(judged: &[Judged]) -> f64 {
-    let total = judged.iter().filter(|(_, threat)| *threat).count();
-    let groups = descending_groups(judged);
-    let (mut hits, mut flagged) = (0, 0);
-    let mut best = (f64::NEG_INFINITY, 0.5);
-    for (at, &(p, threats, others)) in groups.iter().enumerate() {
-        hits += threats;
-        flagged += threats + others;
-        let f1 = 2.0 * hits as f64 / (flagged + total).max(1) as f64;
-        if f1 > best.0 {
-            let next = groups.get(at + 1).map_or(0.0, |group| group.0);
-            best = (f1, f64::midpoint(p, next));
-        }
-    }
-    best.1
-}
-
-/// The lowest threshold that flags at most this share of the rows that are no threat.
-#[must_use]
-pub fn threshold_at_fpr(judged: &[Judged], fpr: f64) -> f64 {
-    let others = judged.iter().filter(|(_, threat)| !threat).count();
-    let budget = (fpr * others as f64) as usize;
-    let mut flagged = 0;
-    let mut threshold = 1.0;
-    for (p, _, others) in descending_groups(judged) {
-        flagged += others;
-        if flagged > budget {
-            break;
-        }
-        threshold = p;
-    }
-    threshold
-}
-
-/// The lowest threshold at which at least this share of what is flagged are threats; 1 where there is none.
-#[must_use]
-pub fn threshold_at_precision(judged: &[Judged], precision: f64) -> f64 {
-    let (mut hits, mut flagged, mut threshold) = (0, 0, 1.0);
-    for (p, threats, others) in descending_groups(judged) {
-        hits += threats;
-        flagged += threats + others;
-        if hits as f64 >= precision * flagged as f64 {
-            threshold = p;
-        }
-    }
-    threshold
 }
 
 #[cfg(test)]

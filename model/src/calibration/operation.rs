@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    evaluation::{Judged, best_f1_threshold, threshold_at_fpr, threshold_at_precision},
-    linear::OperatingPoint,
-};
+use crate::evaluation::{Judged, best_f1_threshold, threshold_at_fpr, threshold_at_precision};
 
 /// The threshold of the best F1.
 pub const BEST_F1: &str = "best_f1";
@@ -19,6 +16,16 @@ pub const DAILY_BUDGET: &str = "daily_budget";
 pub const EVEN_ODDS: &str = "even_odds";
 
 const NAMES: [&str; 4] = [BEST_F1, DAILY_BUDGET, FPR_5, PRECISION_80];
+
+/// A threshold and what it stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatingPoint {
+    /// One of the names here.
+    pub name: String,
+    /// A sentence at or above this probability is called a threat.
+    pub threshold: f64,
+}
 
 /// How a model is going to be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

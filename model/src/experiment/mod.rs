@@ -3,7 +3,12 @@
 //! Everything that is learned from scores (how learners are weighed, what neighbours say, calibration, thresholds) is
 //! learned from scores of rows that the learners had not seen; and the cross-validated probability of a row uses no such
 //! number that the row's own fold helped to learn. The threshold alone is chosen on all rows, as it is for the model.
+//!
+//! - **In**: rows, counts by fold if there are any, a trainer and a [`Config`].
+//! - **Out**: [`Trained`]: a finished model and its cross-validated figures; [`evaluate`] judges held-out rows.
+//! - **Callers**: activities, the command `experiment`, benchmarks; the gate, for probabilities of rows.
 
+mod logistic;
 mod parallel;
 mod second_stage;
 
@@ -14,12 +19,11 @@ use serde::{Deserialize, Serialize};
 use self::second_stage::{SecondStage, Unseen};
 use crate::{
     Row,
+    calibration::Operation,
+    corpus::split,
     counts::CountsByFold,
     evaluation::{Judged, Scores},
-    features::Scratch,
-    linear::Model,
-    operation::Operation,
-    split,
+    linear::{Model, Scratch},
     trainers::{self, Fitted, Learner, Preset, Trainer},
 };
 

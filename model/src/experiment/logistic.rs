@@ -4,7 +4,7 @@
 ///
 /// Newton's method; `rows` all have the same number of features, at most a dozen. Deterministic.
 #[must_use]
-pub fn fit<const N: usize>(rows: &[[f64; N]], labels: &[bool], c: f64) -> ([f64; N], f64) {
+pub(super) fn fit<const N: usize>(rows: &[[f64; N]], labels: &[bool], c: f64) -> ([f64; N], f64) {
     let size = N + 1;
     let mut beta = vec![0.0; size];
     for _ in 0..50 {

@@ -7,10 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    evaluation::{CALIBRATION_BINS, calibration_bin},
-    random::SplitMix,
-};
+use super::ranking::{CALIBRATION_BINS, calibration_bin};
+use crate::random::SplitMix;
 
 /// Resamples: enough for the second decimal of a 95% interval.
 const RESAMPLES: usize = 1000;

@@ -1,6 +1,6 @@
 //! Weights by feature key: one sorted table, and a flat index that a lookup mostly touches once.
 
-use crate::linear::{Invalid, UNITS};
+use super::{Invalid, UNITS};
 
 /// The cell of a feature that a component does not have.
 pub const ABSENT: i64 = i64::MIN;

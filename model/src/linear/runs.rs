@@ -3,7 +3,7 @@
 //! Most words of a sentence are words that many sentences have, and a word's character n-grams are always the same: what
 //! they were found to be once need not be looked up again. Nothing depends on what is remembered but time.
 
-use crate::linear::Sum;
+use super::columns::Sum;
 
 /// A run of up to this many bytes is remembered: nearly every word.
 const LONGEST: usize = 23;

@@ -2,145 +2,41 @@
 //! operating points.
 //!
 //! Whatever trained it, a model is scored, explained and stored by the code here.
+//!
+//! - **In**: a [`Spec`] and a [`Table`]; then comments and sentences.
+//! - **Out**: a [`Model`]; scores in whole units of 1 / [`UNITS`]; [`Verdict`]s.
+//! - **Callers**: trainers and the artifact put models together; experiment, gate, explanation and the service judge
+//!   with them.
 
 mod columns;
+mod invalid;
+mod runs;
 mod scoring;
+mod scratch;
+mod spec;
+pub mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
-
-use self::columns::commonest_first;
-pub use self::scoring::{Score, SentenceVerdict, Verdict, apply_context};
-pub(crate) use self::{
-    columns::{Column, Stamps, Sum, term_frequency},
-    scoring::clear_counts,
+pub(crate) use self::columns::term_frequency;
+use self::{
+    columns::{Column, commonest_first},
+    spec::is_sane,
+    table::{Index, Table},
+};
+pub use self::{
+    invalid::Invalid,
+    scoring::{Score, SentenceVerdict, Verdict, apply_context},
+    scratch::{Scratch, with_scratch},
+    spec::{Component, Context, Normalisation, Spec},
 };
 use crate::{
-    calibration::Platt,
-    features::{Analyser, FeatureSet, UnknownExtractor},
-    operation::Band,
-    table::{Index, Table},
+    calibration::{Band, OperatingPoint, Platt},
+    features::Analyser,
 };
 
 /// Weights and scores are whole multiples of 1 / `UNITS`; sums of such numbers are exact, in any order.
 pub const UNITS: f64 = (1_u64 << 40) as f64;
-
-/// What a model is, apart from its weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spec {
-    /// The trainer that made it.
-    pub trainer: String,
-    /// Which features are looked up.
-    pub features: FeatureSet,
-    /// Parts that are scored apart and then added, each with its columns of the table, in order.
-    pub components: Vec<Component>,
-    /// Added to the components' weighted scores.
-    pub intercept: f64,
-    /// What the sentences before and after say; none where a sentence is judged alone.
-    pub context: Option<Context>,
-    /// From score to probability.
-    pub calibration: Platt,
-    /// Thresholds with names; the first is the default.
-    pub operating_points: Vec<OperatingPoint>,
-}
-
-/// A linear model of its own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Component {
-    /// What fitted it.
-    pub learner: String,
-    /// The learner's parameters, as it was given them.
-    pub parameters: serde_json::Value,
-    /// Added to the sum of its weights.
-    pub bias: f64,
-    /// How a sentence's length counts.
-    pub normalisation: Normalisation,
-    /// Factor of its score in the model's.
-    pub weight: f64,
-}
-
-/// How a sentence's length counts.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Normalisation {
-    /// The summed weights are divided by (number of known features) to this power. One column: the weight.
-    ///
-    /// 0 is plain naive Bayes; above 0 undoes part of its over-counting in long sentences.
-    Length {
-        /// From 0 to 1.
-        exponent: f64,
-    },
-    /// Features count 1 + ln(occurrences) times their inverse document frequency, scaled to length 1.
-    /// Two columns: the weight times the frequency, and the frequency.
-    TfIdf,
-}
-
-impl Normalisation {
-    /// Columns of the table that a component of this kind has.
-    #[must_use]
-    pub fn columns(self) -> usize {
-        match self {
-            Self::Length { .. } => 1,
-            Self::TfIdf => 2,
-        }
-    }
-}
-
-/// A second, linear stage over the scores of a comment's neighbouring sentences.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Context {
-    /// Factor of the sentence's own score.
-    pub own: f64,
-    /// Factor of the score of the sentence before, less `centre`.
-    pub previous: f64,
-    /// Factor of the score of the sentence after, less `centre`.
-    pub next: f64,
-    /// Added where there is a sentence before.
-    pub has_previous: f64,
-    /// Added where there is a sentence after.
-    pub has_next: f64,
-    /// Added always.
-    pub intercept: f64,
-    /// The mean score of training.
-    pub centre: f64,
-}
-
-impl Context {
-    /// The score of a sentence whose own score is `own`, between neighbours.
-    #[must_use]
-    pub fn combine(&self, own: f64, previous: Option<f64>, next: Option<f64>) -> f64 {
-        let near = |score: Option<f64>, factor: f64, has: f64| score.map_or(0.0, |s| factor * (s - self.centre) + has);
-        self.own * own
-            + near(previous, self.previous, self.has_previous)
-            + near(next, self.next, self.has_next)
-            + self.intercept
-    }
-
-    fn is_sane(&self) -> bool {
-        [self.own, self.previous, self.next, self.has_previous, self.has_next, self.intercept, self.centre]
-            .iter()
-            .all(|&x| is_sane(x))
-    }
-}
-
-/// Whether sums and products of such numbers stay finite.
-fn is_sane(x: f64) -> bool {
-    x.abs() <= 1e100
-}
-
-/// A threshold and what it stands for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OperatingPoint {
-    /// One of the names in [`crate::operation`].
-    pub name: String,
-    /// A sentence at or above this probability is called a threat.
-    pub threshold: f64,
-}
 
 /// The next model's number.
 static MODELS: AtomicU64 = AtomicU64::new(1);
@@ -158,20 +54,6 @@ pub struct Model {
     /// The table's cells by component, each as small as scoring allows and the commonest features first: memory is what
     /// a lookup waits for, and what is asked for often then lies together.
     columns: Vec<Column>,
-}
-
-/// A model that could not score sensibly.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    /// It needs a feature that this program does not have.
-    #[error(transparent)]
-    Extractor(#[from] UnknownExtractor),
-    /// Keys must ascend, so that a lookup finds each.
-    #[error("the table's keys are not in ascending order")]
-    Unsorted,
-    /// The named number is missing, infinite or outside its range.
-    #[error("`{0}` is out of range")]
-    OutOfRange(&'static str),
 }
 
 impl Model {
@@ -276,7 +158,10 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{features::Scratch, text::WordRule};
+    use crate::{
+        features::{self, FeatureSet},
+        text::WordRule,
+    };
 
     fn spec() -> Spec {
         Spec {
@@ -313,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_comment_is_as_threatening_as_its_worst_sentence() {
-        let mut scratch = Scratch::default();
+        let mut scratch = features::Scratch::default();
         let features = spec().features.analyser().unwrap();
         features.analyse("kill", &mut scratch);
         let table = Table::new(vec![scratch.features[0].key], 1, vec![Table::quantise(4.0)]).unwrap();

@@ -1,0 +1,76 @@
+//! What a figure hides: curves, and the rows that are furthest off.
+
+use serde::Serialize;
+
+use super::ranking::{Judged, bins, descending_groups};
+
+/// Precision and recall at thresholds from the highest probability down: at most `points`, spread evenly over the rows
+/// that are flagged.
+#[must_use]
+pub fn pr_curve(judged: &[Judged], points: usize) -> Vec<CurvePoint> {
+    let total = judged.iter().filter(|(_, threat)| *threat).count().max(1);
+    let groups = descending_groups(judged);
+    let every = groups.len().div_ceil(points.max(1)).max(1);
+    let (mut hits, mut flagged) = (0, 0);
+    let mut curve = Vec::new();
+    for (at, (threshold, threats, others)) in (1..).zip(&groups) {
+        hits += threats;
+        flagged += threats + others;
+        if at % every == 0 || at == groups.len() {
+            let (precision, recall) = (hits as f64 / flagged as f64, hits as f64 / total as f64);
+            curve.push(CurvePoint { threshold: *threshold, precision, recall });
+        }
+    }
+    curve
+}
+
+/// A point of the precision-recall curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CurvePoint {
+    /// Rows at or above it are flagged.
+    pub threshold: f64,
+    /// Threats among what is flagged.
+    pub precision: f64,
+    /// Flagged among the threats.
+    pub recall: f64,
+}
+
+/// Said and seen, in fifteen bins of equal width; empty bins are left out.
+#[must_use]
+pub fn calibration_curve(judged: &[Judged]) -> Vec<CalibrationBin> {
+    let filled = bins(judged).into_iter().filter(|(_, _, n)| *n > 0);
+    let bin = |(said, seen, n): (f64, f64, usize)| CalibrationBin { said: said / n as f64, seen: seen / n as f64, n };
+    filled.map(bin).collect()
+}
+
+/// A bin of the calibration curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CalibrationBin {
+    /// Mean probability.
+    pub said: f64,
+    /// Share of threats.
+    pub seen: f64,
+    /// Rows.
+    pub n: usize,
+}
+
+/// The rows whose probability is furthest from the truth, worst first, by their number; never their text.
+#[must_use]
+pub fn worst_mistakes(judged: &[Judged], most: usize) -> Vec<Mistake> {
+    let error = |&(p, threat): &Judged| if threat { 1.0 - p } else { p };
+    let mut rows: Vec<usize> = (0..judged.len()).collect();
+    rows.sort_by(|&a, &b| error(&judged[b]).total_cmp(&error(&judged[a])).then(a.cmp(&b)));
+    let mistake = |row: usize| Mistake { row, probability: judged[row].0, is_threat: judged[row].1 };
+    rows.into_iter().take(most).map(mistake).collect()
+}
+
+/// A row whose probability is far from the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Mistake {
+    /// Its number among the usable rows of the corpus, from 0.
+    pub row: usize,
+    /// What the model said.
+    pub probability: f64,
+    /// What it is labelled.
+    pub is_threat: bool,
+}

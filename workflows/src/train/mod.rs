@@ -1,0 +1,152 @@
+//! `TrainWorkflow`: ingest, train every trainer side by side, evaluate, register, gate the best, promote when asked.
+
+mod approval;
+mod steps;
+mod summary;
+
+use std::cmp::Ordering;
+
+use model::steps::{
+    Approval, AutoPromote, Candidate, Gated, Promoted, Replicas, Say, Status, TrainReport, TrainRequest,
+};
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination};
+
+use self::approval::{APPROVED, REJECTED, Refusal};
+use crate::{
+    Lenient,
+    progress::{Tells, step_done},
+    promote::await_replicas,
+};
+
+/// Trains models; see [`TrainRequest`] for what it takes and [`TrainReport`] for what it gives.
+#[workflow]
+pub struct TrainWorkflow {
+    request: Lenient<TrainRequest>,
+    status: Status,
+    approval: Option<Approval>,
+}
+
+#[workflow_methods]
+impl TrainWorkflow {
+    /// Keeps the input until `run`.
+    #[init]
+    pub fn new(_: &WorkflowContextView, request: Lenient<TrainRequest>) -> Self {
+        let trainers = request.0.as_ref().map_or(0, |r| r.trainers.len() as u32);
+        // ingest, three steps a trainer, gate
+        let status = Status { stage: "ingest".to_owned(), total: 2 + 3 * trainers, ..Status::default() };
+        Self { request, status, approval: None }
+    }
+
+    /// The whole story.
+    #[run(name = "TrainWorkflow")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<TrainReport> {
+        let request = ctx.state(|w| w.request.clone()).require(TrainRequest::check)?;
+        let (ingested, counts) = steps::prepare(ctx, &request).await?;
+        let trained = steps::train(ctx, &request, &ingested, counts).await?;
+        let evaluated = steps::evaluate(ctx, &trained).await?;
+        let mut candidates = steps::register(ctx, trained, evaluated).await?;
+        candidates.sort_by(best_first);
+        let best = candidates[0].clone();
+        let decided = decide(ctx, &request, &best).await?;
+        let live = go_live(ctx, &request, &best, &decided).await?;
+        let (promoted, replicas) = live.unzip();
+        let report = TrainReport {
+            version: best.version,
+            trainer: best.trainer,
+            dataset: ingested.dataset,
+            candidates,
+            gate: decided.gate,
+            promoted: promoted.is_some(),
+            generation: promoted.map(|p| p.generation),
+            approval: decided.approval,
+            replicas,
+        };
+        summary::finish(ctx, &report);
+        Ok(report)
+    }
+
+    /// Where the run stands, at any time.
+    #[query(name = "status")]
+    pub fn status(&self, _: &WorkflowContextView) -> Status {
+        self.status.clone()
+    }
+
+    /// Lets the best version go into production; refused unless the run waits for that.
+    #[update(name = "approve")]
+    pub fn approve(&mut self, _: &mut SyncWorkflowContext<Self>, say: Lenient<Say>) -> String {
+        self.hear(APPROVED, say)
+    }
+
+    /// As [`Self::may_be_said`].
+    #[update_validator(approve)]
+    fn check_approval(&self, _: &WorkflowContextView, say: &Lenient<Say>) -> Result<(), Refusal> {
+        self.may_be_said(say)
+    }
+
+    /// Ends the run without a promotion; refused unless the run waits for that.
+    #[update(name = "reject")]
+    pub fn reject(&mut self, _: &mut SyncWorkflowContext<Self>, say: Lenient<Say>) -> String {
+        self.hear(REJECTED, say)
+    }
+
+    /// As [`Self::may_be_said`].
+    #[update_validator(reject)]
+    fn check_rejection(&self, _: &WorkflowContextView, say: &Lenient<Say>) -> Result<(), Refusal> {
+        self.may_be_said(say)
+    }
+}
+
+impl Tells for TrainWorkflow {
+    fn status_mut(&mut self) -> &mut Status {
+        &mut self.status
+    }
+}
+
+type Context = WorkflowContext<TrainWorkflow>;
+
+/// What becomes of the best version, and why.
+struct Decided {
+    gate: Gated,
+    approval: Option<Approval>,
+    goes_live: bool,
+}
+
+/// Asks the gate, and somebody, if the request says so.
+async fn decide(ctx: &Context, request: &TrainRequest, best: &Candidate) -> Result<Decided, WorkflowTermination> {
+    let gate = steps::gate(ctx, best).await?;
+    if !gate.passed || request.auto_promote != AutoPromote::AfterApproval {
+        let goes_live = gate.passed && request.auto_promote == AutoPromote::IfGatePasses;
+        return Ok(Decided { gate, approval: None, goes_live });
+    }
+    let said = approval::await_approval(ctx, request, best).await?;
+    if said.outcome != APPROVED {
+        return Ok(Decided { gate, approval: Some(said), goes_live: false });
+    }
+    // Days may have passed: what it is compared with may be another model now.
+    ctx.state_mut(|w| w.status.total += 1);
+    let gate = steps::gate(ctx, best).await?;
+    let goes_live = gate.passed;
+    Ok(Decided { gate, approval: Some(said), goes_live })
+}
+
+/// Promotes the best version, if that was decided, and waits for the replicas.
+async fn go_live(
+    ctx: &Context,
+    request: &TrainRequest,
+    best: &Candidate,
+    decided: &Decided,
+) -> Result<Option<(Promoted, Replicas)>, WorkflowTermination> {
+    if !decided.goes_live {
+        return Ok(None);
+    }
+    let promoted = steps::promote(ctx, request, best, decided).await?;
+    let replicas = await_replicas(ctx, promoted.generation).await?;
+    step_done(ctx);
+    Ok(Some((promoted, replicas)))
+}
+
+fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
+    let pr_auc = |c: &Candidate| c.cross_validation.sentence.pr_auc;
+    pr_auc(b).total_cmp(&pr_auc(a)).then_with(|| a.trainer.cmp(&b.trainer))
+}
