@@ -1,0 +1,100 @@
+//! Finding a dataset, drawing a sample of it, and reading the rows that a step needs.
+
+use model::{
+    Digest, Row,
+    corpus::{self, split},
+    steps::{GatherInput, Gathered, IngestInput, Ingested, SampleInput, Sampled},
+};
+use registry::DatasetManifest;
+
+use super::Activities;
+use crate::{alive::compute, failure::Failure, sources::SOURCES};
+
+impl Activities {
+    pub(super) async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
+        let (manifest, source) = match &input.dataset {
+            Some(digest) => (self.registry.claim_dataset(digest).await?, "stored"),
+            None => self.first_source().await?,
+        };
+        let share = (manifest.sentences > input.sentences_in_memory)
+            .then(|| input.sentences_in_memory as f64 / manifest.sentences as f64);
+        // A dataset that is too large for memory is looked at where its sample is gathered.
+        let held_out = if share.is_none() { self.count_held_out(&manifest, input.seed).await? } else { 0 };
+        self.metrics.rows_ingested.inc_by(manifest.sentences);
+        self.metrics.rows_quarantined.inc_by(manifest.quarantined);
+        tracing::info!(
+            dataset = %manifest.digest.short(),
+            source,
+            sentences = manifest.sentences,
+            quarantined = manifest.quarantined,
+            "ingested"
+        );
+        Ok(Ingested {
+            source: source.to_owned(),
+            sentences: manifest.sentences,
+            threats: manifest.threats,
+            comments: manifest.comments,
+            commenters: manifest.commenters,
+            quarantined: manifest.quarantined,
+            held_out,
+            share,
+            sample: None,
+            sampled: 0,
+            shards: manifest.shards.len() as u32,
+            dataset: manifest.digest,
+        })
+    }
+
+    /// Sentences of held-out commenters; refuses a dataset whose other sentences could train nothing.
+    pub(super) async fn count_held_out(&self, manifest: &DatasetManifest, seed: u64) -> Result<u64, Failure> {
+        let rows = self.registry.rows(manifest).await?;
+        compute(move || {
+            let (train, test) = split::held_out(seed, rows);
+            corpus::require_trainable(&train)?;
+            Ok(test.len() as u64)
+        })
+        .await
+    }
+
+    /// The rows of some commenters in some shards.
+    pub(super) async fn sample(&self, input: SampleInput) -> Result<Sampled, Failure> {
+        let manifest = self.registry.dataset(&input.dataset).await?;
+        let SampleInput { seed, share, .. } = input;
+        let keep = move |sample: &mut Vec<Row>, rows: Vec<Row>| {
+            sample.extend(rows.into_iter().filter(|row| split::is_sampled(seed, &row.commenter, share)));
+        };
+        let shards = input.from as usize..input.to as usize;
+        let rows = self.registry.fold_rows(&manifest, shards, Vec::new(), keep).await?;
+        let sentences = rows.len() as u64;
+        Ok(Sampled { rows: self.registry.put_part(rows).await?, sentences })
+    }
+
+    pub(super) async fn gather(&self, input: GatherInput) -> Result<Gathered, Failure> {
+        let whole = self.registry.dataset(&input.dataset).await?;
+        let mut rows = Vec::new();
+        for part in &input.parts {
+            rows.extend(self.registry.part(part).await?);
+        }
+        let (seed, limit) = (input.seed, input.limit);
+        let rows = compute(move || Ok(split::at_most(seed, rows, limit))).await?;
+        let sample = self.registry.put_sample(&whole, rows).await?;
+        let held_out = self.count_held_out(&sample, input.seed).await?;
+        Ok(Gathered { sentences: sample.sentences, sample: sample.digest, held_out })
+    }
+
+    pub(super) async fn first_source(&self) -> Result<(DatasetManifest, &'static str), Failure> {
+        for source in SOURCES {
+            if let Some(found) = source.find(&self.registry).await? {
+                return Ok((self.registry.claim_dataset(&found.digest).await?, source.name()));
+            }
+        }
+        unreachable!("the last source always has a dataset")
+    }
+
+    /// Training rows and held-out rows.
+    pub(super) async fn rows(&self, dataset: &Digest, seed: u64) -> Result<(Vec<Row>, Vec<Row>), Failure> {
+        let manifest = self.registry.dataset(dataset).await?;
+        let rows = self.registry.rows(&manifest).await?;
+        compute(move || Ok(split::held_out(seed, rows))).await
+    }
+}

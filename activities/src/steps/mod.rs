@@ -1,0 +1,183 @@
+//! The activities: each loads what its input names, calls the pure crate, and stores what came of it.
+//!
+//! Each may run again at any time: outputs are named by their content or by the run, so a second time changes nothing.
+
+mod counting;
+mod dataset;
+mod gating;
+mod production;
+mod retention;
+mod training;
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use model::steps::{
+    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
+    GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput,
+    Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
+};
+use registry::{Registry, Trust};
+use temporalio_sdk::activities::{ActivityContext, ActivityError, activities};
+use tokio::sync::Semaphore;
+use workflows::signatures;
+
+use crate::{alive::alive, failure::Failure, metrics::Metrics};
+
+/// The activities and what they may touch: the registry and the metrics, nothing else.
+pub struct Activities {
+    registry: Registry,
+    /// Whether the store may be trusted with promotions.
+    trust: Trust,
+    metrics: Arc<Metrics>,
+    /// Threads for computations that take long.
+    threads: usize,
+    /// As many of these computations run at once; the others wait, so that memory is bounded and a rollback is not kept
+    /// waiting by a training run.
+    turns: Semaphore,
+}
+
+impl Activities {
+    /// Activities on a registry, with so many threads for what takes long.
+    #[must_use]
+    pub fn new(registry: Registry, metrics: Arc<Metrics>, threads: usize) -> Self {
+        let trust = Trust::new(registry.clone());
+        Self { registry, trust, metrics, threads, turns: Semaphore::new(threads) }
+    }
+
+    /// Waits for its turn, then works.
+    async fn in_turn<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let _turn = self.turns.acquire().await.expect("the turns are never closed");
+        work.await
+    }
+}
+
+#[activities]
+impl Activities {
+    /// Finds or makes the dataset.
+    #[activity(definition = signatures::Ingest)]
+    pub async fn ingest(self: Arc<Self>, ctx: ActivityContext, input: IngestInput) -> Result<Ingested, ActivityError> {
+        alive(&ctx, self.in_turn(self.find_dataset(input))).await
+    }
+
+    /// Finds the rows of some commenters in some shards.
+    #[activity(definition = signatures::SampleShards)]
+    pub async fn sample_shards(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: SampleInput,
+    ) -> Result<Sampled, ActivityError> {
+        alive(&ctx, self.in_turn(self.sample(input))).await
+    }
+
+    /// Makes a dataset of sampled rows.
+    #[activity(definition = signatures::GatherSample)]
+    pub async fn gather_sample(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: GatherInput,
+    ) -> Result<Gathered, ActivityError> {
+        alive(&ctx, self.in_turn(self.gather(input))).await
+    }
+
+    /// Counts the features of some shards' training rows.
+    #[activity(definition = signatures::CountShards)]
+    pub async fn count_shards(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CountInput,
+    ) -> Result<Counted, ActivityError> {
+        alive(&ctx, self.in_turn(self.count(input))).await
+    }
+
+    /// Adds the counts of different shards.
+    #[activity(definition = signatures::MergeCounts)]
+    pub async fn merge_counts(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: MergeInput,
+    ) -> Result<Counted, ActivityError> {
+        alive(&ctx, self.in_turn(self.merge(input))).await
+    }
+
+    /// Trains one trainer on the training rows and stores the artifact.
+    #[activity(definition = signatures::Train)]
+    pub async fn train(self: Arc<Self>, ctx: ActivityContext, input: TrainInput) -> Result<Trained, ActivityError> {
+        alive(&ctx, self.in_turn(self.fit(input))).await
+    }
+
+    /// Judges a stored artifact on the held-out rows.
+    #[activity(definition = signatures::Evaluate)]
+    pub async fn evaluate(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: EvaluateInput,
+    ) -> Result<Evaluated, ActivityError> {
+        alive(&ctx, self.in_turn(self.judge_artifact(input))).await
+    }
+
+    /// Writes a version's manifest.
+    #[activity(definition = signatures::Register)]
+    pub async fn register(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: RegisterInput,
+    ) -> Result<Registered, ActivityError> {
+        alive(&ctx, self.write_manifest(input)).await
+    }
+
+    /// Holds a version against the checks and against production.
+    #[activity(definition = signatures::Gate)]
+    pub async fn gate(self: Arc<Self>, ctx: ActivityContext, input: GateInput) -> Result<Gated, ActivityError> {
+        alive(&ctx, self.hold_against_checks(input)).await
+    }
+
+    /// Writes the next generation.
+    #[activity(definition = signatures::Promote)]
+    pub async fn promote(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PromoteInput,
+    ) -> Result<Promoted, ActivityError> {
+        alive(&ctx, self.write_generation(input)).await
+    }
+
+    /// Waits until every replica of the service serves a generation, for a bounded time.
+    #[activity(definition = signatures::AwaitReplicas)]
+    pub async fn await_replicas(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: AwaitInput,
+    ) -> Result<Replicas, ActivityError> {
+        alive(&ctx, self.watch_replicas(input)).await
+    }
+
+    /// Deletes what nothing needs.
+    #[activity(definition = signatures::Prune)]
+    pub async fn prune(self: Arc<Self>, ctx: ActivityContext, input: PruneInput) -> Result<Pruned, ActivityError> {
+        alive(&ctx, self.delete_what_nothing_needs(input, ctx.client())).await
+    }
+
+    /// Reads how a version was trained.
+    #[activity(definition = signatures::Recall)]
+    pub async fn recall(self: Arc<Self>, ctx: ActivityContext, input: RecallInput) -> Result<Recalled, ActivityError> {
+        alive(&ctx, self.read_how_it_was_trained(input)).await
+    }
+
+    /// Finds and verifies the version to go back to.
+    #[activity(definition = signatures::FindRollback)]
+    pub async fn find_rollback(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: FindRollbackInput,
+    ) -> Result<FoundRollback, ActivityError> {
+        alive(&ctx, self.verify_rollback(input)).await
+    }
+}
+
+fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| d.as_millis() as i64)
+}

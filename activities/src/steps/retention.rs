@@ -1,0 +1,18 @@
+//! Deleting what nothing needs, with what the running workflows need in view.
+
+use model::steps::{PruneInput, Pruned};
+use temporalio_client::Client;
+
+use super::{Activities, now_millis};
+use crate::failure::Failure;
+
+impl Activities {
+    pub(super) async fn delete_what_nothing_needs(&self, input: PruneInput, client: Client) -> Result<Pruned, Failure> {
+        let running = workflows::running(&client).await?;
+        let in_use = running.iter().flat_map(|run| run.status.versions.iter().cloned()).collect();
+        let is_busy = running.iter().any(workflows::Running::makes_models);
+        let pruned = self.registry.prune(&PruneInput { in_use, is_busy, ..input }, now_millis()).await?;
+        tracing::info!(versions = pruned.versions.len(), blobs = pruned.blobs, bytes = pruned.bytes, "pruned");
+        Ok(pruned)
+    }
+}
