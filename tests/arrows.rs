@@ -1,7 +1,7 @@
 //! The arrows between the crates: which may know which.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -59,5 +59,110 @@ fn pure_crates_cannot_do_io() {
     }
     for (name, dependencies) in &found {
         assert!(name == "registry" || !dependencies.iter().any(|d| d == "aws-sdk-s3"), "only registry names S3");
+    }
+}
+
+/// The rooms of `model`, each of which may use those before it.
+const ROOMS: [&str; 15] = [
+    "random",
+    "version",
+    "corpus",
+    "text",
+    "features",
+    "counts",
+    "evaluation",
+    "calibration",
+    "linear",
+    "trainers",
+    "experiment",
+    "artifact",
+    "explanation",
+    "gate",
+    "steps",
+];
+
+/// Where the names at the root of `model` come from.
+const AT_THE_ROOT: [(&str, &str); 7] = [
+    ("Digest", "version"),
+    ("Generation", "version"),
+    ("Model", "linear"),
+    ("Row", "corpus"),
+    ("SAMPLE_CORPUS", "corpus"),
+    ("Verdict", "linear"),
+    ("Version", "version"),
+];
+
+/// Every Rust file of a folder and its folders.
+fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The first names of what a file uses of its own crate, but for its tests and its comments.
+fn used(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap();
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let first_name = |path: &str| {
+        let path = path.trim_start();
+        path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned()
+    };
+    let of_each = |rest: &str| match rest.strip_prefix('{') {
+        Some(group) => outer_items(group).into_iter().map(first_name).collect(),
+        None => vec![first_name(rest)],
+    };
+    code.split("crate::").skip(1).flat_map(of_each).filter(|name| !name.is_empty()).collect()
+}
+
+/// What stands between the commas of a group that was opened before this text, up to its closing brace.
+fn outer_items(group: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut items) = (0_usize, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' if depth == 0 => {
+                items.push(&group[start..at]);
+                start = at + 1;
+            }
+            '}' if depth == 0 => {
+                items.push(&group[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    items
+}
+
+#[test]
+fn what_a_file_uses_is_read_from_it() {
+    let text = "use crate::{\n    Row,\n    calibration::{Band, Platt},\n    text,\n};\nfn f(x: crate::version::Digest) {}\n// crate::no\n#[cfg(test)]\nuse crate::gate;";
+    assert_eq!(used(text), ["Row", "calibration", "text", "version"]);
+}
+
+#[test]
+fn a_room_of_the_model_uses_only_the_rooms_before_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/src");
+    let place = |room: &str| ROOMS.iter().position(|known| *known == room);
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    for file in files {
+        let inside = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let room = inside.split('/').next().unwrap().trim_end_matches(".rs");
+        if room == "lib" {
+            continue;
+        }
+        let at = place(room).unwrap_or_else(|| panic!("{room} is no known room"));
+        for name in used(&fs::read_to_string(&file).unwrap()) {
+            let of = AT_THE_ROOT.iter().find(|(at_root, _)| *at_root == name).map_or(name.as_str(), |(_, room)| room);
+            let other = place(of).unwrap_or_else(|| panic!("{inside} uses {name}, which is in no known room"));
+            assert!(other <= at, "{inside} must not use {of}");
+        }
     }
 }

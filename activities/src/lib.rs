@@ -3,7 +3,7 @@
 mod alive;
 mod failure;
 mod metrics;
-mod sources;
+pub mod sources;
 mod steps;
 pub mod worker;
 

@@ -8,7 +8,11 @@ use model::{
 use registry::DatasetManifest;
 
 use super::Activities;
-use crate::{alive::compute, failure::Failure, sources::SOURCES};
+use crate::{
+    alive::compute,
+    failure::Failure,
+    sources::{self, SOURCES},
+};
 
 impl Activities {
     pub(super) async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
@@ -83,12 +87,9 @@ impl Activities {
     }
 
     pub(super) async fn first_source(&self) -> Result<(DatasetManifest, &'static str), Failure> {
-        for source in SOURCES {
-            if let Some(found) = source.find(&self.registry).await? {
-                return Ok((self.registry.claim_dataset(&found.digest).await?, source.name()));
-            }
-        }
-        unreachable!("the last source always has a dataset")
+        let found = sources::first(SOURCES, &self.registry).await?;
+        let (manifest, source) = found.expect("the last source always has a dataset");
+        Ok((self.registry.claim_dataset(&manifest.digest).await?, source))
     }
 
     /// Training rows and held-out rows.

@@ -42,6 +42,11 @@ pub use self::{
 /// Small reads that are under way together: a list of a thousand versions takes a second, not a minute.
 const READS_AT_ONCE: usize = 16;
 
+/// Some hundred milliseconds of work: not on a thread that others wait for.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)
+}
+
 /// The registry on some store. Cheap to clone; one connection pool is shared.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -71,7 +76,7 @@ impl Registry {
     /// Stores counts, compressed, under the digest of their bytes.
     pub async fn put_counts(&self, counts: CountsByFold) -> Result<Digest, Error> {
         // The quickest level: they are read once, and keys are noise to any other.
-        let bytes = dataset::blocking(move || zstd::bulk::compress(&counts.encode(), 1)).await?;
+        let bytes = blocking(move || zstd::bulk::compress(&counts.encode(), 1)).await?;
         self.put_artifact(bytes.expect("compression in memory")).await
     }
 
@@ -82,7 +87,7 @@ impl Registry {
             let bytes = zstd::stream::decode_all(&bytes[..]).map_err(|_| "it cannot be decompressed".to_owned())?;
             CountsByFold::decode(&bytes).map_err(|error| error.to_string())
         };
-        dataset::blocking(decode).await?.map_err(|reason| Key::Blob(digest).corrupt(reason))
+        blocking(decode).await?.map_err(|reason| Key::Blob(digest).corrupt(reason))
     }
 
     /// The artifact's bytes, checked against the digest.

@@ -28,10 +28,13 @@ pub struct Feature {
 }
 
 /// A way of making features of a sentence.
+///
+/// Pure: the same sentence and words give the same features, on every machine and in every release, for models are
+/// looked up by these keys years later. Keys are well mixed 64-bit hashes; no two extractors share one but by chance.
 pub trait Extractor: Send + Sync {
     /// Its name in configurations and artifacts; never changed once released.
     fn name(&self) -> &'static str;
-    /// Appends the features of a sentence, in order of appearance.
+    /// Appends the features of a sentence, in order of appearance. `words` are the sentence's; places are bytes in it.
     fn extract(&self, sentence: &str, words: &[Word], features: &mut Vec<Feature>);
     /// Whether a sentence's features are those of its runs of non-space, one run after the other, whatever stands around
     /// them. A scorer may then remember what a run has.
@@ -72,7 +75,7 @@ impl FeatureSet {
             let found = EXTRACTORS.iter().find(|extractor| extractor.name() == name);
             found.copied().ok_or_else(|| UnknownExtractor(name.clone()))
         };
-        Ok(Analyser { words: self.words, extractors: self.extractors.iter().map(find).collect::<Result<_, _>>()? })
+        Ok(Analyser::new(self.words, self.extractors.iter().map(find).collect::<Result<_, _>>()?))
     }
 }
 
@@ -83,6 +86,12 @@ pub struct Analyser {
 }
 
 impl Analyser {
+    /// An analyser of these extractors, whether a table has them or not.
+    #[must_use]
+    pub fn new(words: WordRule, extractors: Vec<&'static dyn Extractor>) -> Self {
+        Self { words, extractors }
+    }
+
     /// Fills `scratch` with the words and features of one sentence; allocates only while the buffers grow.
     pub fn analyse(&self, sentence: &str, scratch: &mut Scratch) {
         self.find_words(sentence, scratch);

@@ -19,6 +19,9 @@ use crate::{
 };
 
 /// A recipe for a model.
+///
+/// It says what is learned; experiment decides on which rows, weighs the learners' scores, calibrates and judges. A
+/// trainer whose learners are of one word rule and at most two needs nothing else.
 pub trait Trainer: Send + Sync {
     /// Its name in workflow inputs, manifests and metrics; never changed once released.
     fn name(&self) -> &'static str;

@@ -1,0 +1,99 @@
+//! Datasets: content-addressed, immutable, in compressed shards, with the report of what was set aside.
+
+mod builder;
+mod import;
+mod sample;
+mod shard;
+
+use model::{
+    Digest,
+    corpus::{Format, Quarantined},
+};
+use serde::{Deserialize, Serialize};
+
+pub use self::import::Open;
+use crate::{Error, Key, Registry};
+
+/// What a dataset holds and where it came from. Written once, after its shards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetManifest {
+    /// SHA-256 of the rows as JSON lines: the dataset's name.
+    pub digest: Digest,
+    /// The file it was read from.
+    pub source: Source,
+    /// Usable sentences.
+    pub sentences: u64,
+    /// Threats among them.
+    pub threats: u64,
+    /// Comments.
+    pub comments: u64,
+    /// Commenters.
+    pub commenters: u64,
+    /// Malformed rows set aside.
+    pub quarantined: u64,
+    /// The first of them, by line, with the reason.
+    pub quarantine: Vec<Quarantined>,
+    /// The rows, in order.
+    pub shards: Vec<Shard>,
+    /// The dataset whose commenters these are some of; none for a whole one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_of: Option<Digest>,
+}
+
+/// A file that a dataset was read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The file's name, without folders.
+    pub name: String,
+    /// How it was read.
+    pub format: Format,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A piece of a dataset: rows as JSON lines, zstd-compressed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// From 0.
+    pub number: u32,
+    /// Rows in it.
+    pub rows: u64,
+    /// SHA-256 of the uncompressed lines.
+    pub sha256: Digest,
+}
+
+/// When a dataset was imported: "the newest imported dataset" is the last of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRecord {
+    /// What was imported.
+    pub dataset: Digest,
+    /// Milliseconds since 1970, UTC.
+    pub at: i64,
+}
+
+impl Registry {
+    /// The newest imported dataset.
+    pub async fn newest_import(&self) -> Result<Option<DatasetManifest>, Error> {
+        let Some(path) = self.store.list(Key::IMPORTS).await?.pop() else { return Ok(None) };
+        let corrupt = |reason: &str| Error::Corrupt { path: path.clone(), reason: reason.to_owned() };
+        let bytes = self.store.get(&path).await?.ok_or_else(|| corrupt("it is listed and cannot be read"))?;
+        let record: ImportRecord = serde_json::from_slice(&bytes).map_err(|_| corrupt("it is not an import record"))?;
+        Ok(Some(self.dataset(&record.dataset).await?))
+    }
+
+    /// A dataset's manifest, for a run that is going to use it: keeps it from retention.
+    pub async fn claim_dataset(&self, digest: &Digest) -> Result<DatasetManifest, Error> {
+        self.claim(&Key::Dataset(digest).path()).await?;
+        self.dataset(digest).await
+    }
+
+    /// A dataset's manifest.
+    pub async fn dataset(&self, digest: &Digest) -> Result<DatasetManifest, Error> {
+        let key = Key::Dataset(digest);
+        let found = self.read_json::<DatasetManifest>(key).await?;
+        let (manifest, _) = found.ok_or_else(|| Error::NotFound { what: key.what(), path: key.path() })?;
+        if manifest.digest == *digest { Ok(manifest) } else { Err(key.corrupt("it names another dataset")) }
+    }
+}

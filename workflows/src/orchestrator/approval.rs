@@ -1,0 +1,39 @@
+//! Saying yes or no to a run that waits for it.
+
+use model::{Digest, steps::Say};
+use temporalio_client::{WorkflowExecuteUpdateOptions, errors::WorkflowUpdateError};
+
+use super::{Error, Orchestrator};
+use crate::{TrainWorkflow, failure};
+
+impl Orchestrator {
+    /// Lets a run that waits for it promote its best version. Saying the same again changes nothing.
+    pub async fn approve(&self, workflow_id: &str, say: Say) -> Result<String, Error> {
+        let handle = self.client().await?.get_workflow_handle::<TrainWorkflow>(workflow_id);
+        let said = handle.execute_update(TrainWorkflow::approve, say.clone().into(), once("approve", &say)).await;
+        said.map_err(|error| not_said(workflow_id, error))
+    }
+
+    /// Ends a run that waits for approval without a promotion. Saying the same again changes nothing.
+    pub async fn reject(&self, workflow_id: &str, say: Say) -> Result<String, Error> {
+        let handle = self.client().await?.get_workflow_handle::<TrainWorkflow>(workflow_id);
+        let said = handle.execute_update(TrainWorkflow::reject, say.clone().into(), once("reject", &say)).await;
+        said.map_err(|error| not_said(workflow_id, error))
+    }
+}
+
+/// The same words are the same update: a caller who heard nothing may say them again.
+fn once(verb: &str, say: &Say) -> WorkflowExecuteUpdateOptions {
+    let id = Digest::of(format!("{verb}\n{}\n{}", say.actor, say.reason).as_bytes());
+    WorkflowExecuteUpdateOptions::builder().update_id(id.to_string()).build()
+}
+
+fn not_said(workflow_id: &str, error: WorkflowUpdateError) -> Error {
+    match error {
+        WorkflowUpdateError::NotFound(_) => Error::NotFound(format!("{workflow_id} that is still running")),
+        WorkflowUpdateError::Failed(failed) => {
+            Error::Failed { kind: failure::NOT_WAITING.to_owned(), message: failed.message }
+        }
+        other => Error::Unreachable(other.to_string()),
+    }
+}

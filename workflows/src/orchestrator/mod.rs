@@ -1,0 +1,80 @@
+//! The way into Temporal: starts workflows, asks for their status, waits for their results.
+//!
+//! The connection is made when it is first needed, so a service starts and goes on while Temporal is away.
+
+mod approval;
+mod asking;
+mod connection;
+mod starting;
+
+use std::sync::OnceLock;
+
+use temporalio_client::Client;
+use temporalio_common::telemetry::metrics::TemporalMeter;
+
+pub(crate) use self::asking::status_of;
+
+/// A connection to Temporal that is made on demand.
+pub struct Orchestrator {
+    address: Option<String>,
+    identity: String,
+    meter: Option<TemporalMeter>,
+    reads_settings: bool,
+    client: OnceLock<Client>,
+}
+
+/// A workflow that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its id.
+    pub workflow_id: String,
+    /// Its run.
+    pub run_id: String,
+}
+
+/// What Temporal, or a workflow, answered instead.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings for Temporal make no sense.
+    #[error("the settings for Temporal are wrong: {0}")]
+    Settings(String),
+    /// Temporal does not answer.
+    #[error("Temporal does not answer: {0}")]
+    Unreachable(String),
+    /// A workflow of this id is running already.
+    #[error("{workflow_id} is running already{what}")]
+    AlreadyRunning {
+        /// The id.
+        workflow_id: String,
+        /// Its run, if known.
+        run_id: Option<String>,
+        /// What it does and for whom, as `: ...`; empty where it does not say.
+        what: String,
+    },
+    /// There is no such workflow.
+    #[error("there is no workflow {0}")]
+    NotFound(String),
+    /// The workflow ended without a result.
+    #[error("{message}")]
+    Failed {
+        /// One of [`crate::failure`], or another word.
+        kind: String,
+        /// What the workflow said.
+        message: String,
+    },
+}
+
+impl Orchestrator {
+    /// A connection to `address` (`host:port`), else to what the `TEMPORAL_*` variables or Temporal's own
+    /// configuration file say. `identity` is how Temporal shows this process.
+    #[must_use]
+    pub fn new(address: Option<String>, identity: String, meter: Option<TemporalMeter>) -> Self {
+        Self { address, identity, meter, reads_settings: true, client: OnceLock::new() }
+    }
+
+    /// Whether the `TEMPORAL_*` variables and Temporal's own configuration file count; they do unless told otherwise.
+    #[must_use]
+    pub fn with_settings_of_others(self, reads_settings: bool) -> Self {
+        Self { reads_settings, ..self }
+    }
+}
