@@ -20,12 +20,14 @@ use registry::{Created, Entry, Key, MemoryStore, Registry, Store, StoreError};
 
 pub const DAY: i64 = 24 * 3600 * 1000;
 
+type Work = Pin<Box<dyn Future<Output = Told>>>;
+
 /// Somebody who works on the store.
 pub struct Actor {
     /// Prefixes of all names that it creates or deletes. Reads of what nobody else writes are let go at once.
     writes: &'static [&'static str],
     /// What it does; answers what it was told in the end.
-    work: Box<dyn Fn(Registry, Arc<MemoryStore>) -> Pin<Box<dyn Future<Output = Told>>>>,
+    work: Box<dyn Fn(Registry, Arc<MemoryStore>) -> Work>,
 }
 
 impl Actor {
@@ -119,7 +121,7 @@ struct Run<'a> {
     scenario: &'a Scenario,
     store: Arc<MemoryStore>,
     board: Arc<Mutex<Board>>,
-    actors: Vec<Option<Pin<Box<dyn Future<Output = Told>>>>>,
+    actors: Vec<Option<Work>>,
     told: Vec<Option<Told>>,
     order: Vec<Choice>,
     clock: i64,
