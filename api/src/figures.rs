@@ -93,16 +93,6 @@ pub(crate) struct ModelSummary {
     held_out: FiguresByUnit,
 }
 
-/// A figure of two versions.
-pub(crate) struct Difference {
-    pub(crate) rows: &'static str,
-    pub(crate) unit: &'static str,
-    pub(crate) figure: &'static str,
-    pub(crate) a: f64,
-    pub(crate) b: f64,
-    pub(crate) intervals_overlap: Option<bool>,
-}
-
 /// A promotion.
 #[derive(Clone, Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -143,44 +133,6 @@ impl ModelSummary {
             cross_validation: manifest.cross_validation.into(),
             held_out: manifest.held_out.into(),
         }
-    }
-}
-
-impl ModelSummary {
-    /// The figures of two versions, one by one.
-    pub(crate) fn differences(a: &Self, b: &Self) -> Vec<Difference> {
-        let mut found = Vec::new();
-        for (rows, a, b) in
-            [("cross_validation", &a.cross_validation, &b.cross_validation), ("held_out", &a.held_out, &b.held_out)]
-        {
-            for (unit, a, b) in [("sentence", &a.sentence, &b.sentence), ("comment", &a.comment, &b.comment)] {
-                for ((figure, a, of_a), (_, b, of_b)) in a.named().into_iter().zip(b.named()) {
-                    let intervals_overlap = of_a.zip(of_b).map(|(a, b)| a[0] <= b[1] && b[0] <= a[1]);
-                    found.push(Difference { rows, unit, figure, a, b, intervals_overlap });
-                }
-            }
-        }
-        found
-    }
-}
-
-impl Figures {
-    /// Each figure with its name and, where there is one, its interval.
-    fn named(&self) -> [(&'static str, f64, Option<[f64; 2]>); 8] {
-        let interval = |of: fn(&Intervals) -> &Vec<f64>| {
-            let ends = of(self.intervals.as_ref()?);
-            Some([*ends.first()?, *ends.last()?])
-        };
-        [
-            ("precision", self.precision, interval(|i| &i.precision)),
-            ("recall", self.recall, interval(|i| &i.recall)),
-            ("f1", self.f1, interval(|i| &i.f1)),
-            ("roc_auc", self.roc_auc, interval(|i| &i.roc_auc)),
-            ("pr_auc", self.pr_auc, interval(|i| &i.pr_auc)),
-            ("recall_at_fpr_5", self.recall_at_fpr_5, interval(|i| &i.recall_at_fpr_5)),
-            ("brier", self.brier, interval(|i| &i.brier)),
-            ("ece", self.ece, interval(|i| &i.ece)),
-        ]
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use model::{
     Version,
-    evaluation::Evaluation,
+    evaluation::{Figure, Pair},
     steps::{ReproduceRequest, RetentionRequest},
 };
 use registry::{ModelManifest, PromotionRecord};
@@ -144,29 +144,19 @@ fn compare(a: &ModelManifest, b: &ModelManifest) {
     for (fact, a, b) in a.differences(b) {
         println!("{fact:<44} {a:<26.26} {b:<26.26}");
     }
-    for (rows, a, b) in
-        [("cross-validation", &a.cross_validation, &b.cross_validation), ("held out", &a.held_out, &b.held_out)]
-    {
-        for (unit, a, b) in [("sentences", &a.sentence, &b.sentence), ("comments", &a.comment, &b.comment)] {
-            for (figure, of) in FIGURES {
-                println!("{:<44} {:<26} {:<26}", format!("{rows}, {unit}: {figure}"), of(a), of(b));
-            }
+    for (rows, Pair { unit, figure, a: of_a, b: of_b }) in a.figures_beside(b) {
+        if let Some((_, name)) = FIGURES.iter().find(|(known, _)| *known == figure) {
+            let what = format!("{}, {unit}s: {name}", rows.replace('_', " "));
+            println!("{what:<44} {:<26} {:<26}", shown(of_a), shown(of_b));
         }
     }
 }
 
-/// A figure with its interval.
-type Shown = fn(&Evaluation) -> String;
+/// The figures that are compared, and what people call them.
+const FIGURES: [(&str, &str); 5] =
+    [("pr_auc", "PR-AUC"), ("f1", "F1"), ("recall_at_fpr_5", "recall at 5% FPR"), ("brier", "Brier"), ("ece", "ECE")];
 
-const FIGURES: [(&str, Shown); 5] = [
-    ("PR-AUC", |e| with_interval(e.pr_auc, e.intervals.map(|i| i.pr_auc))),
-    ("F1", |e| with_interval(e.f1, e.intervals.map(|i| i.f1))),
-    ("recall at 5% FPR", |e| with_interval(e.recall_at_fpr_5, e.intervals.map(|i| i.recall_at_fpr_5))),
-    ("Brier", |e| with_interval(e.brier, e.intervals.map(|i| i.brier))),
-    ("ECE", |e| with_interval(e.ece, e.intervals.map(|i| i.ece))),
-];
-
-fn with_interval(value: f64, interval: Option<[f64; 2]>) -> String {
+fn shown(Figure { value, interval }: Figure) -> String {
     interval.map_or_else(|| format!("{value:.3}"), |[low, high]| format!("{value:.3} [{low:.3}, {high:.3}]"))
 }
 

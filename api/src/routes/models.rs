@@ -1,6 +1,6 @@
 //! `/models`: the registry, read-only.
 
-use model::Version;
+use model::{Version, evaluation::Pair};
 use poem::http::StatusCode;
 use poem_openapi::{
     Object, OpenApi,
@@ -12,17 +12,17 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{Tag, answers};
 use crate::{
     Context,
-    figures::{self, ModelSummary, PromotionSummary},
+    figures::{ModelSummary, PromotionSummary},
     problem::Problem,
 };
 
 pub(crate) struct Models(pub(crate) Context);
 
-impl From<figures::Difference> for FigureDifference {
-    fn from(found: figures::Difference) -> Self {
-        let figures::Difference { rows, unit, figure, a, b, intervals_overlap } = found;
-        let [rows, unit, figure] = [rows, unit, figure].map(str::to_owned);
-        Self { rows, unit, figure, a, b, difference: b - a, intervals_overlap }
+impl From<(&'static str, Pair)> for FigureDifference {
+    fn from((rows, pair): (&'static str, Pair)) -> Self {
+        let [rows, unit, figure] = [rows, pair.unit, pair.figure].map(str::to_owned);
+        let (a, b) = (pair.a.value, pair.b.value);
+        Self { rows, unit, figure, a, b, difference: b - a, intervals_overlap: pair.intervals_overlap() }
     }
 }
 
@@ -195,10 +195,7 @@ impl Models {
             return Problem::invalid("`a` and `b` must look like 20261123T021009Z-3f9c2a1b.").into();
         };
         match self.read_both(&a, &b).await {
-            Ok((a, b, differences)) => {
-                let figures = ModelSummary::differences(&a, &b).into_iter().map(Into::into).collect();
-                CompareAnswer::Ok(Json(Comparison { a, b, differences, figures }))
-            }
+            Ok(comparison) => CompareAnswer::Ok(Json(comparison)),
             Err(error) => error.into(),
         }
     }
@@ -251,19 +248,15 @@ impl Models {
         Ok(ModelList { production: production.map(Into::into), serving, promotion_refused, models })
     }
 
-    async fn read_both(
-        &self,
-        a: &Version,
-        b: &Version,
-    ) -> Result<(ModelSummary, ModelSummary, Vec<Difference>), registry::Error> {
+    async fn read_both(&self, a: &Version, b: &Version) -> Result<Comparison, registry::Error> {
         let [(of_a, _), (of_b, _)] = [self.0.registry.manifest(a).await?, self.0.registry.manifest(b).await?];
-        let differences =
-            of_a.differences(&of_b).into_iter().map(|(fact, a, b)| Difference { fact: fact.to_owned(), a, b });
-        let differences = differences.collect();
+        let difference = |(fact, a, b): (&'static str, String, String)| Difference { fact: fact.to_owned(), a, b };
+        let differences = of_a.differences(&of_b).into_iter().map(difference).collect();
+        let figures = of_a.figures_beside(&of_b).into_iter().map(Into::into).collect();
         let production = self.0.registry.production().await?;
         let is_live = |version: &Version| production.as_ref().is_some_and(|p| p.record.version == *version);
-        let (a_live, b_live) = (is_live(a), is_live(b));
-        Ok((ModelSummary::new(of_a, a_live), ModelSummary::new(of_b, b_live), differences))
+        let (a, b) = (ModelSummary::new(of_a, is_live(a)), ModelSummary::new(of_b, is_live(b)));
+        Ok(Comparison { a, b, differences, figures })
     }
 
     async fn read_model(&self, version: &Version) -> Result<ModelSummary, registry::Error> {

@@ -1,6 +1,11 @@
 //! What is known of a model version.
 
-use model::{Digest, Model, Version, calibration::Operation, evaluation::Scores, trainers::Preset};
+use model::{
+    Digest, Model, Version,
+    calibration::Operation,
+    evaluation::{Pair, Scores},
+    trainers::Preset,
+};
 use serde::{Deserialize, Serialize};
 
 /// The manifest of a version: where it came from and what it is worth. Written once.
@@ -71,6 +76,19 @@ impl ModelManifest {
         };
         let both = facts(self).into_iter().zip(facts(other));
         both.filter(|(a, b)| a.1 != b.1).map(|((name, a), (_, b))| (name, a, b)).collect()
+    }
+
+    /// The figures of two versions side by side, each with the rows that it is of: `cross_validation` or `held_out`.
+    #[must_use]
+    pub fn figures_beside(&self, other: &Self) -> Vec<(&'static str, Pair)> {
+        let cross_validation = self.cross_validation.beside(&other.cross_validation);
+        let held_out = self.held_out.beside(&other.held_out);
+        let of = |rows| move |pair| (rows, pair);
+        cross_validation
+            .into_iter()
+            .map(of("cross_validation"))
+            .chain(held_out.into_iter().map(of("held_out")))
+            .collect()
     }
 }
 

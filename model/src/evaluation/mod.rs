@@ -5,6 +5,7 @@
 //! - **Callers**: calibration for thresholds, experiment for figures, gate for comparisons; never a trainer.
 
 pub mod bootstrap;
+mod comparison;
 mod curves;
 mod ranking;
 mod thresholds;
@@ -16,6 +17,7 @@ use self::{
     ranking::{brier, ece, pr_auc, recall_at_fpr, roc_auc},
 };
 pub use self::{
+    comparison::{Figure, Pair},
     curves::{CalibrationBin, CurvePoint, Mistake, calibration_curve, pr_curve, worst_mistakes},
     ranking::Judged,
     thresholds::{best_f1_threshold, threshold_at_fpr, threshold_at_precision},
