@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use model::steps::TrainReport;
-use workflows::{Orchestrator, orchestrator::Started};
+use workflows::{Orchestrator, orchestrator::Started, steps::TrainReport};
 
 /// How often the status is asked for.
 const LOOK: Duration = Duration::from_millis(250);

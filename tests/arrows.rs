@@ -78,7 +78,7 @@ const ROOMS: [&str; 15] = [
     "artifact",
     "explanation",
     "gate",
-    "steps",
+    "protocol",
 ];
 
 /// Where the names at the root of `model` come from.

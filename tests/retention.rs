@@ -11,7 +11,7 @@ use std::{
 
 use model::{
     Version,
-    steps::{PromoteInput, Promoted, PruneInput},
+    protocol::{PromoteInput, Promoted, PruneInput},
 };
 use registry::{Error, Key, ModelManifest, Registry, S3Store, Store};
 use serde_json::{Value, json};

@@ -11,13 +11,12 @@ use model::{
     Generation, Version, artifact,
     corpus::split,
     experiment::{self, Config},
-    steps::PromoteInput,
     trainers::{self, Preset},
 };
 use registry::{Key, MemoryStore, ModelManifest, Registry, Store};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use workflows::Orchestrator;
+use workflows::{Orchestrator, steps::PromoteInput};
 
 struct Running {
     url: String,

@@ -16,7 +16,7 @@
 //! | [`artifact`] | a model as bytes: own format, hardened decoder |
 //! | [`explanation`] | what each token adds to a score, exactly |
 //! | [`gate`] | the checks (a plugin table) that a candidate must pass |
-//! | [`steps`] | what crosses Temporal's wire: ids, digests and scores, never text |
+//! | [`protocol`] | what the registry is asked, and what it answers |
 //!
 //! On the ground: [`version`] (digests, version ids, generations) and [`random`] (pseudo-random numbers, the same
 //! everywhere).
@@ -31,8 +31,8 @@ pub mod explanation;
 pub mod features;
 pub mod gate;
 pub mod linear;
+pub mod protocol;
 pub mod random;
-pub mod steps;
 pub mod text;
 pub mod trainers;
 pub mod version;

@@ -4,10 +4,10 @@ use anyhow::Context;
 use model::{
     Version,
     evaluation::{Figure, Pair},
-    steps::{ReproduceRequest, RetentionRequest},
 };
 use registry::{ModelManifest, PromotionRecord};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use workflows::steps::{ReproduceRequest, RetentionRequest};
 
 use crate::settings::Settings;
 

@@ -1,9 +1,7 @@
 //! `threatwatch promote`, `rollback`, `approve` and `reject`.
 
-use model::{
-    Generation, Version,
-    steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say},
-};
+use model::{Generation, Version};
+use workflows::steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say};
 
 use super::current_user;
 use crate::settings::Settings;

@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use model::steps::{AutoPromote, RetentionRequest, TrainRequest};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use workflows::{
     Orchestrator,
     schedule::{Plan, Schedule},
+    steps::{AutoPromote, RetentionRequest, TrainRequest},
 };
 
 use super::current_user;

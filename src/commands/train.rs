@@ -5,9 +5,9 @@ use model::{
     Digest,
     calibration::operation::{BEST_F1, Operation},
     experiment::DEFAULT_SEED,
-    steps::{AutoPromote, TrainReport, TrainRequest},
     trainers::Preset,
 };
+use workflows::steps::{AutoPromote, TrainReport, TrainRequest};
 
 use super::{
     current_user,

@@ -13,8 +13,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
-use model::steps::{AutoPromote, TrainRequest};
 use registry::Registry;
+use workflows::steps::{AutoPromote, TrainRequest};
 
 pub use self::ports::{Ports, free_listener};
 use self::{

@@ -84,7 +84,7 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use model::steps::{PromoteRequest, TrainRequest};
+    use crate::steps::{PromoteRequest, TrainRequest};
     use temporalio_common::data_converters::{
         PayloadConverter, SerializationContextData, WorkflowSerializationContext,
     };

@@ -12,6 +12,7 @@ pub mod schedule;
 mod search;
 mod shards;
 pub mod signatures;
+pub mod steps;
 mod train;
 mod upkeep;
 

@@ -2,10 +2,9 @@
 
 use std::time::UNIX_EPOCH;
 
-use model::steps::Status;
 use temporalio_sdk::{ActivityExecutionError, WorkflowContext, WorkflowTermination, workflows::join_all};
 
-use crate::{promote::rethrow, search};
+use crate::{promote::rethrow, search, steps::Status};
 
 /// A workflow with a status.
 pub(crate) trait Tells: Sized + 'static {

@@ -1,19 +1,22 @@
 //! `PromoteWorkflow` and `RollbackWorkflow`: one runs at a time, and each writes at most one generation.
 
-use model::{
-    Generation,
-    steps::{
-        AwaitInput, FindRollbackInput, FoundRollback, GateInput, Gated, Outcome, PromoteInput, PromoteReport,
-        PromoteRequest, Promoted, Replicas, RollbackRequest, Status,
-    },
-};
+use model::Generation;
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityExecutionError, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
-use crate::{Lenient, failure, lenient::fail, policy, search, signatures::Steps};
+use crate::{
+    Lenient, failure,
+    lenient::fail,
+    policy, search,
+    signatures::Steps,
+    steps::{
+        AwaitInput, FindRollbackInput, FoundRollback, GateInput, Gated, Outcome, PromoteInput, PromoteReport,
+        PromoteRequest, Promoted, Replicas, RollbackRequest, Status,
+    },
+};
 
 /// Puts a version into production if the gate passes.
 #[workflow]

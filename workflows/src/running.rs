@@ -1,10 +1,12 @@
 //! Which runs of ours are under way, and what they use.
 
 use futures_util::StreamExt;
-use model::steps::Status;
 use temporalio_client::{Client, WorkflowListOptions};
 
-use crate::orchestrator::{Error, status_of};
+use crate::{
+    orchestrator::{Error, status_of},
+    steps::Status,
+};
 
 /// A run that is under way.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use model::steps::{RetentionRequest, TrainRequest};
 use temporalio_client::{
     RpcOptions,
     schedules::{
@@ -12,7 +11,11 @@ use temporalio_client::{
     tonic,
 };
 
-use crate::{Orchestrator, RETENTION_WORKFLOW_ID, RetentionWorkflow, TASK_QUEUE, TrainWorkflow, orchestrator::Error};
+use crate::{
+    Orchestrator, RETENTION_WORKFLOW_ID, RetentionWorkflow, TASK_QUEUE, TrainWorkflow,
+    orchestrator::Error,
+    steps::{RetentionRequest, TrainRequest},
+};
 
 /// A schedule of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 use model::{
     Digest,
     experiment::FOLDS,
-    steps::{CountInput, Counted, GatherInput, Gathered, Ingested, MergeInput, SampleInput, Sampled, TrainRequest},
     trainers::{self, Preset},
 };
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
@@ -13,6 +12,7 @@ use crate::{
     progress::{Tells, enter, side_by_side, step_done},
     promote::rethrow,
     signatures::Steps,
+    steps::{CountInput, Counted, GatherInput, Gathered, Ingested, MergeInput, SampleInput, Sampled, TrainRequest},
 };
 
 /// Shards that one activity reads: half a million sentences, about a second of work.

@@ -1,17 +1,17 @@
 //! The activities by name, input and output. The bodies are registered elsewhere under the same definitions, so the
 //! compiler holds both sides together.
 
-use model::steps::{
-    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
-    GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput,
-    Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
-};
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
 pub use self::steps::{
     AwaitReplicas, CountShards, Evaluate, FindRollback, Gate, GatherSample, Ingest, MergeCounts, Promote, Prune,
     Recall, Register, SampleShards, Train,
+};
+use crate::steps::{
+    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
+    GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput,
+    Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
 };
 
 /// Signatures only; no worker registers this type.

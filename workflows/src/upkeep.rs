@@ -1,8 +1,5 @@
 //! `RetentionWorkflow` deletes what nothing needs; `ReproduceWorkflow` trains a version again and compares the bytes.
 
-use model::steps::{
-    PruneInput, Pruned, RecallInput, Recalled, ReproduceReport, ReproduceRequest, RetentionRequest, Status, Trained,
-};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
@@ -13,6 +10,9 @@ use crate::{
     search,
     shards::{Order, count},
     signatures::Steps,
+    steps::{
+        PruneInput, Pruned, RecallInput, Recalled, ReproduceReport, ReproduceRequest, RetentionRequest, Status, Trained,
+    },
 };
 
 /// Deletes old versions that were never promoted, and what no version names.

@@ -3,9 +3,9 @@
 use model::{
     Row,
     counts::{CountsByFold, FoldCounter},
-    steps::{CountInput, Counted, MergeInput},
     trainers,
 };
+use workflows::steps::{CountInput, Counted, MergeInput};
 
 use super::Activities;
 use crate::{alive::compute, failure::Failure};

@@ -3,9 +3,9 @@
 use model::{
     Digest, Row,
     corpus::{self, split},
-    steps::{GatherInput, Gathered, IngestInput, Ingested, SampleInput, Sampled},
 };
 use registry::DatasetManifest;
+use workflows::steps::{GatherInput, Gathered, IngestInput, Ingested, SampleInput, Sampled};
 
 use super::Activities;
 use crate::{

@@ -2,14 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use model::{
-    Model, Row,
-    corpus::split,
-    gate,
-    linear::Scratch,
-    steps::{GateInput, Gated},
-};
+use model::{Model, Row, corpus::split, gate, linear::Scratch};
 use registry::{LoadedModel, Promotion};
+use workflows::steps::{GateInput, Gated};
 
 use super::Activities;
 use crate::{alive::compute, failure::Failure};

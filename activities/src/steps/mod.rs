@@ -14,15 +14,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use model::steps::{
-    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
-    GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput,
-    Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
-};
 use registry::{Registry, Trust};
 use temporalio_sdk::activities::{ActivityContext, ActivityError, activities};
 use tokio::sync::Semaphore;
-use workflows::signatures;
+use workflows::{
+    signatures,
+    steps::{
+        AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
+        GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned,
+        RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
+    },
+};
 
 use crate::{alive::alive, failure::Failure, metrics::Metrics};
 

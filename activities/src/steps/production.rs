@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use model::{
-    gate,
-    steps::{AwaitInput, FindRollbackInput, FoundRollback, PromoteInput, Promoted, Replicas},
-};
+use model::gate;
 use registry::Serving;
+use workflows::steps::{AwaitInput, FindRollbackInput, FoundRollback, PromoteInput, Promoted, Replicas};
 
 use super::{Activities, now_millis};
 use crate::{alive::compute, failure::Failure};

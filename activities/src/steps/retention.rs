@@ -1,7 +1,7 @@
 //! Deleting what nothing needs, with what the running workflows need in view.
 
-use model::steps::{PruneInput, Pruned};
 use temporalio_client::Client;
+use workflows::steps::{PruneInput, Pruned};
 
 use super::{Activities, now_millis};
 use crate::failure::Failure;

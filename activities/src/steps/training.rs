@@ -1,11 +1,10 @@
 //! From rows to a registered version, and back to how it was trained.
 
-use model::{
-    artifact, experiment,
-    steps::{EvaluateInput, Evaluated, RecallInput, Recalled, RegisterInput, Registered, TrainInput, Trained},
-    trainers,
-};
+use model::{artifact, experiment, trainers};
 use registry::ModelManifest;
+use workflows::steps::{
+    EvaluateInput, Evaluated, RecallInput, Recalled, RegisterInput, Registered, TrainInput, Trained,
+};
 
 use super::Activities;
 use crate::{alive::compute, failure::Failure};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use model::{
-    Generation, Version,
+use model::{Generation, Version};
+use poem_openapi::{Object, OpenApi, payload::Json};
+use workflows::{
+    orchestrator::{Error, Started},
     steps::{Outcome, PromoteReport, PromoteRequest, RollbackRequest},
 };
-use poem_openapi::{Object, OpenApi, payload::Json};
-use workflows::orchestrator::{Error, Started};
 
 use super::{
     Tag, answers,

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use model::steps::Say;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
-use workflows::orchestrator::{Error, Started};
+use workflows::{
+    orchestrator::{Error, Started},
+    steps::Say,
+};
 
 use super::{Tag, answers};
 use crate::{Context, problem::Problem};

@@ -1,14 +1,11 @@
 //! `/train`: starts a training run.
 
-use model::{
-    Digest,
-    calibration::Operation,
-    experiment::DEFAULT_SEED,
-    steps::{AutoPromote, TrainRequest},
-    trainers::Preset,
-};
+use model::{Digest, calibration::Operation, experiment::DEFAULT_SEED, trainers::Preset};
 use poem_openapi::{Enum, Object, OpenApi, payload::Json};
-use workflows::TASK_QUEUE;
+use workflows::{
+    TASK_QUEUE,
+    steps::{AutoPromote, TrainRequest},
+};
 
 use super::{
     Tag, answers,

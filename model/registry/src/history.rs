@@ -3,7 +3,8 @@
 use futures_util::{StreamExt, TryStreamExt};
 use model::{
     Digest, Generation, Version,
-    steps::{Gated, PromoteInput, Promoted},
+    gate::Gated,
+    protocol::{PromoteInput, Promoted},
 };
 use serde::{Deserialize, Serialize};
 

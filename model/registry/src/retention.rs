@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, TryStreamExt};
 use model::{
     Digest, Generation, Version,
-    steps::{PruneInput, Pruned},
+    protocol::{PruneInput, Pruned},
 };
 
 use crate::{Error, Key, ModelManifest, READS_AT_ONCE, Registry, marks::DELETING, store::Entry};

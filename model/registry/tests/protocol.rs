@@ -20,8 +20,8 @@ use common::{TEMPLATE, input, manifest, version};
 use futures_util::future::join_all;
 use model::{
     Generation, Version,
+    protocol::{PromoteInput, PruneInput},
     random::SplitMix,
-    steps::{PromoteInput, PruneInput},
 };
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use registry::{Created, Entry, Error, Key, MemoryStore, Promotion, Registry, Store, StoreError};

@@ -11,7 +11,7 @@ use std::sync::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{block_on, input, registered, version};
-use model::{Generation, steps::PruneInput};
+use model::{Generation, protocol::PruneInput};
 use registry::{Created, Entry, Key, MemoryStore, Registry, Store, StoreError};
 
 const DAY: i64 = 24 * 3600 * 1000;

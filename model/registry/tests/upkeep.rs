@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{block_on, promotion, registered};
-use model::{Generation, Version, steps::PruneInput};
+use model::{Generation, Version, protocol::PruneInput};
 use registry::{Error, Key, MemoryStore, Registry, ReplicaId, Store};
 
 #[test]

@@ -10,10 +10,12 @@ mod comparison;
 mod discrimination;
 mod golden;
 mod mcnemar;
+mod report;
 mod speed;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::report::Gated;
 use crate::{
     Digest, Model, Row,
     evaluation::{

@@ -1,10 +1,10 @@
 //! Saying yes or no to a run that waits for it.
 
-use model::{Digest, steps::Say};
+use model::Digest;
 use temporalio_client::{WorkflowExecuteUpdateOptions, errors::WorkflowUpdateError};
 
 use super::{Error, Orchestrator};
-use crate::{TrainWorkflow, failure};
+use crate::{TrainWorkflow, failure, steps::Say};
 
 impl Orchestrator {
     /// Lets a run that waits for it promote its best version. Saying the same again changes nothing.

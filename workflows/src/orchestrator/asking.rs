@@ -1,6 +1,5 @@
 //! Asking runs where they stand, waiting for their results.
 
-use model::steps::{PromoteReport, Status, TrainReport};
 use temporalio_client::{
     Client, UntypedQuery, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowGetResultOptions,
     WorkflowHandle, WorkflowQueryOptions,
@@ -10,7 +9,10 @@ use temporalio_client::{
 use temporalio_common::{data_converters::RawValue, protos::temporal::api::failure::v1::failure::FailureInfo};
 
 use super::{Error, Orchestrator, Started};
-use crate::{PromoteWorkflow, RollbackWorkflow, TrainWorkflow};
+use crate::{
+    PromoteWorkflow, RollbackWorkflow, TrainWorkflow,
+    steps::{PromoteReport, Status, TrainReport},
+};
 
 impl Orchestrator {
     /// What a promotion or rollback that is under way does and for whom, as `: ...`; empty where nobody says.

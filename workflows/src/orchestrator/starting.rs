@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use model::steps::{
-    AutoPromote, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest, RollbackRequest,
-    TrainRequest,
-};
 use temporalio_client::{WorkflowIdConflictPolicy, WorkflowStartOptions, errors::WorkflowStartError};
 
 use super::{Error, Orchestrator, Started};
 use crate::{
     PROMOTE_WORKFLOW_ID, PromoteWorkflow, RETENTION_WORKFLOW_ID, ReproduceWorkflow, RetentionWorkflow,
     RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
+    steps::{
+        AutoPromote, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest, RollbackRequest,
+        TrainRequest,
+    },
 };
 
 /// A training run that lasts a day is stuck.

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use model::steps::{Approval, Candidate, Say, TrainRequest};
 use temporalio_sdk::{WorkflowTermination, workflows::select};
 
 use super::{Context, TrainWorkflow};
-use crate::{Lenient, progress::enter};
+use crate::{
+    Lenient,
+    progress::enter,
+    steps::{Approval, Candidate, Say, TrainRequest},
+};
 
 pub(super) const APPROVED: &str = "approved";
 pub(super) const REJECTED: &str = "rejected";

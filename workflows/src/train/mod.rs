@@ -6,9 +6,6 @@ mod summary;
 
 use std::cmp::Ordering;
 
-use model::steps::{
-    Approval, AutoPromote, Candidate, Gated, Promoted, Replicas, Say, Status, TrainReport, TrainRequest,
-};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination};
 
@@ -17,6 +14,7 @@ use crate::{
     Lenient,
     progress::{Tells, step_done},
     promote::await_replicas,
+    steps::{Approval, AutoPromote, Candidate, Gated, Promoted, Replicas, Say, Status, TrainReport, TrainRequest},
 };
 
 /// Trains models; see [`TrainRequest`] for what it takes and [`TrainReport`] for what it gives.

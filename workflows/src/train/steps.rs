@@ -1,12 +1,6 @@
 //! The run's steps, each of one activity or of one for every trainer.
 
-use model::{
-    Digest, Version,
-    steps::{
-        Candidate, EvaluateInput, Evaluated, GateInput, Gated, IngestInput, Ingested, PromoteInput, Promoted,
-        RegisterInput, Registered, TrainInput, TrainRequest, Trained,
-    },
-};
+use model::{Digest, Version};
 use temporalio_sdk::WorkflowTermination;
 
 use super::{Context, Decided};
@@ -17,6 +11,10 @@ use crate::{
     search,
     shards::{Order, count, sample},
     signatures::Steps,
+    steps::{
+        Candidate, EvaluateInput, Evaluated, GateInput, Gated, IngestInput, Ingested, PromoteInput, Promoted,
+        RegisterInput, Registered, TrainInput, TrainRequest, Trained,
+    },
 };
 
 async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, WorkflowTermination> {

@@ -1,9 +1,10 @@
 //! What the Temporal Web UI shows of a run that has ended.
 
-use model::steps::TrainReport;
-
 use super::{Context, approval::APPROVED};
-use crate::progress::{details, enter};
+use crate::{
+    progress::{details, enter},
+    steps::TrainReport,
+};
 
 pub(super) fn finish(ctx: &Context, report: &TrainReport) {
     let outcome = match (&report.approval, report.generation) {

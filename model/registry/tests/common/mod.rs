@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use model::{
     Digest, Generation, Version, artifact,
     experiment::{self, Config},
-    steps::PromoteInput,
+    protocol::PromoteInput,
     trainers,
 };
 use registry::{ModelManifest, Registry};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::{TEMPLATE, input, manifest, version};
-use model::{Digest, Generation, Version, steps::PruneInput};
+use model::{Digest, Generation, Version, protocol::PruneInput};
 use registry::{DatasetManifest, Error, Key, MemoryStore, ModelManifest, Registry, Store};
 use scheduler::{Actor, DAY, Ending, Scenario, Told, explore, now};
 

@@ -1,9 +1,9 @@
 //! What retention and reproduction take and give.
 
+use model::{Digest, Version};
 use serde::{Deserialize, Serialize};
 
 use super::TrainInput;
-use crate::{Digest, Version};
 
 /// What `RetentionWorkflow` is given; every field is optional.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,40 +26,6 @@ impl RetentionRequest {
     pub fn check(&self) -> Result<(), String> {
         if self.keep == 0 { Err("`keep` is 0: the newest version always stays".to_owned()) } else { Ok(()) }
     }
-}
-
-/// What `prune` is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PruneInput {
-    /// The newest versions, which stay.
-    pub keep: u32,
-    /// Delete nothing.
-    pub dry_run: bool,
-    /// Versions that running workflows use; filled in by the activity.
-    #[serde(default)]
-    pub in_use: Vec<Version>,
-    /// Whether a workflow runs that may be about to name a blob; found by the activity.
-    #[serde(default)]
-    pub is_busy: bool,
-}
-
-/// What `RetentionWorkflow` and `prune` give: what was deleted, or would be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pruned {
-    /// Versions.
-    pub versions: Vec<Version>,
-    /// Artifacts and counts that nothing named.
-    pub blobs: u64,
-    /// Datasets that nothing named.
-    pub datasets: u64,
-    /// Bytes of all these objects.
-    pub bytes: u64,
-    /// Objects that were marked, or would be: they are deleted a day later if nobody has named them by then.
-    #[serde(default)]
-    pub marked: u64,
-    /// Blobs and datasets were left alone, since a training run may be about to name one.
-    #[serde(default)]
-    pub was_busy: bool,
 }
 
 /// What `ReproduceWorkflow` is given.

@@ -1,12 +1,10 @@
 //! What promotion and rollback take and give.
 
+use model::{Generation, Version, gate::Gated};
+
 use serde::{Deserialize, Serialize};
 
 use super::check_note;
-use crate::{
-    Generation, Version,
-    gate::{Finding, Flips},
-};
 
 /// What `PromoteWorkflow` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,68 +114,6 @@ pub enum Outcome {
 pub struct GateInput {
     /// The candidate.
     pub version: Version,
-}
-
-/// What `gate` found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gated {
-    /// Whether every check passed.
-    pub passed: bool,
-    /// Every check.
-    pub checks: Vec<Finding>,
-    /// The version in production that the candidate was compared with.
-    pub against: Option<Version>,
-    /// The generation of that version.
-    pub generation: Option<Generation>,
-    /// Who put it into production.
-    #[serde(default)]
-    pub promoted_by: Option<String>,
-    /// What the candidate decides otherwise than production, to the worse.
-    #[serde(default)]
-    pub flips: Flips,
-}
-
-impl Gated {
-    /// The checks that did not pass, in one line for a message.
-    #[must_use]
-    pub fn failures(&self) -> String {
-        let failed = self.checks.iter().filter(|finding| !finding.passed);
-        let each = failed.map(|f| format!("{} is {:.4}, {} is needed", f.check, f.value, f.bound()));
-        each.collect::<Vec<_>>().join("; ")
-    }
-}
-
-/// What `promote` is given.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PromoteInput {
-    /// What goes into production.
-    pub version: Version,
-    /// The same for every attempt of one promotion, so that a lost reply is recognised.
-    pub change_id: String,
-    /// Refuse if production is not at this generation.
-    pub expected_generation: Option<Generation>,
-    /// Who asked.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// The gate's report, kept in the history.
-    pub gate: Option<Gated>,
-    /// Whether the gate refused it, and it is promoted all the same.
-    #[serde(default)]
-    pub forced: bool,
-}
-
-/// What `promote` wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Promoted {
-    /// In production now.
-    pub version: Version,
-    /// The generation.
-    pub generation: Generation,
-    /// In production before.
-    pub previous: Option<Version>,
-    /// False where the version was in production already.
-    pub is_new: bool,
 }
 
 /// What `find_rollback` is given.

@@ -1,0 +1,29 @@
+//! Where a run stands.
+
+use model::{Digest, Version};
+use serde::{Deserialize, Serialize};
+
+/// Answer of the query `status`, at any time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The step that it is in (`ingest`, `train`, `evaluate`, `register`, `gate`, `promote`, `verify`), then `done`.
+    pub stage: String,
+    /// Activities finished.
+    pub done: u32,
+    /// Activities in all.
+    pub total: u32,
+    /// One line for people.
+    pub message: String,
+    /// What is trained on, once known.
+    #[serde(default)]
+    pub dataset: Option<Digest>,
+    /// Start of the run: seconds since 1970, UTC; 0 before it is known.
+    #[serde(default)]
+    pub started: i64,
+    /// Versions registered so far, or the one that is promoted.
+    #[serde(default)]
+    pub versions: Vec<Version>,
+    /// Who asked, where somebody did.
+    #[serde(default)]
+    pub actor: String,
+}

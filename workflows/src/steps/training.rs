@@ -1,0 +1,213 @@
+//! What a training run takes and gives.
+
+use model::{
+    Digest, Generation, Version,
+    calibration::Operation,
+    evaluation::Scores,
+    experiment::DEFAULT_SEED,
+    gate::Gated,
+    trainers::{self, Preset},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Replicas, check_note};
+
+/// What `TrainWorkflow` is given: one JSON object, every field optional.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainRequest {
+    /// Names of trainers; each makes a version, the best by cross-validated PR-AUC is proposed.
+    pub trainers: Vec<String>,
+    /// Parameters of the trainers.
+    pub preset: Preset,
+    /// A stored dataset; without it the newest imported one, else the sample.
+    pub dataset: Option<Digest>,
+    /// Decides the held-out commenters and the folds.
+    pub seed: u64,
+    /// Whether the best version is promoted.
+    pub auto_promote: AutoPromote,
+    /// Which threshold decides, and for what flood of comments and flags a day one of them is made.
+    pub operation: Operation,
+    /// Seconds that `after_approval` waits; then the run ends and nothing is promoted.
+    pub approval_seconds: u32,
+    /// Sentences that a worker holds in memory at once. Of a larger dataset, whatever cannot be summed shard by shard
+    /// is learned and measured on a sample of commenters of about this size.
+    pub sentences_in_memory: u64,
+    /// Who asks, for the history.
+    pub actor: Option<String>,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+impl Default for TrainRequest {
+    fn default() -> Self {
+        Self {
+            trainers: ["multinomial_nb", "stacked"].map(str::to_owned).to_vec(),
+            preset: Preset::Default,
+            dataset: None,
+            seed: DEFAULT_SEED,
+            auto_promote: AutoPromote::Never,
+            operation: Operation::default(),
+            approval_seconds: 72 * 3600,
+            sentences_in_memory: SENTENCES_IN_MEMORY,
+            actor: None,
+            reason: None,
+        }
+    }
+}
+
+impl TrainRequest {
+    /// Refuses what could only fail later; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        if self.trainers.is_empty() {
+            return Err(format!("`trainers` is empty: name one or more of {}", trainers::names()));
+        }
+        for (at, name) in self.trainers.iter().enumerate() {
+            trainers::find(name).map_err(|error| format!("`trainers`: {error}"))?;
+            if self.preset == Preset::Sklearn && name != "multinomial_nb" {
+                return Err(format!("`preset`: sklearn is for multinomial_nb alone, and `trainers` names `{name}`"));
+            }
+            if self.trainers[..at].contains(name) {
+                return Err(format!("`trainers` names `{name}` twice"));
+            }
+        }
+        self.operation.check().map_err(|error| format!("`operation`: {error}"))?;
+        if !(1..=LONGEST_APPROVAL).contains(&self.approval_seconds) {
+            return Err(format!("`approval_seconds` is not between 1 and {LONGEST_APPROVAL}"));
+        }
+        if self.sentences_in_memory < LEAST_IN_MEMORY {
+            return Err(format!("`sentences_in_memory` is less than {LEAST_IN_MEMORY}"));
+        }
+        check_note("actor", self.actor.as_deref())?;
+        check_note("reason", self.reason.as_deref())
+    }
+}
+
+/// Two hundred thousand sentences: fits of every trainer stay within some hundred MB.
+pub(super) const SENTENCES_IN_MEMORY: u64 = 200_000;
+/// Thirty days: what nobody approves in a month is stale.
+const LONGEST_APPROVAL: u32 = 30 * 24 * 3600;
+/// Fewer would leave folds without threats.
+const LEAST_IN_MEMORY: u64 = 500;
+
+/// Whether a training run promotes what it made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoPromote {
+    /// Somebody promotes by hand.
+    #[default]
+    Never,
+    /// At once, when every check of the gate passes.
+    IfGatePasses,
+    /// When every check passes and somebody approves: the run waits for the update `approve` or `reject`.
+    AfterApproval,
+}
+
+/// What the updates `approve` and `reject` are given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Say {
+    /// Who says so.
+    pub actor: String,
+    /// Why, for the history.
+    pub reason: String,
+}
+
+impl Say {
+    /// Refuses what says nothing; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        for (field, text) in [("actor", &self.actor), ("reason", &self.reason)] {
+            if text.trim().is_empty() {
+                return Err(format!("`{field}` is empty"));
+            }
+            check_note(field, Some(text))?;
+        }
+        Ok(())
+    }
+}
+
+/// How a run that waited for somebody went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// `approved`, `rejected` or `expired`.
+    pub outcome: String,
+    /// Who said so; empty where nobody did.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What `TrainWorkflow` gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainReport {
+    /// The best version of this run.
+    pub version: Version,
+    /// Its trainer.
+    pub trainer: String,
+    /// What it was trained on.
+    pub dataset: Digest,
+    /// Every version of this run, best first.
+    pub candidates: Vec<Candidate>,
+    /// The gate's report on the best.
+    pub gate: Gated,
+    /// Whether it was promoted.
+    pub promoted: bool,
+    /// The generation that the promotion made.
+    pub generation: Option<Generation>,
+    /// Who approved or rejected it, where the run waited for that.
+    #[serde(default)]
+    pub approval: Option<Approval>,
+    /// Which replicas serve it, where it was promoted.
+    #[serde(default)]
+    pub replicas: Option<Replicas>,
+}
+
+/// A version that a training run made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its id.
+    pub version: Version,
+    /// Its trainer.
+    pub trainer: String,
+    /// Figures of cross-validation by commenter on the training rows.
+    pub cross_validation: Scores,
+    /// Figures on the held-out rows.
+    pub held_out: Scores,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_form_of_a_request_is_fixed() {
+        let json = serde_json::to_string(&TrainRequest::default()).unwrap();
+        assert_eq!(
+            json,
+            r#"{"trainers":["multinomial_nb","stacked"],"preset":"default","dataset":null,"seed":42,"auto_promote":"never","operation":{"point":"best_f1","comments_per_day":10000,"flags_per_day":200},"approval_seconds":259200,"sentences_in_memory":200000,"actor":null,"reason":null}"#
+        );
+        assert_eq!(serde_json::from_str::<TrainRequest>("{}").unwrap(), TrainRequest::default());
+        let request: TrainRequest =
+            serde_json::from_str(r#"{"trainers":["multinomial_nb"],"auto_promote":"if_gate_passes"}"#).unwrap();
+        assert_eq!(request.auto_promote, AutoPromote::IfGatePasses);
+    }
+
+    #[test]
+    fn a_wrong_request_is_refused_by_the_fields_name() {
+        for (json, named) in [
+            (r#"{"trainer":"x"}"#, "trainer"),
+            (r#"{"trainers":"multinomial_nb"}"#, "sequence"),
+            (r#"{"dataset":"../x"}"#, "64 lower-case hex digits"),
+            (r#"{"auto_promote":"sometimes"}"#, "if_gate_passes"),
+        ] {
+            let error = serde_json::from_str::<TrainRequest>(json).unwrap_err().to_string();
+            assert!(error.contains(named), "{json}: {error}");
+        }
+        let check = |json| serde_json::from_str::<TrainRequest>(json).unwrap().check().unwrap_err();
+        assert!(check(r#"{"trainers":["forest"]}"#).contains("`trainers`: no trainer is named `forest`"));
+        assert!(check(r#"{"trainers":["stacked"],"preset":"sklearn"}"#).contains("`preset`"));
+        assert!(check(r#"{"trainers":[]}"#).contains("`trainers` is empty"));
+        assert!(check(r#"{"trainers":["multinomial_nb","multinomial_nb"]}"#).contains("twice"));
+        assert!(check(&format!(r#"{{"reason":"{}"}}"#, "x".repeat(501))).contains("`reason`"));
+    }
+}
