@@ -9,6 +9,10 @@
 //! N * C * 8 cells in 2^-40, little-endian, row by row; C columns, as many as the components have
 //! 32 bytes  SHA-256 of everything before
 //! ```
+//!
+//! - **In**: a model; or bytes from anywhere.
+//! - **Out**: its bytes; or a model, else the reason why these bytes are none. Decoding never panics.
+//! - **Callers**: activities, which store what they trained; the registry, which loads; the gate.
 
 use sha2::{Digest as _, Sha256};
 

@@ -2,6 +2,10 @@
 //!
 //! Scores are whole units (see [`UNITS`]), so parts that add up can be exact: each token's part is rounded down and the
 //! units that are left are given out one by one, from the first token on.
+//!
+//! - **In**: a model and a sentence.
+//! - **Out**: an [`Explanation`]: the bias, and what each token adds, in log-odds.
+//! - **Callers**: the service, for `/predict` with `explain`.
 
 use std::ops::Range;
 

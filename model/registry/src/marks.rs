@@ -4,7 +4,10 @@
 //! last time. Whoever needs an object looks in the other order: takes the mark away, or refuses what is marked, and then
 //! looks for an announcement. So of the two at least one sees the other.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -19,6 +22,17 @@ pub(crate) const DELETING: i64 = Duration::from_mins(5).as_millis() as i64;
 /// An announcement that is older, in milliseconds, is of a deleter that died. A store refuses requests of a client whose
 /// clock is a quarter of an hour off, so the clocks of deleter and reader differ by less than that.
 const ANNOUNCED: i64 = Duration::from_mins(30).as_millis() as i64;
+
+/// Deletions that everybody can see coming.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    /// Since when, by the clock of the deleter: milliseconds since 1970.
+    pub(crate) at: i64,
+    /// What is to be deleted.
+    pub(crate) objects: BTreeSet<String>,
+    /// The announcements' names.
+    names: Vec<String>,
+}
 
 impl Registry {
     /// Marks an object. The mark's time is the store's.
@@ -69,22 +83,25 @@ impl Registry {
         Ok(!is_named)
     }
 
-    /// Announces that objects are about to be deleted; answers the announcements' names.
-    pub(crate) async fn announce(&self, paths: Vec<String>) -> Result<Vec<String>, Error> {
+    /// Announces that objects are about to be deleted.
+    pub(crate) async fn announce(&self, objects: BTreeSet<String>) -> Result<Announced, Error> {
+        let at = self.store.now();
         let nonce = Digest::of(&rand::random::<[u8; 16]>());
-        let create = |path: String| {
-            let name = Key::Deleting(&path, nonce.short()).path();
+        let create = |path: &String| {
+            let name = Key::Deleting(path, nonce.short()).path();
             async move { self.store.create(&name, Bytes::new()).await.map(|_| name) }
         };
-        Ok(futures_util::stream::iter(paths).map(create).buffered(READS_AT_ONCE).try_collect().await?)
+        let announcements: Vec<_> = objects.iter().map(create).collect();
+        let names = futures_util::stream::iter(announcements).buffered(READS_AT_ONCE).try_collect().await?;
+        Ok(Announced { at, objects, names })
     }
 
     /// Takes announcements back. What stays is ignored when it is old, and deleted with other old things.
-    pub(crate) async fn withdraw(&self, announcements: Vec<String>) {
+    pub(crate) async fn withdraw(&self, announced: Announced) {
         let withdraw = |name: String| async move {
             let _ = self.store.delete(&name).await;
         };
-        futures_util::stream::iter(announcements).for_each_concurrent(READS_AT_ONCE, withdraw).await;
+        futures_util::stream::iter(announced.names).for_each_concurrent(READS_AT_ONCE, withdraw).await;
     }
 
     async fn is_being_deleted(&self, path: &str) -> Result<bool, Error> {

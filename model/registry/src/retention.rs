@@ -1,8 +1,8 @@
 //! What may be deleted: what no history names, nobody uses, and is not young.
 //!
-//! In two steps, a day apart: first an object is marked, then it is deleted. A marked version is not promoted any more,
-//! and whoever stores or uses a marked blob or dataset takes the mark away. Before it deletes, retention announces it and
-//! looks at everything once more. ARCHITECTURE.md has the argument for each pair that may meet.
+//! In two steps, a day apart: first an object is marked, then it is deleted. A marked version is not promoted, unless the
+//! history names it; whoever stores or uses a marked blob or dataset takes the mark away. Before it deletes, retention
+//! announces it and looks at everything once more. ARCHITECTURE.md has the argument for each pair that may meet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,11 @@ use model::{
     protocol::{PruneInput, Pruned},
 };
 
-use crate::{Error, Key, ModelManifest, READS_AT_ONCE, Registry, marks::DELETING, store::Entry};
+use crate::{
+    Error, Key, ModelManifest, READS_AT_ONCE, Registry,
+    marks::{Announced, DELETING},
+    store::Entry,
+};
 
 /// Younger objects may be part of something that is still being written: a day, as long as a training run may last.
 /// A mark stands as long before its object is deleted. In milliseconds.
@@ -35,41 +39,37 @@ impl Registry {
         for path in &found.unmarked {
             self.mark(path).await?;
         }
-        let announced_at = self.store.now();
-        let announcements = self.announce(found.due.keys().cloned().collect()).await?;
-        let deleted = self.delete_what_is_still_due(&found, input, now, announced_at, &mut pruned).await;
-        self.withdraw(announcements).await;
-        deleted?;
-        for entry in self.litter(found.generation, now).await? {
+        let generation = found.generation;
+        if found.has_work() {
+            let announced = self.announce(found.due.into_keys().collect()).await?;
+            // Somebody may have needed a thing before marks and announcements were there to be seen.
+            let deleted = async {
+                let again = self.survey(input, now).await?;
+                self.delete_announced(&announced, again, &mut pruned).await
+            };
+            let deleted = deleted.await;
+            self.withdraw(announced).await;
+            deleted?;
+        }
+        for entry in self.litter(generation, now).await? {
             self.store.delete(&entry.name).await?;
             pruned.bytes += entry.bytes;
         }
         Ok(pruned)
     }
 
-    /// Looks once more, since somebody may have needed a thing before the marks and announcements were there to be seen.
-    async fn delete_what_is_still_due(
-        &self,
-        found: &Survey,
-        input: &PruneInput,
-        now: i64,
-        announced_at: i64,
-        pruned: &mut Pruned,
-    ) -> Result<(), Error> {
-        if found.due.is_empty() && found.unmarked.is_empty() && found.stale.is_empty() {
-            return Ok(());
-        }
-        let again = self.survey(input, now).await?;
+    /// Deletes what was announced and is still due; takes away the marks of what is needed.
+    async fn delete_announced(&self, announced: &Announced, again: Survey, pruned: &mut Pruned) -> Result<(), Error> {
         for path in &again.stale {
             self.unmark(path).await?;
         }
         for (path, unneeded) in again.due {
-            if !found.due.contains_key(&path) {
+            if !announced.objects.contains(&path) {
                 continue;
             }
             for entry in &unneeded.objects {
                 // Those who wait for the end of an announced deletion do not wait for ever.
-                if self.store.now().saturating_sub(announced_at) > DELETING {
+                if self.store.now().saturating_sub(announced.at) > DELETING {
                     tracing::warn!("retention was held up; it goes on next time");
                     return Ok(());
                 }
@@ -174,6 +174,13 @@ struct Survey {
     stale: Vec<String>,
     /// The newest.
     generation: Generation,
+}
+
+impl Survey {
+    /// Whether there is anything to mark, to delete or to take a mark from.
+    fn has_work(&self) -> bool {
+        !(self.due.is_empty() && self.unmarked.is_empty() && self.stale.is_empty())
+    }
 }
 
 fn is_old(entry: &Entry, now: i64) -> bool {
