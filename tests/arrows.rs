@@ -159,7 +159,12 @@ fn a_room_of_the_model_uses_only_the_rooms_before_it() {
             continue;
         }
         let at = place(room).unwrap_or_else(|| panic!("{room} is no known room"));
-        for name in used(&fs::read_to_string(&file).unwrap()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let is_face = !inside.contains('/') || inside.ends_with("mod.rs");
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let upwards = if is_face { "super::" } else { "super::super::" };
+        assert!(!code.contains(upwards), "{inside} leaves its room by `{upwards}`");
+        for name in used(&text) {
             let of = AT_THE_ROOT.iter().find(|(at_root, _)| *at_root == name).map_or(name.as_str(), |(_, room)| room);
             let other = place(of).unwrap_or_else(|| panic!("{inside} uses {name}, which is in no known room"));
             assert!(other <= at, "{inside} must not use {of}");

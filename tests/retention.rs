@@ -64,7 +64,8 @@ fn no_rollback_is_refused_while_retention_and_promotions_race() {
         }
     }
     println!("{rounds} rounds: {counts:?}");
-    assert!(counts.promoted > 0 && counts.rolled_back >= rounds, "{counts:?}");
+    assert!(counts.promoted > 0 && counts.promoted_by_runs > 0, "{counts:?}");
+    assert!(rounds < 200 || counts.stale_marks > 0, "no mark came late: {counts:?}");
     arena.up.succeed(&["models", "verify"]);
 }
 

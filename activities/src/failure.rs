@@ -1,5 +1,7 @@
 //! Which failures are worth another try: the whole policy in one match.
 
+use std::time::Duration;
+
 use model::{corpus, counts, trainers};
 use registry::Error as RegistryError;
 use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
@@ -51,7 +53,15 @@ impl Failure {
     }
 }
 
+/// What retention announced and did not finish stands for an hour: 35 tries last longer than that.
+const UNTIL_DELETED: Duration = Duration::from_mins(2);
+
 impl Failure {
+    /// When to try again, where the retry policy's own pauses are too short.
+    fn next_try(&self) -> Option<Duration> {
+        matches!(self, Self::Registry(RegistryError::BeingDeleted { .. })).then_some(UNTIL_DELETED)
+    }
+
     /// For Temporal. Not a `From`: the SDK's own makes every error retryable.
     pub(crate) fn into_activity_error(self) -> ActivityError {
         let error = self;
@@ -70,7 +80,24 @@ impl Failure {
             Some(kind) => {
                 ApplicationFailure::builder(message).type_name(kind.to_owned()).non_retryable(true).build().into()
             }
-            None => ApplicationFailure::builder(message).type_name("Unavailable".to_owned()).build().into(),
+            None => {
+                let failure = ApplicationFailure::builder(message).type_name("Unavailable".to_owned());
+                failure.maybe_next_retry_delay(error.next_try()).build().into()
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_retention_is_deleting_is_waited_for_longer_than_an_announcement_stands() {
+        let being_deleted = Failure::Registry(RegistryError::BeingDeleted { path: "blobs/x".to_owned() });
+        assert_eq!((being_deleted.final_type(), being_deleted.next_try()), (None, Some(UNTIL_DELETED)));
+        assert!(35 * UNTIL_DELETED > Duration::from_hours(1));
+        let retired = Failure::Registry(RegistryError::NothingInProduction);
+        assert_eq!((retired.final_type(), retired.next_try()), (Some(failure::NO_TARGET), None));
     }
 }

@@ -49,7 +49,7 @@ pub enum Error {
     #[error("{0} is about to be deleted by retention: train it again")]
     Retired(Version),
     /// Retention is deleting the object at this moment; it can be stored again when that has ended.
-    #[error("{path} is being deleted by retention: try again in a moment, or in half an hour if retention was killed")]
+    #[error("{path} is being deleted by retention: try again in a moment, or in an hour if retention was interrupted")]
     BeingDeleted {
         /// The object.
         path: String,

@@ -115,9 +115,7 @@ impl Registry {
             None => (None, Generation(1), None),
         };
         let checked = self.store.now();
-        if self.is_retired(&input.version).await? {
-            return Err(Error::Retired(input.version.clone()));
-        }
+        self.refuse_retired(&input.version).await?;
         // A version that does not load must never be in production, not even for a moment.
         let loaded = self.load(&input.version).await?;
         let record = PromotionRecord {

@@ -113,7 +113,11 @@ impl Registry {
         let key = Key::Model(&manifest.version);
         self.create_json(key, manifest).await?;
         self.refuse_while_deleted(&key.path()).await?;
-        self.manifest(&manifest.version).await
+        match self.manifest(&manifest.version).await {
+            // It was there when it was written, and is deleted since.
+            Err(Error::NotFound { path, .. }) => Err(Error::BeingDeleted { path }),
+            found => found,
+        }
     }
 
     /// A version's manifest and the digest of its bytes.

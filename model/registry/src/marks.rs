@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::ready,
     time::Duration,
 };
 
@@ -15,13 +16,21 @@ use model::{Digest, Version};
 
 use crate::{Error, Key, READS_AT_ONCE, Registry};
 
-/// Whoever saw that a version is not marked may rely on it for so long, in milliseconds: much less than a mark stands.
+/// A mark stands for a day before its object is deleted, in milliseconds.
+pub(crate) const MARKED: i64 = Duration::from_hours(24).as_millis() as i64;
+/// Whoever saw that a version is not marked may rely on it for so long, in milliseconds.
 pub(crate) const RELIANCE: i64 = Duration::from_mins(10).as_millis() as i64;
 /// A deleter gives up after this time, in milliseconds.
 pub(crate) const DELETING: i64 = Duration::from_mins(5).as_millis() as i64;
-/// An announcement that is older, in milliseconds, is of a deleter that died. A store refuses requests of a client whose
-/// clock is a quarter of an hour off, so the clocks of deleter and reader differ by less than that.
-const ANNOUNCED: i64 = Duration::from_mins(30).as_millis() as i64;
+/// An announcement that is older, in milliseconds, is of a deleter that died.
+const ANNOUNCED: i64 = Duration::from_hours(1).as_millis() as i64;
+/// A store refuses a request whose signature is of a quarter of an hour before or after its own time, in milliseconds.
+const SKEW: i64 = Duration::from_mins(15).as_millis() as i64;
+
+// A request takes effect at most two skews after it was signed, by a clock that was ahead and late on the way. Whoever
+// compares with the store's time may have a clock that is one skew off.
+const _: () = assert!(DELETING + 2 * SKEW + SKEW < ANNOUNCED);
+const _: () = assert!(RELIANCE + 2 * SKEW + SKEW < MARKED);
 
 /// Deletions that everybody can see coming.
 #[derive(Debug)]
@@ -66,21 +75,24 @@ impl Registry {
         if self.is_being_deleted(path).await? { Err(Error::BeingDeleted { path: path.to_owned() }) } else { Ok(()) }
     }
 
-    /// Whether a version may be deleted: it is marked or being deleted, and the history does not name it.
+    /// Refuses a version that may be deleted before it is promoted: one that is marked, or being deleted.
     ///
     /// What the history names is never deleted, whatever marks say; a mark on it is stale and is taken away.
-    pub(crate) async fn is_retired(&self, version: &Version) -> Result<bool, Error> {
+    pub(crate) async fn refuse_retired(&self, version: &Version) -> Result<(), Error> {
         let path = Key::Model(version).path();
         // In this order: see the module.
         let is_marked = self.store.get(&Key::Retired(&path).path()).await?.is_some();
-        if !is_marked && !self.is_being_deleted(&path).await? {
-            return Ok(false);
+        let announced = self.refuse_while_deleted(&path).await;
+        if !is_marked && announced.is_ok() {
+            return Ok(());
         }
-        let is_named = self.history().await?.iter().any(|promotion| promotion.record.version == *version);
-        if is_named && let Err(error) = self.unmark(&path).await {
+        if !self.history().await?.iter().any(|promotion| promotion.record.version == *version) {
+            return if is_marked { Err(Error::Retired(version.clone())) } else { announced };
+        }
+        if let Err(error) = self.unmark(&path).await {
             tracing::warn!(model.version = %version, %error, "a stale mark of retention stays");
         }
-        Ok(!is_named)
+        Ok(())
     }
 
     /// Announces that objects are about to be deleted.
@@ -89,11 +101,19 @@ impl Registry {
         let nonce = Digest::of(&rand::random::<[u8; 16]>());
         let create = |path: &String| {
             let name = Key::Deleting(path, nonce.short()).path();
-            async move { self.store.create(&name, Bytes::new()).await.map(|_| name) }
+            (name.clone(), async move { self.store.create(&name, Bytes::new()).await })
         };
-        let announcements: Vec<_> = objects.iter().map(create).collect();
-        let names = futures_util::stream::iter(announcements).buffered(READS_AT_ONCE).try_collect().await?;
-        Ok(Announced { at, objects, names })
+        let (names, announcements): (Vec<_>, Vec<_>) = objects.iter().map(create).unzip();
+        let announced = Announced { at, objects, names };
+        let created = futures_util::stream::iter(announcements).buffered(READS_AT_ONCE).try_for_each(|_| ready(Ok(())));
+        match created.await {
+            Ok(()) => Ok(announced),
+            Err(error) => {
+                // Nothing is deleted that was not announced: those that were there need not stand.
+                self.withdraw(announced).await;
+                Err(error.into())
+            }
+        }
     }
 
     /// Takes announcements back. What stays is ignored when it is old, and deleted with other old things.

@@ -4,7 +4,10 @@
 //! history names it; whoever stores or uses a marked blob or dataset takes the mark away. Before it deletes, retention
 //! announces it and looks at everything once more. ARCHITECTURE.md has the argument for each pair that may meet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, TryStreamExt};
 use model::{
@@ -14,13 +17,13 @@ use model::{
 
 use crate::{
     Error, Key, ModelManifest, READS_AT_ONCE, Registry,
-    marks::{Announced, DELETING},
+    marks::{Announced, DELETING, MARKED},
     store::Entry,
 };
 
 /// Younger objects may be part of something that is still being written: a day, as long as a training run may last.
-/// A mark stands as long before its object is deleted. In milliseconds.
-const YOUNG: i64 = 24 * 3600 * 1000;
+/// In milliseconds.
+const YOUNG: i64 = Duration::from_hours(24).as_millis() as i64;
 
 impl Registry {
     /// Marks, and a day later deletes, manifests past the newest `keep`, and the blobs, datasets and reports that nothing
@@ -47,9 +50,9 @@ impl Registry {
                 let again = self.survey(input, now).await?;
                 self.delete_announced(&announced, again, &mut pruned).await
             };
-            let deleted = deleted.await;
+            // After an error a deletion may still be on its way: the announcements then stand until it cannot be.
+            deleted.await?;
             self.withdraw(announced).await;
-            deleted?;
         }
         for entry in self.litter(generation, now).await? {
             self.store.delete(&entry.name).await?;
@@ -73,7 +76,7 @@ impl Registry {
                     tracing::warn!("retention was held up; it goes on next time");
                     return Ok(());
                 }
-                self.store.delete(&entry.name).await?;
+                self.store.delete_at_once(&entry.name).await?;
             }
             self.unmark(&path).await?;
             unneeded.count_into(pruned);
@@ -106,7 +109,7 @@ impl Registry {
         let was_looked_at = |path: &str| !input.is_busy || path.starts_with(Key::MODELS);
         let stale = marks.keys().filter(|path| !unneeded.contains_key(*path) && was_looked_at(path)).cloned().collect();
         let unmarked = unneeded.keys().filter(|path| !marks.contains_key(*path)).cloned().collect();
-        unneeded.retain(|path, _| marks.get(path).is_some_and(|&marked| now.saturating_sub(marked) >= YOUNG));
+        unneeded.retain(|path, _| marks.get(path).is_some_and(|&marked| now.saturating_sub(marked) >= MARKED));
         let generation = history.last().map(|promotion| promotion.record.generation).unwrap_or_default();
         Ok(Survey { due: unneeded, unmarked, stale, generation })
     }

@@ -22,6 +22,8 @@ use crate::{Created, Store, StoreError, store::Entry};
 const CONNECT: Duration = Duration::from_secs(2);
 /// Objects are at most some tens of MB; one try that takes longer is stuck.
 const ATTEMPT: Duration = Duration::from_secs(5);
+/// Tries of an operation.
+const TRIES: u32 = 3;
 /// Three tries with back-off; a promotion must not hang longer on a silent store.
 const OPERATION: Duration = Duration::from_secs(15);
 /// A listing has a page a thousand objects.
@@ -102,7 +104,7 @@ impl S3Store {
             .region(Region::new(settings.region.clone()))
             .credentials_provider(credentials)
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
             .build();
         Self { client: Client::from_conf(config), bucket: settings.bucket.clone() }
     }
@@ -163,8 +165,10 @@ impl S3Store {
         Ok(entries)
     }
 
-    async fn try_delete(&self, name: &str) -> Result<(), StoreError> {
-        match self.client.delete_object().bucket(&self.bucket).key(name).send().await {
+    async fn try_delete(&self, name: &str, tries: u32) -> Result<(), StoreError> {
+        let retry = RetryConfig::standard().with_max_attempts(tries);
+        let delete = self.client.delete_object().bucket(&self.bucket).key(name).customize();
+        match delete.config_override(aws_sdk_s3::Config::builder().retry_config(retry)).send().await {
             Ok(_) => Ok(()),
             Err(error) if status(&error) == Some(404) => Ok(()),
             Err(error) => Err(failure("delete", name, error)),
@@ -199,7 +203,11 @@ impl Store for S3Store {
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        within(OPERATION, "delete", name, self.try_delete(name)).await
+        within(OPERATION, "delete", name, self.try_delete(name, TRIES)).await
+    }
+
+    async fn delete_at_once(&self, name: &str) -> Result<(), StoreError> {
+        within(OPERATION, "delete", name, self.try_delete(name, 1)).await
     }
 
     async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {

@@ -13,7 +13,8 @@ use bytes::Bytes;
 /// Contract, which one suite of tests holds against every implementation:
 /// - `create` is atomic: of any number of concurrent calls for one name at most one answers [`Created::New`], and every
 ///   later `get` returns that call's bytes. A body is never seen in part.
-/// - A call that fails may have taken effect (a lost reply); a caller reads back to know.
+/// - A call that fails may have taken effect (a lost reply), or may take effect later, until the store refuses its
+///   signature; a caller reads back to know.
 /// - After `create` answers, every `get` and `entries`, by anybody, sees the object; after `delete`, none does.
 /// - Every call ends within a bounded time.
 #[async_trait]
@@ -29,6 +30,11 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Removes an object; nothing happens where there is none.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Removes an object by a single request: where that is answered, none is on its way that could take effect later.
+    async fn delete_at_once(&self, name: &str) -> Result<(), StoreError> {
+        self.delete(name).await
+    }
 
     /// Offers a body under a checksum that is not its own; whether the store refuses it, and keeps nothing.
     async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError>;

@@ -26,14 +26,14 @@ type Work = Pin<Box<dyn Future<Output = Told>>>;
 pub struct Actor {
     /// Prefixes of all names that it creates or deletes. Reads of what nobody else writes are let go at once.
     writes: &'static [&'static str],
-    /// What it does; answers what it was told in the end.
-    work: Box<dyn Fn(Registry, Arc<MemoryStore>) -> Work>,
+    /// What it does, by a registry and its store; answers what it was told in the end.
+    work: Box<dyn Fn(Registry, Arc<dyn Store>) -> Work>,
 }
 
 impl Actor {
     pub fn new<F: Future<Output = Told> + 'static>(
         writes: &'static [&'static str],
-        work: impl Fn(Registry, Arc<MemoryStore>) -> F + 'static,
+        work: impl Fn(Registry, Arc<dyn Store>) -> F + 'static,
     ) -> Self {
         Self { writes, work: Box::new(move |registry, store| Box::pin(work(registry, store))) }
     }
@@ -55,6 +55,8 @@ pub struct Scenario {
     pub deaths: usize,
     /// How many replies may be lost.
     pub losses: usize,
+    /// How many deletions may take effect later than their deleter was told that they failed.
+    pub late: usize,
     /// Actors who end what they began before a day has passed.
     pub brisk: &'static [usize],
 }
@@ -77,6 +79,10 @@ pub enum Choice {
     Day,
     /// Nothing of this actor is heard any more.
     Die(usize),
+    /// Its next operation, a deletion, is on its way for longer than the actor waits: it is told that it failed.
+    Delay(usize),
+    /// The first deletion that is on its way takes effect. After a day the store would refuse it.
+    Arrive,
 }
 
 /// What the search did.
@@ -132,6 +138,8 @@ struct Run<'a> {
 struct Board {
     waiting: BTreeMap<(usize, u64), Waiting>,
     tickets: u64,
+    /// Deletions that are on their way, by name.
+    late: Vec<String>,
     /// Of each actor: all that it was answered.
     seen: BTreeMap<usize, DefaultHasher>,
     /// Of each actor: the deleters that it was, in order.
@@ -141,6 +149,8 @@ struct Board {
 #[derive(Debug)]
 struct Waiting {
     is_write: bool,
+    /// The name, if it is a deletion.
+    deletes: Option<String>,
     is_shared: bool,
     fate: Option<Fate>,
     waker: Waker,
@@ -167,7 +177,8 @@ impl<'a> Run<'a> {
             let written_by_others = others.flat_map(|(_, other)| other.writes).copied().collect();
             let (inner, board) = (Arc::clone(&store), Arc::clone(&board));
             let stepped = Stepped { actor: number, inner, board, writes: actor.writes, written_by_others };
-            Some((actor.work)(Registry::new(Arc::new(stepped)), Arc::clone(&store)))
+            let stepped: Arc<dyn Store> = Arc::new(stepped);
+            Some((actor.work)(Registry::new(Arc::clone(&stepped)), stepped))
         };
         let actors: Vec<_> = scenario.actors.iter().enumerate().map(start).collect();
         let told = actors.iter().map(|_| None).collect();
@@ -216,11 +227,22 @@ impl<'a> Run<'a> {
             let next_is_write = |number: &usize| board.next(*number).is_some_and(|(_, waiting)| waiting.is_write);
             choices.extend(alive.iter().copied().filter(next_is_write).map(Choice::LoseReply));
         }
+        let board = self.board.lock().unwrap();
+        if count(|c| matches!(c, Choice::Delay(_))) < self.scenario.late {
+            let next_deletes =
+                |number: &usize| board.next(*number).is_some_and(|(_, waiting)| waiting.deletes.is_some());
+            choices.extend(alive.iter().copied().filter(next_deletes).map(Choice::Delay));
+        }
+        if !board.late.is_empty() {
+            choices.push(Choice::Arrive);
+        }
         choices
     }
 
     fn has_begun(&self, number: usize) -> bool {
-        self.order.iter().any(|choice| matches!(choice, Choice::Go(n) | Choice::LoseReply(n) if *n == number))
+        self.order
+            .iter()
+            .any(|choice| matches!(choice, Choice::Go(n) | Choice::LoseReply(n) | Choice::Delay(n) if *n == number))
     }
 
     fn choose(&mut self, choice: Choice) {
@@ -228,6 +250,16 @@ impl<'a> Run<'a> {
         match choice {
             Choice::Go(number) => self.board.lock().unwrap().let_go(number, Fate::Done),
             Choice::LoseReply(number) => self.board.lock().unwrap().let_go(number, Fate::LostReply),
+            Choice::Delay(number) => {
+                let mut board = self.board.lock().unwrap();
+                let name = board.next(number).unwrap().1.deletes.clone().unwrap();
+                board.late.push(name);
+                board.let_go(number, Fate::Failed);
+            }
+            Choice::Arrive => {
+                let name = self.board.lock().unwrap().late.remove(0);
+                now(self.store.delete(&name)).unwrap();
+            }
             Choice::Die(number) => {
                 self.actors[number] = None;
                 self.board.lock().unwrap().waiting.retain(|(actor, _), _| *actor != number);
@@ -235,6 +267,7 @@ impl<'a> Run<'a> {
             Choice::Day => {
                 self.clock += DAY;
                 self.store.set_clock(self.clock);
+                self.board.lock().unwrap().late.clear();
                 for waiting in self.board.lock().unwrap().waiting.values_mut().filter(|w| w.is_write) {
                     waiting.fate = Some(Fate::Failed);
                     waiting.waker.wake_by_ref();
@@ -257,7 +290,8 @@ impl<'a> Run<'a> {
             board.seen.get(&number).map(Hasher::finish).hash(&mut state);
         }
         // What may still happen.
-        for kind in [Choice::Day, Choice::Die(0), Choice::LoseReply(0)] {
+        board.late.hash(&mut state);
+        for kind in [Choice::Day, Choice::Die(0), Choice::LoseReply(0), Choice::Delay(0)] {
             let is_kind = |choice: &&Choice| std::mem::discriminant(*choice) == std::mem::discriminant(&kind);
             self.order.iter().filter(is_kind).count().hash(&mut state);
         }
@@ -295,6 +329,13 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
     panic!("memory makes nobody wait")
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operation {
+    Read,
+    Create,
+    Delete,
+}
+
 /// One actor's view of the store.
 #[derive(Debug)]
 struct Stepped {
@@ -308,10 +349,12 @@ struct Stepped {
 impl Stepped {
     async fn step<T: Hash + Clone>(
         &self,
-        is_write: bool,
+        operation: Operation,
         name: &str,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let is_write = operation != Operation::Read;
+        let deletes = (operation == Operation::Delete).then(|| name.to_owned());
         let is_in =
             |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix) || prefix.starts_with(name));
         assert!(!is_write || is_in(self.writes), "{name} is written, and the actor does not say so");
@@ -326,7 +369,7 @@ impl Stepped {
                 board.tickets += 1;
                 let key = (self.actor, board.tickets);
                 let waker = context.waker().clone();
-                board.waiting.insert(key, Waiting { is_write, is_shared, fate: None, waker });
+                board.waiting.insert(key, Waiting { is_write, deletes: deletes.clone(), is_shared, fate: None, waker });
                 ticket = Some(key);
                 return Poll::Pending;
             };
@@ -365,7 +408,8 @@ impl Stepped {
         let Some((path, deleter)) = name.strip_prefix(Key::ANNOUNCEMENTS).and_then(|rest| rest.rsplit_once('/')) else {
             return name.to_owned();
         };
-        if deleter.is_empty() {
+        // A prefix, or a name that was made here and read back.
+        if deleter.is_empty() || deleter.contains('-') {
             return name.to_owned();
         }
         let mut board = self.board.lock().unwrap();
@@ -378,13 +422,13 @@ impl Stepped {
 #[async_trait]
 impl Store for Stepped {
     async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-        self.step(false, name, self.inner.get(name)).await
+        self.step(Operation::Read, name, self.inner.get(name)).await
     }
 
     async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
         let name = self.known(name);
         let work = async { Ok(self.inner.create(&name, body).await? == Created::New) };
-        let is_new = self.step(true, &name, work).await?;
+        let is_new = self.step(Operation::Create, &name, work).await?;
         Ok(if is_new { Created::New } else { Created::Exists })
     }
 
@@ -393,13 +437,13 @@ impl Store for Stepped {
             let entries = self.inner.entries(prefix).await?.into_iter();
             Ok(entries.map(|entry| (entry.name, entry.written, entry.bytes)).collect::<Vec<_>>())
         };
-        let entries = self.step(false, prefix, work).await?.into_iter();
+        let entries = self.step(Operation::Read, prefix, work).await?.into_iter();
         Ok(entries.map(|(name, written, bytes)| Entry { name, written, bytes }).collect())
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let name = self.known(name);
-        self.step(true, &name, self.inner.delete(&name)).await
+        self.step(Operation::Delete, &name, self.inner.delete(&name)).await
     }
 
     async fn refuses_a_wrong_checksum(&self, _: &str) -> Result<bool, StoreError> {
