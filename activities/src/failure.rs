@@ -76,15 +76,10 @@ impl Failure {
             }
             source = cause.source();
         }
-        match kind {
-            Some(kind) => {
-                ApplicationFailure::builder(message).type_name(kind.to_owned()).non_retryable(true).build().into()
-            }
-            None => {
-                let failure = ApplicationFailure::builder(message).type_name("Unavailable".to_owned());
-                failure.maybe_next_retry_delay(error.next_try()).build().into()
-            }
-        }
+        let failure = ApplicationFailure::builder(message)
+            .type_name(kind.unwrap_or("Unavailable").to_owned())
+            .non_retryable(kind.is_some());
+        failure.maybe_next_retry_delay(error.next_try()).build().into()
     }
 }
 

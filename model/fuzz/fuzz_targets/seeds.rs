@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use model::{
     Model, Row, artifact,
-    calibration::Platt,
-    linear::{Context, OperatingPoint},
+    calibration::{OperatingPoint, Platt},
+    linear::Context,
     trainers::{self, Preset, TRAINERS},
 };
 
