@@ -164,6 +164,9 @@ fn a_refused_version_goes_live_only_by_force_with_a_reason_and_the_history_tells
     assert!(pr_auc["difference"].as_f64().unwrap() < -0.1 && pr_auc["intervals_overlap"].is_boolean(), "{pr_auc}");
     let compared = up.succeed(&["models", "compare", live, weaker]);
     assert!(compared.contains("preset") && compared.contains('['), "{compared}");
+    for row in ["cross-validation, sentences: PR-AUC", "held out, comments: ECE"] {
+        assert!(compared.contains(row), "{compared}");
+    }
 
     // Upkeep: the same bytes again, nothing to delete yet, everything there.
     let again = up.succeed(&["models", "reproduce", live]);

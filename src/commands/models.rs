@@ -1,10 +1,7 @@
 //! `threatwatch models`: what is registered, what was in production, and whether it is all there.
 
 use anyhow::Context;
-use model::{
-    Version,
-    evaluation::{Figure, Pair},
-};
+use model::{Version, evaluation::Figure};
 use registry::{ModelManifest, PromotionRecord};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use workflows::steps::{ReproduceRequest, RetentionRequest};
@@ -144,10 +141,14 @@ fn compare(a: &ModelManifest, b: &ModelManifest) {
     for (fact, a, b) in a.differences(b) {
         println!("{fact:<44} {a:<26.26} {b:<26.26}");
     }
-    for (rows, Pair { unit, figure, a: of_a, b: of_b }) in a.figures_beside(b) {
-        if let Some((_, name)) = FIGURES.iter().find(|(known, _)| *known == figure) {
-            let what = format!("{}, {unit}s: {name}", rows.replace('_', " "));
-            println!("{what:<44} {:<26} {:<26}", shown(of_a), shown(of_b));
+    let pairs = a.figures_beside(b);
+    for of_unit in pairs.chunk_by(|(rows, pair), (next, after)| (rows, pair.unit) == (next, after.unit)) {
+        for (figure, name) in FIGURES {
+            let found = of_unit.iter().find(|(_, pair)| pair.figure == figure);
+            let (rows, pair) = found.expect("each evaluation has every figure");
+            let rows = if *rows == "held_out" { "held out" } else { "cross-validation" };
+            let what = format!("{rows}, {}s: {name}", pair.unit);
+            println!("{what:<44} {:<26} {:<26}", shown(pair.a), shown(pair.b));
         }
     }
 }
