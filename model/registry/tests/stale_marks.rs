@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{block_on, input, registered, version};
 use model::{Generation, protocol::PruneInput};
-use registry::{Created, Entry, Key, MemoryStore, Registry, Store, StoreError};
+use registry::{Created, Entry, Error, Key, MemoryStore, Registry, Store, StoreError};
 
 const DAY: i64 = 24 * 3600 * 1000;
 
@@ -95,5 +95,20 @@ fn a_mark_on_what_the_history_names_refuses_nobody_and_is_taken_away() {
         let back = registry.promote(&input(version(0), "rollback".to_owned(), None), 0).await;
         assert_eq!(back.unwrap().generation, Generation(3));
         assert_eq!(store.get(&mark).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_version_that_is_only_announced_is_tried_again_and_promoted_when_the_deleter_is_dead() {
+    block_on(async {
+        let store = Arc::new(MemoryStore::default());
+        let registry = three_old_versions(&store).await;
+        let announcement = Key::Deleting(&Key::Model(&version(0)).path(), "dead").path();
+        store.create(&announcement, Bytes::new()).await.unwrap();
+        let promote = || async { registry.promote(&input(version(0), "promotion".to_owned(), None), 0).await };
+        let told = promote().await.unwrap_err();
+        assert!(matches!(told, Error::BeingDeleted { .. }) && told.is_transient(), "{told}");
+        store.set_clock(2 * DAY + DAY / 24);
+        assert_eq!(promote().await.unwrap().generation, Generation(1));
     });
 }
