@@ -97,6 +97,7 @@ impl Arena {
             }
             candidates
         });
+        // Only what is old is marked.
         thread::sleep(SHORT_DAY);
         candidates
     }

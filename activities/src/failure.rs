@@ -53,7 +53,7 @@ impl Failure {
     }
 }
 
-/// What retention announced and did not finish stands for an hour: 35 tries last longer than that.
+/// What retention announced and did not finish stands for an hour: the tries of an activity last longer.
 const UNTIL_DELETED: Duration = Duration::from_mins(2);
 
 impl Failure {
@@ -91,7 +91,7 @@ mod tests {
     fn what_retention_is_deleting_is_waited_for_longer_than_an_announcement_stands() {
         let being_deleted = Failure::Registry(RegistryError::BeingDeleted { path: "blobs/x".to_owned() });
         assert_eq!((being_deleted.final_type(), being_deleted.next_try()), (None, Some(UNTIL_DELETED)));
-        assert!(35 * UNTIL_DELETED > Duration::from_hours(1));
+        assert!(workflows::TRIES * UNTIL_DELETED > Duration::from_hours(1));
         let retired = Failure::Registry(RegistryError::NothingInProduction);
         assert_eq!((retired.final_type(), retired.next_try()), (Some(failure::NO_TARGET), None));
     }

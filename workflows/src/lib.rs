@@ -19,6 +19,7 @@ mod upkeep;
 pub use self::{
     lenient::Lenient,
     orchestrator::Orchestrator,
+    policy::TRIES,
     promote::{PromoteWorkflow, RollbackWorkflow},
     running::{Running, running},
     search::ATTRIBUTES,

@@ -30,10 +30,13 @@ fn options(start_to_close: Duration, summary: String) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(start_to_close)
         .heartbeat_timeout(BEATS_MISSED)
         // About a quarter of an hour; then somebody should look, and the run says what failed.
-        .retry_policy(retry(35))
+        .retry_policy(retry(TRIES))
         .summary(summary)
         .build()
 }
+
+/// Tries of an activity before its run fails.
+pub const TRIES: u32 = 35;
 
 /// A worker that dies is noticed after this time; activities report themselves alive every two seconds.
 const BEATS_MISSED: Duration = Duration::from_secs(8);

@@ -8,7 +8,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Created, Error, Key, READS_AT_ONCE, Registry, marks::RELIANCE};
+use crate::{Created, Error, Key, REQUESTS_AT_ONCE, Registry, marks::RELIANCE};
 
 /// How far back a promotion looks for itself before it writes: more than could be promoted while one attempt is lost.
 const LOOK_BACK: u64 = 50;
@@ -89,7 +89,7 @@ impl Registry {
                 found.ok_or_else(|| Key::Record(generation).corrupt("it is missing, and a later one is there"))
             }
         };
-        futures_util::stream::iter(1..=newest.0).map(read).buffered(READS_AT_ONCE).try_collect().await
+        futures_util::stream::iter(1..=newest.0).map(read).buffered(REQUESTS_AT_ONCE).try_collect().await
     }
 
     /// Puts a version into production: writes the next generation, once.

@@ -39,8 +39,8 @@ pub use self::{
     verification::Verification,
 };
 
-/// Small reads that are under way together: a list of a thousand versions takes a second, not a minute.
-const READS_AT_ONCE: usize = 16;
+/// Small requests that are under way together: a list of a thousand versions takes a second, not a minute.
+const REQUESTS_AT_ONCE: usize = 16;
 
 /// Some hundred milliseconds of work: not on a thread that others wait for.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
@@ -139,7 +139,7 @@ impl Registry {
             let registry = self.clone();
             async move { registry.manifest(&version).await }
         };
-        let mut reads = futures_util::stream::iter(versions).map(read).buffered(READS_AT_ONCE);
+        let mut reads = futures_util::stream::iter(versions).map(read).buffered(REQUESTS_AT_ONCE);
         let mut found = Vec::new();
         while let Some(read) = reads.next().await {
             match read {

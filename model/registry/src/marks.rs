@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use model::{Digest, Version};
 
-use crate::{Error, Key, READS_AT_ONCE, Registry};
+use crate::{Entry, Error, Key, REQUESTS_AT_ONCE, Registry};
 
 /// A mark stands for a day before its object is deleted, in milliseconds.
 pub(crate) const MARKED: i64 = Duration::from_hours(24).as_millis() as i64;
@@ -72,7 +72,10 @@ impl Registry {
 
     /// Refuses an object whose deletion is under way.
     pub(crate) async fn refuse_while_deleted(&self, path: &str) -> Result<(), Error> {
-        if self.is_being_deleted(path).await? { Err(Error::BeingDeleted { path: path.to_owned() }) } else { Ok(()) }
+        let announcements = self.store.entries(&Key::announcements(path)).await?;
+        let now = self.store.now();
+        let stands = |announcement: &Entry| now.saturating_sub(announcement.written) < ANNOUNCED;
+        if announcements.iter().any(stands) { Err(Error::BeingDeleted { path: path.to_owned() }) } else { Ok(()) }
     }
 
     /// Refuses a version that may be deleted before it is promoted: one that is marked, or being deleted.
@@ -105,7 +108,8 @@ impl Registry {
         };
         let (names, announcements): (Vec<_>, Vec<_>) = objects.iter().map(create).unzip();
         let announced = Announced { at, objects, names };
-        let created = futures_util::stream::iter(announcements).buffered(READS_AT_ONCE).try_for_each(|_| ready(Ok(())));
+        let created =
+            futures_util::stream::iter(announcements).buffered(REQUESTS_AT_ONCE).try_for_each(|_| ready(Ok(())));
         match created.await {
             Ok(()) => Ok(announced),
             Err(error) => {
@@ -121,12 +125,6 @@ impl Registry {
         let withdraw = |name: String| async move {
             let _ = self.store.delete(&name).await;
         };
-        futures_util::stream::iter(announced.names).for_each_concurrent(READS_AT_ONCE, withdraw).await;
-    }
-
-    async fn is_being_deleted(&self, path: &str) -> Result<bool, Error> {
-        let announcements = self.store.entries(&Key::announcements(path)).await?;
-        let now = self.store.now();
-        Ok(announcements.iter().any(|announcement| now.saturating_sub(announcement.written) < ANNOUNCED))
+        futures_util::stream::iter(announced.names).for_each_concurrent(REQUESTS_AT_ONCE, withdraw).await;
     }
 }

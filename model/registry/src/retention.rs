@@ -16,7 +16,7 @@ use model::{
 };
 
 use crate::{
-    Error, Key, ModelManifest, READS_AT_ONCE, Registry,
+    Error, Key, ModelManifest, REQUESTS_AT_ONCE, Registry,
     marks::{Announced, DELETING, MARKED},
     store::Entry,
 };
@@ -138,7 +138,7 @@ impl Registry {
             }
         };
         let found: Vec<_> =
-            futures_util::stream::iter(versions).map(read).buffered(READS_AT_ONCE).try_collect().await?;
+            futures_util::stream::iter(versions).map(read).buffered(REQUESTS_AT_ONCE).try_collect().await?;
         let mut named = Named::default();
         let add = |(version, entry, manifest): (Version, Entry, ModelManifest)| {
             named.add(manifest);

@@ -179,6 +179,18 @@ impl Balance {
     }
 }
 
+/// What holds in every ending, and `also` what the scenario is about.
+fn always_holds(scenario: &Scenario, mut also: impl FnMut(&Ending)) {
+    let mut balance = Balance::default();
+    let explored = explore(scenario, |ending| {
+        balance.add(ending);
+        also(ending);
+        holds(ending);
+    });
+    show(scenario, &explored);
+    balance.require_both();
+}
+
 fn show(scenario: &Scenario, explored: &scheduler::Explored) {
     println!("{}: {explored:?}", scenario.name);
     assert!(explored.endings > 1, "nothing was tried");
@@ -191,11 +203,7 @@ fn a_rollback_is_never_refused_while_others_promote_and_retention_marks() {
         objects: prepared(async |_, registry| three_versions(&registry).await),
         starts_at: 2 * DAY,
         actors: vec![promoter(&[0, 2]), roller(), retention(RETAINS, &[1])],
-        days: 0,
-        deaths: 0,
-        losses: 0,
-        late: 0,
-        brisk: &[],
+        ..Scenario::default()
     };
     let explored = explore(&scenario, |ending| {
         assert!(told_by(ending, 1).unwrap().is_ok(), "{:?} after {:?}", ending.told, ending.order);
@@ -212,18 +220,10 @@ fn a_promotion_and_two_nights_of_retention_agree_on_whether_a_version_stays() {
         starts_at: 2 * DAY,
         actors: vec![promoter(&[0]), retention(RETAINS, &[1, 1])],
         days: 2,
-        deaths: 0,
         losses: 1,
-        late: 0,
-        brisk: &[],
+        ..Scenario::default()
     };
-    let mut balance = Balance::default();
-    let explored = explore(&scenario, |ending| {
-        balance.add(ending);
-        holds(ending);
-    });
-    show(&scenario, &explored);
-    balance.require_both();
+    always_holds(&scenario, |_| {});
 }
 
 #[test]
@@ -233,19 +233,10 @@ fn two_retentions_of_different_minds_never_delete_what_is_promoted() {
         objects: prepared(with_a_mark),
         starts_at: 3 * DAY,
         actors: vec![promoter(&[0]), retention(RETAINS, &[1]), retention(RETAINS, &[9])],
-        days: 0,
-        deaths: 0,
-        losses: 0,
         late: 1,
-        brisk: &[],
+        ..Scenario::default()
     };
-    let mut balance = Balance::default();
-    let explored = explore(&scenario, |ending| {
-        balance.add(ending);
-        holds(ending);
-    });
-    show(&scenario, &explored);
-    balance.require_both();
+    always_holds(&scenario, |_| {});
 }
 
 #[test]
@@ -255,19 +246,10 @@ fn retention_that_dies_leaves_nothing_that_hurts_anybody() {
         objects: prepared(with_a_mark),
         starts_at: 3 * DAY,
         actors: vec![promoter(&[0]), retention(RETAINS, &[1]), retention(RETAINS, &[9])],
-        days: 0,
         deaths: 1,
-        losses: 0,
-        late: 0,
-        brisk: &[],
+        ..Scenario::default()
     };
-    let mut balance = Balance::default();
-    let explored = explore(&scenario, |ending| {
-        balance.add(ending);
-        holds(ending);
-    });
-    show(&scenario, &explored);
-    balance.require_both();
+    always_holds(&scenario, |_| {});
 }
 
 #[test]
@@ -281,19 +263,9 @@ fn a_version_that_is_registered_and_promoted_again_stays() {
         objects: prepared(with_a_mark),
         starts_at: 3 * DAY,
         actors: vec![again, retention(RETAINS, &[1]), retention(RETAINS, &[1])],
-        days: 0,
-        deaths: 0,
-        losses: 0,
-        late: 0,
-        brisk: &[],
+        ..Scenario::default()
     };
-    let mut balance = Balance::default();
-    let explored = explore(&scenario, |ending| {
-        balance.add(ending);
-        holds(ending);
-    });
-    show(&scenario, &explored);
-    balance.require_both();
+    always_holds(&scenario, |_| {});
 }
 
 /// The blob of a version that is gone, marked a day ago.
@@ -310,19 +282,10 @@ fn bytes_that_are_stored_again_stay_whatever_retention_was_about_to_do() {
         objects: prepared(with_a_marked_blob),
         starts_at: 3 * DAY,
         actors: vec![trainer(0), retention(RETAINS_ALL, &[1]), retention(RETAINS_ALL, &[1])],
-        days: 0,
         deaths: 1,
-        losses: 0,
-        late: 0,
-        brisk: &[],
+        ..Scenario::default()
     };
-    let mut balance = Balance::default();
-    let explored = explore(&scenario, |ending| {
-        balance.add(ending);
-        holds(ending);
-    });
-    show(&scenario, &explored);
-    balance.require_both();
+    always_holds(&scenario, |_| {});
 }
 
 #[test]
@@ -333,19 +296,12 @@ fn bytes_that_are_stored_again_stay_over_nights() {
         starts_at: 3 * DAY,
         actors: vec![trainer(0), retention(RETAINS_ALL, &[1, 1])],
         days: 2,
-        deaths: 0,
-        losses: 0,
         late: 1,
         // A run that needs longer is one that retention knows of: it leaves blobs alone then.
         brisk: &[0],
+        ..Scenario::default()
     };
-    let mut balance = Balance::default();
-    let explored = explore(&scenario, |ending| {
-        balance.add(ending);
-        holds(ending);
-    });
-    show(&scenario, &explored);
-    balance.require_both();
+    always_holds(&scenario, |_| {});
 }
 
 /// A dataset that no version names, marked a day ago: a manifest and a shard that only retention looks at.
@@ -388,23 +344,14 @@ fn a_dataset_that_a_run_uses_stays_whatever_retention_was_about_to_do() {
         objects: prepared(with_a_marked_dataset),
         starts_at: 3 * DAY,
         actors: vec![user, retention(RETAINS_ALL, &[1]), retention(RETAINS_ALL, &[1])],
-        days: 0,
-        deaths: 0,
-        losses: 0,
-        late: 0,
-        brisk: &[],
+        ..Scenario::default()
     };
-    let mut used = 0;
-    let explored = explore(&scenario, |ending| {
+    always_holds(&scenario, |ending| {
         if told_by(ending, 0).is_some_and(Result::is_ok) {
-            used += 1;
             let digest = Digest::of(b"a dataset");
             for path in [Key::Dataset(&digest).path(), Key::Shard(&digest, 0).path()] {
                 assert!(now(ending.store.get(&path)).unwrap().is_some(), "{path} after {:?}", ending.order);
             }
         }
-        holds(ending);
     });
-    show(&scenario, &explored);
-    assert!(used > 0);
 }

@@ -43,6 +43,7 @@ impl Actor {
 pub type Told = Result<String, String>;
 
 /// Some actors on a prepared store.
+#[derive(Default)]
 pub struct Scenario {
     pub name: &'static str,
     /// Name, bytes, when written.
