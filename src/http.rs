@@ -1,37 +1,85 @@
 //! A small client for our own services.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, bail};
+use registry::Secret;
 use serde_json::Value;
+
+use crate::settings::{Settings, from_environment, names};
 
 /// Services on this machine answer at once; a promotion may wait half a minute.
 const TIMEOUT: Duration = Duration::from_secs(40);
+/// A service that is well answers health checks and metrics in this time.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Whether a service answers a path with success.
 pub(crate) async fn is_ok(url: &str) -> bool {
-    let Ok(client) = client(Duration::from_secs(2)) else { return false };
+    answers(url, client(SHORT)).await
+}
+
+/// Whether a service answers a path with success, whatever certificate it shows.
+pub(crate) async fn is_ok_whoever_it_is(url: &str) -> bool {
+    answers(url, client(SHORT).map(|builder| builder.tls_danger_accept_invalid_certs(true))).await
+}
+
+async fn answers(url: &str, builder: anyhow::Result<reqwest::ClientBuilder>) -> bool {
+    let Ok(client) = builder.and_then(|builder| Ok(builder.build()?)) else { return false };
     client.get(url).send().await.is_ok_and(|response| response.status().is_success())
 }
 
 /// The text that a service of this process answers.
 pub(crate) async fn get_text(url: &str) -> anyhow::Result<String> {
-    let response = client(Duration::from_secs(2))?.get(url).send().await.with_context(|| format!("ask {url}"))?;
+    let response = client(SHORT)?.build()?.get(url).send().await.with_context(|| format!("ask {url}"))?;
     Ok(response.error_for_status()?.text().await?)
 }
 
 /// The JSON that a service answers; a problem body becomes the error.
 pub(crate) async fn get(url: &str) -> anyhow::Result<Value> {
-    answer(url, client(TIMEOUT)?.get(url)).await
+    answer(url, client(TIMEOUT)?.build()?.get(url)).await
 }
 
-/// The JSON that a service answers to a JSON body; a problem body becomes the error.
-pub(crate) async fn post(url: &str, body: &Value) -> anyhow::Result<Value> {
-    answer(url, client(TIMEOUT)?.post(url).json(body)).await
+/// Our API, asked with the key of `THREATWATCH_API_KEY` if there is one.
+pub(crate) struct Api {
+    url: String,
+    client: reqwest::Client,
+    key: Option<Secret>,
 }
 
-fn client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
-    Ok(reqwest::Client::builder().timeout(timeout).no_proxy().build()?)
+impl Api {
+    pub(crate) fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let key = from_environment(names::API_KEY).map(Secret::new);
+        Ok(Self { url: settings.api_url(), client: client(TIMEOUT)?.build()?, key })
+    }
+
+    /// The JSON that it answers; a problem body becomes the error.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        answer(&url, self.with_key(self.client.get(&url))).await
+    }
+
+    /// The JSON that it answers to a JSON body; a problem body becomes the error.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        answer(&url, self.with_key(self.client.post(&url)).json(body)).await
+    }
+
+    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
+    }
+}
+
+fn client(timeout: Duration) -> anyhow::Result<reqwest::ClientBuilder> {
+    let mut builder = reqwest::Client::builder().timeout(timeout).no_proxy();
+    if let Some(path) = from_environment(names::CA_FILE) {
+        let pem = fs::read(&path).with_context(|| format!("read {path} ({})", names::CA_FILE))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem);
+        builder = builder.tls_certs_merge(certificates.with_context(|| format!("use {path} ({})", names::CA_FILE))?);
+    }
+    Ok(builder)
 }
 
 async fn answer(url: &str, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
@@ -42,6 +90,9 @@ async fn answer(url: &str, request: reqwest::RequestBuilder) -> anyhow::Result<V
         return Ok(body);
     }
     match (body["title"].as_str(), body["detail"].as_str()) {
+        (Some(title), Some(detail)) if status == reqwest::StatusCode::UNAUTHORIZED => {
+            bail!("{title}: {detail} This command takes it from {}.", names::API_KEY)
+        }
         (Some(title), Some(detail)) => bail!("{title}: {detail}"),
         _ => bail!("{url} answered {status}"),
     }

@@ -1,5 +1,6 @@
 //! Everything behind the binary `threatwatch`: the command line, and the parts that `up` starts.
 
+mod audited;
 mod commands;
 mod corpus_file;
 mod following;

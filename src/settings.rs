@@ -37,6 +37,10 @@ pub mod names {
     pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
     /// Our own API, as a URL.
     pub const URL: &str = "THREATWATCH_URL";
+    /// The API key that commands show to our API.
+    pub const API_KEY: &str = "THREATWATCH_API_KEY";
+    /// Certificates of authorities that commands trust beside the system's: a file, PEM.
+    pub const CA_FILE: &str = "THREATWATCH_CA_FILE";
     /// The worker's health and metrics, as a URL.
     pub const WORKER_URL: &str = "THREATWATCH_WORKER_URL";
     /// `json` for logs that machines read.
@@ -57,6 +61,8 @@ pub(crate) fn variables() -> impl Iterator<Item = String> {
         names::AWS_ACCESS_KEY_ID,
         names::AWS_SECRET_ACCESS_KEY,
         names::URL,
+        names::API_KEY,
+        names::CA_FILE,
         names::WORKER_URL,
         names::LOG_FORMAT,
         names::TOOLS_DIR,
@@ -76,6 +82,12 @@ impl Settings {
     /// Reads the file that `up` left in the state directory, if there is one.
     pub fn load(state_dir: &Path) -> anyhow::Result<Self> {
         Ok(Self { state_dir: state_dir.to_owned(), file: read_pairs(&env_file(state_dir))? })
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
     }
 
     /// A setting: the process's own environment first.

@@ -1,5 +1,7 @@
 // Requests to the service, and what it refuses.
 
+import { usedKey } from "./key.js";
+
 const ANSWER_WITHIN_MS = 15_000;
 // A promotion is answered when the checks are done, which takes longer than a look-up.
 const ACTION_WITHIN_MS = 120_000;
@@ -11,11 +13,12 @@ const TITLES = {
 };
 
 export class Problem extends Error {
-  constructor(title, detail, kind = "") {
+  constructor(title, detail, kind = "", requestId = "") {
     super(title);
     this.title = title;
     this.detail = detail;
     this.kind = kind;
+    this.requestId = requestId;
   }
 
   is(kind) {
@@ -23,9 +26,19 @@ export class Problem extends Error {
   }
 }
 
-export const get = (path) => request(path, {}, ANSWER_WITHIN_MS);
+let isWorthAnotherTry = async () => false;
+
+// What the page asks by itself, and what a person asked for: only the latter may ask for a key again and again.
+export const get = (path) => request(path, {}, ANSWER_WITHIN_MS, false);
+export const getAsked = (path) => request(path, {}, ANSWER_WITHIN_MS, true);
+export const getWithKey = (path, key) => exchange(path, {}, ANSWER_WITHIN_MS, key);
 export const post = (path, body) => send(path, body, ANSWER_WITHIN_MS);
 export const postAction = (path, body) => send(path, body, ACTION_WITHIN_MS);
+
+// `handler` is given the key that was refused, if any, and whether a person waits. It says whether to try again.
+export function whenUnauthorized(handler) {
+  isWorthAnotherTry = handler;
+}
 
 // `path?name=value`, with names and values escaped.
 export function withQuery(path, parameters) {
@@ -34,11 +47,23 @@ export function withQuery(path, parameters) {
 
 function send(path, body, withinMs) {
   const headers = { "content-type": "application/json" };
-  return request(path, { method: "POST", headers, body: JSON.stringify(body) }, withinMs);
+  return request(path, { method: "POST", headers, body: JSON.stringify(body) }, withinMs, true);
 }
 
-async function request(path, options, withinMs) {
-  const response = await reach(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(withinMs) });
+async function request(path, options, withinMs, isAsked) {
+  const key = usedKey();
+  try {
+    return await exchange(path, options, withinMs, key);
+  } catch (problem) {
+    if (!problem.is?.("unauthorized") || !(await isWorthAnotherTry(key, isAsked))) throw problem;
+  }
+  return request(path, options, withinMs, isAsked);
+}
+
+async function exchange(path, options, withinMs, key) {
+  const headers = key ? { ...options.headers, authorization: `Bearer ${key.secret}` } : options.headers;
+  const signal = AbortSignal.timeout(withinMs);
+  const response = await reach(path, { ...options, headers, cache: "no-store", signal });
   const answer = await response.json().catch(() => null);
   if (!response.ok) throw refusal(response, answer);
   if (answer === null) throw new Problem("Unreadable answer", "The service answered in an unknown form.");
@@ -59,7 +84,7 @@ async function reach(path, options) {
 function refusal(response, problem) {
   const kind = String(problem?.type ?? "");
   const title = TITLES[kind] ?? problem?.title ?? `The service answered with status ${response.status}`;
-  return new Problem(title, problem?.detail ?? "", kind);
+  return new Problem(title, problem?.detail ?? "", kind, problem?.request_id ?? "");
 }
 
 // What is no refusal of the service is a fault of this page: it is shown too, and kept for the console.

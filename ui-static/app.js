@@ -1,5 +1,6 @@
 // The page of threatwatch: judges comments, shows what the models are worth, and lets people decide about them.
 
+import { setUpAccess } from "./access.js";
 import { setUpComparison } from "./comparison.js";
 import { setUpDialogs } from "./dialog.js";
 import { setUpHeader } from "./header.js";
@@ -13,6 +14,7 @@ import { setUpJudging } from "./verdict.js";
 
 setUpJudging();
 setUpDialogs();
+setUpAccess();
 setUpHeader();
 setUpModels();
 setUpComparison();

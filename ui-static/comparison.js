@@ -1,6 +1,6 @@
 // Two versions side by side: what was given to their training, and their figures.
 
-import { asProblem, get, withQuery } from "./api.js";
+import { asProblem, getAsked, withQuery } from "./api.js";
 import { byId, cell, code, element, numberCell, row, table } from "./dom.js";
 import { FIGURES, figure, isErrorFigure, signed, withInterval } from "./figures.js";
 import { problemNotice } from "./notice.js";
@@ -50,7 +50,7 @@ function checkChoice() {
 
 async function compare(a, b) {
   try {
-    const { answer } = await get(withQuery("models/compare", { a, b }));
+    const { answer } = await getAsked(withQuery("models/compare", { a, b }));
     byId("compared").replaceChildren("A is ", code(answer.a.version), ", B is ", code(answer.b.version), ".");
     byId("comparison").replaceChildren(...comparison(answer));
   } catch (error) {

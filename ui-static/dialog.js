@@ -1,6 +1,7 @@
 // Asks who and why before something is changed.
 
 import { byId, setText } from "./dom.js";
+import { usedKey } from "./key.js";
 
 const NAME_KEPT = "Kept in the history, with the reason.";
 const NAME_OPTIONAL = `${NAME_KEPT} Without a name it says “unknown”.`;
@@ -19,7 +20,9 @@ export async function ask({ title, explanation, subject, confirm, needsName = fa
   setText(byId("ask-explanation"), explanation);
   setText(byId("ask-subject"), subject);
   setText(byId("ask-confirm"), confirm);
-  setText(byId("ask-actor-help"), needsName ? NAME_KEPT : NAME_OPTIONAL);
+  const holder = askForActor("ask-actor");
+  const nameHelp = needsName ? NAME_KEPT : NAME_OPTIONAL;
+  setText(byId("ask-actor-help"), holder ? `Kept in the history as ${holder}, with the reason.` : nameHelp);
   actor.required = needsName;
   byId("ask-actor-needed").hidden = !needsName;
   setText(byId("ask-tick-text"), acknowledgement);
@@ -27,8 +30,16 @@ export async function ask({ title, explanation, subject, confirm, needsName = fa
   tick.required = acknowledgement !== "";
   tick.checked = false;
   reason.value = "";
-  const isConfirmed = await opened(byId("ask"), actor.value ? reason : actor);
+  const isConfirmed = await opened(byId("ask"), holder || actor.value ? reason : actor);
   return isConfirmed ? { actor: textOf(actor), reason: textOf(reason) } : null;
+}
+
+// The history keeps the name of the key, whatever else is said: its holder, who is not asked, or null without a key.
+export function askForActor(field) {
+  const holder = usedKey()?.name ?? null;
+  byId(`${field}-line`).hidden = holder !== null;
+  byId(field).disabled = holder !== null;
+  return holder;
 }
 
 // Whether the dialog was confirmed.
@@ -41,7 +52,7 @@ export function opened(dialog, firstField) {
   });
 }
 
-// An empty field is not sent at all.
+// What is empty, or was not asked for, is not sent at all.
 export function textOf(field) {
-  return field.value.trim() || undefined;
+  return field.disabled ? undefined : field.value.trim() || undefined;
 }

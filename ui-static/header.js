@@ -3,18 +3,28 @@
 import { refusePromotions } from "./action.js";
 import { asProblem, get } from "./api.js";
 import { byId, element, setText, webAddress } from "./dom.js";
+import { localTime } from "./figures.js";
 import { notice } from "./notice.js";
 import { listen } from "./registry.js";
 
 let shownRefusal = "";
+let about = null;
 
 export function setUpHeader() {
   listen({ arrived: showModels, failed: showTrouble });
-  // Without its answer the link stays hidden, and nothing else is lost.
-  showTemporalLink().catch(asProblem);
+  lookForTemporal();
+}
+
+// Without its answer the link stays hidden, and nothing else is lost. It is asked again with the next models.
+function lookForTemporal() {
+  about ??= showTemporalLink().catch((error) => {
+    asProblem(error);
+    about = null;
+  });
 }
 
 function showModels(answer) {
+  lookForTemporal();
   showServing(...servingState(answer));
   showRefusal(answer.promotion_refused);
 }
@@ -25,7 +35,9 @@ function showTrouble(_, health) {
     return;
   }
   const { model_version: version, generation } = health;
-  showServing("serving", servingNow({ version, generation }));
+  const serving = servingNow({ version, generation });
+  if (health.stale) showServing("stale", `${serving}. ${staleWords(health.stale_since)}`);
+  else showServing("serving", serving);
   showRefusal(health.promotion_refused);
 }
 
@@ -40,6 +52,11 @@ function servingState({ production: wanted, serving }) {
 
 function servingNow({ version, generation }) {
   return `Serving ${version}, generation ${generation}`;
+}
+
+function staleWords(since) {
+  const time = since ? ` since ${localTime(since).textContent}` : "";
+  return `The object store has not answered${time}: a newer promotion would not be seen. Judging goes on.`;
 }
 
 function showServing(state, text) {

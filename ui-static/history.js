@@ -1,6 +1,6 @@
 // Every promotion, and what was in production at a time.
 
-import { asProblem, get, withQuery } from "./api.js";
+import { asProblem, get, getAsked, withQuery } from "./api.js";
 import { byId, cell, code, element, row } from "./dom.js";
 import { localTime } from "./figures.js";
 import { forcedTag, promotionWords } from "./models.js";
@@ -68,7 +68,7 @@ async function lookUp(time) {
   }
   const at = time.toISOString();
   try {
-    const { answer } = await get(withQuery("models/production", { at }));
+    const { answer } = await getAsked(withQuery("models/production", { at }));
     line.replaceChildren("On ", localTime(at, "medium"), " in production: ", ...promotionWords(answer), ".");
   } catch (error) {
     const { title, detail } = asProblem(error);

@@ -10,7 +10,12 @@ export function notice(kind, title, ...body) {
   return element("div", { class: "notice", "data-kind": kind }, sign, element("div", {}, heading, ...body));
 }
 
-export function problemNotice(intro, { title, detail }) {
-  const body = detail ? [element("p", { class: "notice-detail" }, detail)] : [];
-  return notice("bad", `${intro}: ${title}`, ...body);
+export function problemNotice(intro, { title, detail, requestId }) {
+  const why = detail ? [element("p", { class: "notice-detail" }, detail)] : [];
+  return notice("bad", `${intro}: ${title}`, ...why, ...requestLine(requestId));
+}
+
+// An operator finds the line in the log by it.
+function requestLine(id) {
+  return id ? [element("p", { class: "notice-request" }, "Request ", element("code", {}, id))] : [];
 }

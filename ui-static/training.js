@@ -2,14 +2,16 @@
 
 import { act, isBusy } from "./action.js";
 import { postAction } from "./api.js";
-import { opened, textOf } from "./dialog.js";
-import { byId, element } from "./dom.js";
+import { askForActor, opened, textOf } from "./dialog.js";
+import { byId, element, setText } from "./dom.js";
 import { notice } from "./notice.js";
 import { follow } from "./runs.js";
 
 const WHERE = "notice";
 const AFTER_APPROVAL = "after_approval";
 const SECONDS_AN_HOUR = 3600;
+const BOTH_KEPT =
+  "Both may be left empty. The history keeps them if the version goes into production without an approval.";
 
 export function setUpTraining() {
   byId("train-button").addEventListener("click", train);
@@ -30,6 +32,8 @@ function showHours() {
 async function train() {
   if (isBusy()) return;
   showHours();
+  const holder = askForActor("train-actor");
+  setText(byId("train-note"), holder ? keptAs(holder) : BOTH_KEPT);
   const form = byId("train-form");
   if (!(await opened(byId("training"), form.querySelector("input:checked")))) return;
   await act({
@@ -39,6 +43,13 @@ async function train() {
     send: () => postAction("train", trainBody()),
     report: ({ answer }) => trainingReport(answer),
   });
+}
+
+function keptAs(holder) {
+  return (
+    `Kept in the history as ${holder}, with the reason, if the version goes into production without an approval. ` +
+    "The reason may be left empty."
+  );
 }
 
 function trainBody() {

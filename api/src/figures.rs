@@ -185,7 +185,7 @@ impl From<Evaluation> for Figures {
 }
 
 /// Milliseconds since 1970 as `2026-11-23T02:10:09.25Z`.
-fn rfc3339(millis: i64) -> String {
+pub(crate) fn rfc3339(millis: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
     let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
     at.format(&Rfc3339).expect("years of four digits")

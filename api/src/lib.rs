@@ -2,28 +2,45 @@
 //!
 //! Predictions touch nothing but memory. Temporal and the object store may both be away and they go on.
 
+mod audit;
+mod body;
+mod circuit;
 mod figures;
+mod keys;
+mod kind;
 mod limits;
 mod metrics;
+mod names;
 mod page;
 mod problem;
+mod request_id;
 mod routes;
+mod server;
 mod serving;
+mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use poem::{
-    Endpoint, EndpointExt, Route, Server,
-    listener::{Acceptor, Listener, TcpListener},
-    middleware::CatchPanic,
+use anyhow::{Context as _, bail};
+use poem::{Endpoint, EndpointExt, Response, Route, get, middleware::CatchPanic};
+use registry::{Cache, Registry, ReplicaId, Trust};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
 };
-use registry::{Registry, ReplicaId, Trust};
-use workflows::Orchestrator;
+use workflows::{Orchestrator, orchestrator};
 
-pub use self::{metrics::Metrics, serving::Serving};
-
-/// Requests in flight when the service is told to stop end within this time.
-const DRAIN: Duration = Duration::from_secs(5);
+use self::{
+    circuit::Circuit,
+    keys::KeyRing,
+    limits::Guarded,
+    problem::{Methods, Problem},
+    server::Server,
+    serving::Serving,
+    tls::Certificate,
+};
+pub use self::{limits::Limits, metrics::Metrics, names::Names, tls::CertificateFiles};
 
 /// What the service works with.
 pub struct Service {
@@ -37,54 +54,160 @@ pub struct Service {
     pub metrics: Metrics,
     /// What this replica calls itself.
     pub replica: ReplicaId,
+    /// Where the last models and the API keys are kept for a start without the store.
+    pub cache: Option<Cache>,
+    /// How much it takes.
+    pub limits: Limits,
+    /// Hosts and origins that it is served under.
+    pub names: Names,
+    /// Whether a key is needed even if none was ever made.
+    pub needs_keys: bool,
+    /// The certificate; without it connections are not encrypted.
+    pub certificate: Option<CertificateFiles>,
+    /// When it is told to stop: how long it still takes new connections, while readiness fails.
+    pub linger: Duration,
+}
+
+impl Service {
+    /// A service for this machine: no keys needed until one is made, no TLS, no cache, loopback names.
+    #[must_use]
+    pub fn new(registry: Registry, orchestrator: Orchestrator, replica: ReplicaId) -> Self {
+        Self {
+            registry,
+            orchestrator,
+            temporal_ui: None,
+            metrics: Metrics::new(),
+            replica,
+            cache: None,
+            limits: Limits::default(),
+            names: Names::default(),
+            needs_keys: false,
+            certificate: None,
+            linger: Duration::ZERO,
+        }
+    }
 }
 
 /// What every handler may use.
 #[derive(Clone)]
 struct Context {
     registry: Registry,
+    store: Circuit,
     orchestrator: Arc<Orchestrator>,
+    temporal: Circuit,
     temporal_ui: Option<Arc<str>>,
     serving: Arc<Serving>,
     trust: Trust,
     metrics: Arc<Metrics>,
+    keys: Arc<KeyRing>,
+    /// Characters of a comment.
+    longest_text: usize,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Context {
+    /// Asks the store, for as long as it is not known to be away.
+    async fn from_store<T>(&self, asking: impl Future<Output = Result<T, registry::Error>>) -> Result<T, Problem> {
+        match self.store.guard(asking).await {
+            Ok(answer) => answer.map_err(Problem::from),
+            Err(outage) => Err(Problem::store_unavailable(format!("It is tried again and again: {}.", outage.reason))),
+        }
+    }
+
+    /// Refuses what cannot be done while Temporal is away.
+    fn require_temporal(&self) -> Result<(), Problem> {
+        match self.temporal.outage() {
+            None => Ok(()),
+            Some(outage) => Err(orchestrator::Error::Unreachable(outage.reason).into()),
+        }
+    }
+
+    /// Asks Temporal, for as long as it is not known to be away.
+    async fn from_temporal<T>(
+        &self,
+        asking: impl Future<Output = Result<T, orchestrator::Error>>,
+    ) -> Result<T, orchestrator::Error> {
+        let answer = self.temporal.guard(asking).await;
+        answer.unwrap_or_else(|outage| Err(orchestrator::Error::Unreachable(outage.reason)))
+    }
 }
 
 /// Pause between tries to ask the store whether it may be trusted with promotions.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// How often the store and Temporal are asked whether they answer.
+const LOOK: Duration = Duration::from_millis(500);
+/// An answer that takes longer is none. With [`LOOK`] it bounds what a request waits for a part that is away.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Listens on `address`, tells `bound` where (a port of 0 is chosen by the system), and answers until `stop` resolves.
+///
+/// Refuses to start where keys are needed and the store says that there is none.
 pub async fn serve(
     service: Service,
     address: SocketAddr,
     bound: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let metrics = Arc::new(service.metrics);
-    let serving = Arc::new(Serving::new(service.registry.clone(), Arc::clone(&metrics), service.replica));
-    let context = Context {
-        registry: service.registry.clone(),
-        orchestrator: Arc::new(service.orchestrator),
-        temporal_ui: service.temporal_ui.map(Into::into),
-        serving: Arc::clone(&serving),
-        trust: Trust::new(service.registry.clone()),
-        metrics,
-    };
-    let acceptor = TcpListener::bind(address).into_acceptor().await?;
-    let listening = acceptor.local_addr().into_iter().find_map(|a| a.as_socket_addr().copied());
-    bound(listening.unwrap_or(address));
-    let refresh = tokio::spawn(Arc::clone(&serving).follow_production());
-    let asking = tokio::spawn(ask_the_store(context.trust.clone()));
-    Server::new_with_acceptor(acceptor)
-        .idle_timeout(limits::IDLE)
-        .run_with_graceful_shutdown(endpoint(context), stop, Some(DRAIN))
-        .await?;
-    refresh.abort();
-    asking.abort();
-    // Only when it has really ended can no report follow.
-    let _ = refresh.await;
+    let (limits, names, linger) = (service.limits.clone(), service.names.clone(), service.linger);
+    let needs_keys = service.needs_keys;
+    let certificate = service.certificate.clone().map(Certificate::read).transpose()?;
+    let stopping = watch::Sender::new(false);
+    let context = Context::new(service, stopping.subscribe());
+    require_keys(&context.keys, needs_keys).await?;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+    bound(listener.local_addr()?);
+    let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
+    let mut background = in_background(&context);
+    if let Some(certificate) = certificate {
+        background.spawn(certificate.follow());
+    }
+    let serving = Arc::clone(&context.serving);
+    let endpoint = Arc::new(endpoint(context, &limits, names));
+    Server { listener, tls, endpoint, connections: limits.connections, linger, stopping }.run(stop).await;
+    // Only when they have really ended can no report follow.
+    background.shutdown().await;
     serving.leave().await;
     Ok(())
+}
+
+/// A door that nobody can go through is no use: says how to make a key. A store that is away is not waited for.
+async fn require_keys(keys: &KeyRing, needs_keys: bool) -> anyhow::Result<()> {
+    if keys.is_known() {
+        return Ok(());
+    }
+    let is_answered = matches!(tokio::time::timeout(PATIENCE, keys.look()).await, Ok(Ok(())));
+    if needs_keys && is_answered && keys.has_none() {
+        bail!(
+            "this address needs API keys, and there is none: make one with `threatwatch keys new NAME --role operate`, \
+             or insist on going without with --insecure"
+        );
+    }
+    Ok(())
+}
+
+/// What goes on beside the requests.
+fn in_background(context: &Context) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&context.serving).follow_production());
+    tasks.spawn(ask_the_store(context.trust.clone()));
+    let keys = Arc::clone(&context.keys);
+    tasks.spawn(async move { keys.follow().await });
+    let (store, registry) = (context.store.clone(), context.registry.clone());
+    tasks.spawn(async move {
+        let ask = || async { registry.ping().await.map_err(|error| error.to_string()) };
+        store.watch(LOOK, PATIENCE, ask).await;
+    });
+    let (temporal, orchestrator) = (context.temporal.clone(), Arc::clone(&context.orchestrator));
+    tasks.spawn(async move {
+        let ask = || async {
+            orchestrator.ping().await.map_err(|error| match error {
+                orchestrator::Error::Unreachable(reason) => reason,
+                error => error.to_string(),
+            })
+        };
+        temporal.watch(LOOK, PATIENCE, ask).await;
+    });
+    tasks
 }
 
 /// Finds out once, however long the store is away, whether it may be trusted with promotions.
@@ -104,32 +227,62 @@ async fn ask_the_store(trust: Trust) {
     }
 }
 
+impl Context {
+    fn new(service: Service, stopping: watch::Receiver<bool>) -> Self {
+        let Service { registry, cache, limits, .. } = service;
+        let metrics = Arc::new(service.metrics);
+        let store = Circuit::new("object store");
+        let (of_serving, of_keys) = (cache.clone(), cache);
+        let serving = Serving::new(registry.clone(), store.clone(), of_serving, Arc::clone(&metrics), service.replica);
+        let keys = KeyRing::new(registry.clone(), of_keys, service.needs_keys, limits.requests_per_second);
+        Self {
+            trust: Trust::new(registry.clone()),
+            registry,
+            store,
+            orchestrator: Arc::new(service.orchestrator),
+            temporal: Circuit::new("Temporal"),
+            temporal_ui: service.temporal_ui.map(Into::into),
+            serving: Arc::new(serving),
+            metrics,
+            keys: Arc::new(keys),
+            longest_text: limits.text,
+            stopping,
+        }
+    }
+}
+
 /// The OpenAPI document, as `/openapi.json` answers it.
 #[must_use]
 pub fn openapi() -> String {
     let registry = Registry::new(Arc::new(registry::MemoryStore::default()));
-    let metrics = Arc::new(Metrics::new());
-    let context = Context {
-        serving: Arc::new(Serving::new(registry.clone(), Arc::clone(&metrics), ReplicaId::new(""))),
-        trust: Trust::new(registry.clone()),
-        registry,
-        orchestrator: Arc::new(Orchestrator::new(None, String::new(), None)),
-        temporal_ui: None,
-        metrics,
-    };
-    routes::service(&context).spec()
+    let orchestrator = Orchestrator::new(None, String::new(), None);
+    let service = Service::new(registry, orchestrator, ReplicaId::new(""));
+    routes::service(&Context::new(service, watch::channel(false).1)).spec()
 }
 
-fn endpoint(context: Context) -> impl Endpoint {
+fn endpoint(context: Context, limits: &Limits, names: Names) -> impl Endpoint<Output = Response> + use<> {
     let api = routes::service(&context);
     let (spec, swagger) = (api.spec(), api.swagger_ui_html());
+    let methods = Methods::of(&spec);
+    let of_routes = methods.clone();
     let routes = Route::new()
-        .at("/openapi.json", page::json(spec))
-        .at("/docs", page::swagger(swagger))
-        .at("/metrics", page::metrics(Arc::clone(&context.metrics)))
+        .at("/openapi.json", get(page::json(spec)))
+        .at("/docs", get(page::swagger(swagger)))
+        .at("/metrics", get(page::metrics(Arc::clone(&context.metrics))))
+        .at("/problems", get(page::problems()))
+        .at("/problems/:kind", get(page::problem()))
         .nest("/", api);
-    page::Files { rest: routes }
+    let inner = page::Files { rest: routes }
         .with(CatchPanic::new().with_handler(problem::panicked))
-        .catch_all_error(problem::from_error)
-        .with(limits::Limits::new(context.metrics))
+        .catch_all_error(move |error| problem::from_error(error, of_routes.clone()));
+    Guarded {
+        inner,
+        metrics: context.metrics,
+        names,
+        keys: context.keys,
+        room: Semaphore::new(limits.requests),
+        body: limits.body,
+        stopping: context.stopping,
+        methods,
+    }
 }

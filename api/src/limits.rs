@@ -1,74 +1,122 @@
-//! What a request may cost, and what it is counted as: the outermost layer.
+//! What a request may cost, who may send it, and what it is counted as: the outermost layer.
 
 use std::{
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use poem::{
-    Body, Endpoint, IntoResponse, Middleware, PathPattern, Request, Response, Result,
-    http::{HeaderValue, StatusCode, header},
+    Body, Endpoint, IntoResponse, PathPattern, Request, Response, Result,
+    http::{HeaderValue, StatusCode, header, uri::Scheme},
 };
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tracing::Instrument as _;
 
 use crate::{
+    keys::{self, KeyRing},
+    kind::Kind,
     metrics::{HandlerLabels, Metrics, RequestLabels},
-    problem::Problem,
+    names::{Names, Sharing},
+    problem::{self, Methods, Problem},
+    request_id,
 };
 
-/// A connection without a request, or with half a one, is closed after this time.
-pub(crate) const IDLE: Duration = Duration::from_mins(1);
-/// Longest body: many times the longest text that is accepted.
-const MAX_BODY: usize = 256 * 1024;
 /// Reading the body may take this long.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Past a bounded wait for a workflow, nothing takes this long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Bounds every request and counts it.
-pub(crate) struct Limits {
-    metrics: Arc<Metrics>,
+/// How much the service takes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Characters (Unicode code points) of a comment.
+    pub text: usize,
+    /// Bytes of a body.
+    pub body: usize,
+    /// Connections at once; never more than the process may have files.
+    pub connections: usize,
+    /// Requests that are answered at once.
+    pub requests: usize,
+    /// Requests a second with one key; as many may come at once. Without it there is no such limit.
+    pub requests_per_second: Option<NonZeroU32>,
 }
 
-impl Limits {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            text: 20_000,
+            body: 256 * 1024,
+            connections: 2000,
+            requests: 512,
+            requests_per_second: NonZeroU32::new(1000),
+        }
     }
 }
 
-impl<E: Endpoint> Middleware<E> for Limits {
-    type Output = Limited<E>;
-
-    fn transform(&self, inner: E) -> Limited<E> {
-        Limited { inner, metrics: Arc::clone(&self.metrics) }
-    }
+/// What stands before every route, in the order in which it is asked: room, name, caller, rate, body.
+pub(crate) struct Guarded<E> {
+    pub(crate) inner: E,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) names: Names,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) room: Semaphore,
+    /// Bytes of a body.
+    pub(crate) body: usize,
+    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) methods: Methods,
 }
 
-/// An endpoint within [`Limits`].
-pub(crate) struct Limited<E> {
-    inner: E,
-    metrics: Arc<Metrics>,
-}
-
-impl<E: Endpoint> Endpoint for Limited<E> {
+impl<E: Endpoint> Endpoint for Guarded<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
         let started = Instant::now();
         let _in_flight = InFlight::enter(&self.metrics);
-        let method = request.method().as_str().to_owned();
-        let (mut response, request_bytes) = self.bounded(request).await;
-        harden(&mut response);
+        let method = method_label(request.method().as_str());
+        let is_encrypted = *request.scheme() == Scheme::HTTPS;
+        let id = request_id::of(&request);
+        let span = tracing::info_span!("request", request.id = %id);
+        let answering = request_id::within(id.clone(), self.answer(request));
+        let (mut response, request_bytes) = answering.instrument(span.clone()).await;
+        self.harden(&mut response, is_encrypted);
+        response.headers_mut().insert(request_id::HEADER, request_id::value(&id));
         // Every body is in memory already: taking it costs nothing and tells its length.
         let body = response.take_body().into_bytes().await.unwrap_or_default();
-        self.count(&method, &response, (request_bytes, body.len()), started.elapsed());
+        let handler = handler(&response);
+        span.in_scope(|| log(method, handler, response.status(), started.elapsed()));
+        self.count(method, handler.to_owned(), response.status(), (request_bytes, body.len()), started.elapsed());
         response.set_body(body);
         Ok(response)
     }
 }
 
-impl<E: Endpoint> Limited<E> {
-    async fn bounded(&self, mut request: Request) -> (Response, usize) {
-        let body = match read(&mut request).await {
+impl<E: Endpoint> Guarded<E> {
+    /// The answer, and how many bytes the request's body had.
+    async fn answer(&self, request: Request) -> (Response, usize) {
+        let _room = match self.enter(&request) {
+            Ok(room) => room,
+            Err(problem) => return (problem.into_response(), 0),
+        };
+        let sharing = match self.names.check(&request) {
+            Ok(sharing) => sharing,
+            Err(problem) => return (problem.into_response(), 0),
+        };
+        let (mut response, bytes) = self.share(request, &sharing).await;
+        sharing.mark(&mut response);
+        (response, bytes)
+    }
+
+    async fn share(&self, mut request: Request, sharing: &Sharing) -> (Response, usize) {
+        if let Some(response) = sharing.preflight(&request) {
+            return (response, 0);
+        }
+        let caller = self.keys.caller(&request);
+        if let Err(problem) = keys::limit_rate(&caller) {
+            return (problem.into_response(), 0);
+        }
+        request.set_data(caller);
+        let body = match self.read(&mut request).await {
             Ok(body) => body,
             Err(problem) => return (problem.into_response(), 0),
         };
@@ -77,29 +125,81 @@ impl<E: Endpoint> Limited<E> {
         let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.inner.call(request)).await;
         let response = match answer {
             Ok(Ok(response)) => response.into_response(),
-            Ok(Err(error)) => crate::problem::from_error(error).await,
-            Err(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "Try again later.").into_response(),
+            Ok(Err(error)) => problem::from_error(error, self.methods.clone()).await,
+            Err(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, Kind::Timeout, "Try again later.").into_response(),
         };
         (response, bytes)
     }
 
+    /// Takes one of the places. Who asks whether the service is well needs none.
+    fn enter(&self, request: &Request) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+        let path = request.uri().path();
+        if path.starts_with("/health/") || path == "/metrics" {
+            return Ok(None);
+        }
+        self.room.try_acquire().map(Some).map_err(|_| {
+            let detail = "The service answers as many requests at once as it may.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
+        })
+    }
+
+    /// The whole body, if it is short enough, comes in time and is not compressed.
+    async fn read(&self, request: &mut Request) -> Result<Vec<u8>, Problem> {
+        let most = self.body;
+        let too_large = || {
+            let detail = format!("A body may have {most} bytes.");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
+        };
+        if request.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+            let detail = "Send the body as it is, without `Content-Encoding`.";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::UnsupportedMediaType, detail));
+        }
+        let told = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        if told.is_some_and(|length| length > most as u64) {
+            return Err(too_large());
+        }
+        let body: Body = request.take_body();
+        match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(most)).await {
+            Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+            Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(too_large()),
+            Ok(Err(_)) => Err(Problem::malformed("The body could not be read to its end.")),
+            Err(_) => {
+                let detail = format!("The body did not come within {} s.", BODY_TIMEOUT.as_secs());
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Kind::Timeout, detail))
+            }
+        }
+    }
+
     fn count(
         &self,
-        method: &str,
-        response: &Response,
+        method: &'static str,
+        handler: String,
+        status: StatusCode,
         (request_bytes, response_bytes): (usize, usize),
         took: Duration,
     ) {
-        // The router leaves the pattern that matched; everything else shares one label.
-        let pattern = response.data::<PathPattern>().map_or("none", |pattern| &pattern.0);
-        let handler = if pattern.is_empty() { "none" } else { pattern };
-        let handler = HandlerLabels { method: method_label(method), handler: handler.to_owned() };
-        let status = format!("{}xx", response.status().as_u16() / 100);
+        let handler = HandlerLabels { method, handler };
+        let status = format!("{}xx", status.as_u16() / 100);
         let metrics = &self.metrics;
         metrics.http_requests.get_or_create(&RequestLabels::new(&handler, status)).inc();
         metrics.http_request_size.get_or_create(&handler).observe(request_bytes as f64);
         metrics.http_response_size.get_or_create(&handler).observe(response_bytes as f64);
         metrics.http_request_duration.get_or_create(&handler).observe(took.as_secs_f64());
+    }
+
+    /// Headers that every answer carries.
+    fn harden(&self, response: &mut Response, is_encrypted: bool) {
+        let headers = response.headers_mut();
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if is_encrypted {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
+        // Who asks again comes to another replica.
+        if *self.stopping.borrow() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 }
 
@@ -119,23 +219,22 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The whole body, if it is short enough and comes in time.
-async fn read(request: &mut Request) -> Result<Vec<u8>, Problem> {
-    let too_large = || {
-        let detail = format!("A body may have {MAX_BODY} bytes.");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", detail)
-    };
-    if request.header(header::CONTENT_LENGTH).and_then(|v| v.parse::<usize>().ok()).is_some_and(|n| n > MAX_BODY) {
-        return Err(too_large());
-    }
-    let body: Body = request.take_body();
-    match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(MAX_BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-        Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(too_large()),
-        Ok(Err(_)) => {
-            Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-request", "The body could not be read to its end."))
-        }
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The body did not come in time.")),
+/// The router leaves the pattern that matched; everything else shares one label.
+fn handler(response: &Response) -> &str {
+    let pattern = response.data::<PathPattern>().map_or("none", |pattern| &pattern.0);
+    if pattern.is_empty() { "none" } else { pattern }
+}
+
+/// One line a request: what failed and what changes something always, the rest for those who ask for it.
+fn log(method: &str, handler: &str, status: StatusCode, took: Duration) {
+    let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1000.0);
+    let is_change = !matches!(method, "GET" | "HEAD") && handler != "/predict";
+    if status >= 500 {
+        tracing::warn!(method, handler, status, ms, "answered");
+    } else if status >= 400 || is_change {
+        tracing::info!(method, handler, status, ms, "answered");
+    } else {
+        tracing::debug!(method, handler, status, ms, "answered");
     }
 }
 
@@ -151,12 +250,4 @@ fn method_label(method: &str) -> &'static str {
         "PATCH" => "PATCH",
         _ => "other",
     }
-}
-
-/// Headers that every answer carries.
-fn harden(response: &mut Response) {
-    let headers = response.headers_mut();
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use poem::{
     Endpoint, IntoResponse, PathPattern, Request, Response, Result,
     endpoint::make_sync,
-    error::MethodNotAllowedError,
+    error::{MethodNotAllowedError, NotFoundError},
     http::{Method, StatusCode, header},
 };
 
-use crate::metrics::Metrics;
+use crate::{
+    kind::{self, Kind},
+    metrics::Metrics,
+};
 
 /// The page loads its own files and talks to its own service, nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -39,6 +42,7 @@ macro_rules! embedded {
 const FILES: &[File] = &[
     embedded!("/", "index.html", HTML),
     embedded!("style.css", STYLE),
+    embedded!("access.js", SCRIPT),
     embedded!("action.js", SCRIPT),
     embedded!("api.js", SCRIPT),
     embedded!("app.js", SCRIPT),
@@ -51,6 +55,7 @@ const FILES: &[File] = &[
     embedded!("gate.js", SCRIPT),
     embedded!("header.js", SCRIPT),
     embedded!("history.js", SCRIPT),
+    embedded!("key.js", SCRIPT),
     embedded!("models.js", SCRIPT),
     embedded!("notice.js", SCRIPT),
     embedded!("promotion.js", SCRIPT),
@@ -92,6 +97,19 @@ pub(crate) fn swagger(html: String) -> impl Endpoint {
 pub(crate) fn json(text: String) -> impl Endpoint {
     let text = Bytes::from(text);
     make_sync(move |_| document("application/json", PAGE_POLICY, text.clone()))
+}
+
+/// The list of all kinds of problems.
+pub(crate) fn problems() -> impl Endpoint {
+    make_sync(|_| document(HTML, PAGE_POLICY, kind::index().into()))
+}
+
+/// What a kind of problem means and what to do, at the address that a problem names as its type.
+pub(crate) fn problem() -> impl Endpoint {
+    make_sync(|request: Request| match Kind::of(&request.path_params::<String>().unwrap_or_default()) {
+        Some(kind) => Ok(document(HTML, PAGE_POLICY, kind.page().into())),
+        None => Err(poem::Error::from(NotFoundError)),
+    })
 }
 
 /// What Prometheus reads.

@@ -1,20 +1,28 @@
 //! Every error as RFC 9457 `application/problem+json`. The caller's text is never repeated.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use poem::{
     Error, IntoResponse, PathPattern, Response,
     error::{MethodNotAllowedError, NotFoundError},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
     Object,
-    error::{ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError},
+    error::{ContentTypeError, ParseParamError, ParsePathError},
 };
 use workflows::{failure, orchestrator};
 
+use crate::{body::Refused, kind::Kind, request_id};
+
+/// Seconds until another try makes sense where a part is away.
+pub(crate) const RETRY_AFTER: u32 = 2;
+
 /// RFC 9457 problem details.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub(crate) struct Problem {
-    /// What kind of problem, e.g. `/problems/no-model`.
+    /// What kind of problem, e.g. `/problems/no-model`: the address of a page that explains it.
     #[oai(rename = "type")]
     pub(crate) kind: String,
     /// The kind in words.
@@ -23,48 +31,39 @@ pub(crate) struct Problem {
     pub(crate) status: u16,
     /// What happened and what to do.
     pub(crate) detail: String,
+    /// The request, as the log and the header `X-Request-Id` have it.
+    pub(crate) request_id: Option<String>,
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
-        let title = match kind {
-            "malformed-request" => "The request cannot be read",
-            "invalid-input" => "The input is invalid",
-            "payload-too-large" => "The request is too large",
-            "unsupported-media-type" => "The content type is not supported",
-            "method-not-allowed" => "The method is not allowed here",
-            "not-found" => "Not found",
-            "conflict" => "Production has changed",
-            "operation-in-progress" => "Another promotion or rollback is running",
-            "store-unsafe" => "The object store cannot be trusted with promotions",
-            "not-waiting" => "The run does not wait for approval",
-            "gate-failed" => "The gate refuses the model",
-            "no-rollback-target" => "There is nothing to go back to",
-            "corrupt" => "Stored bytes are corrupt",
-            "no-model" => "No model is in production",
-            "store-unavailable" => "The object store does not answer",
-            "orchestrator-unavailable" => "Temporal does not answer",
-            "timeout" => "The request took too long",
-            _ => "Internal error",
-        };
+    pub(crate) fn new(status: StatusCode, kind: Kind, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("/problems/{kind}"),
-            title: title.to_owned(),
+            kind: kind.path(),
+            title: kind.title().to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
+            request_id: request_id::current(),
         }
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-input", detail)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidInput, detail)
+    }
+
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Kind::MalformedRequest, detail)
     }
 
     pub(crate) fn no_model() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "no-model",
+            Kind::NoModel,
             "Train one with POST /train, then promote it with POST /promote; GET /models lists what there is.",
         )
+    }
+
+    pub(crate) fn store_unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::StoreUnavailable, detail)
     }
 
     fn code(&self) -> StatusCode {
@@ -77,17 +76,15 @@ impl From<registry::Error> for Problem {
         use registry::Error as E;
         let detail = error.to_string();
         match error {
-            E::NotFound { .. } | E::Retired(_) => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
-            E::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", detail),
-            E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, "no-rollback-target", detail),
+            E::NotFound { .. } | E::Retired(_) => Self::new(StatusCode::NOT_FOUND, Kind::NotFound, detail),
+            E::Conflict { .. } => Self::new(StatusCode::CONFLICT, Kind::Conflict, detail),
+            E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, Kind::NoRollbackTarget, detail),
             E::NothingInProduction => Self::no_model(),
             E::Corpus(_) | E::Changed => Self::invalid(detail),
-            E::Unsafe(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unsafe", detail),
-            E::Panicked => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
-            E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail),
-            E::Store(_) | E::BeingDeleted { .. } | E::HeldUp(_) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", detail)
-            }
+            E::Unsafe(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::StoreUnsafe, detail),
+            E::Panicked => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail),
+            E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Corrupt, detail),
+            E::Store(_) | E::BeingDeleted { .. } | E::HeldUp(_) => Self::store_unavailable(detail),
         }
     }
 }
@@ -97,20 +94,20 @@ impl From<orchestrator::Error> for Problem {
         use orchestrator::Error as E;
         let detail = error.to_string();
         match error {
-            E::Settings(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
-            E::Unreachable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "orchestrator-unavailable", detail),
-            E::AlreadyRunning { .. } => Self::new(StatusCode::CONFLICT, "operation-in-progress", detail),
-            E::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            E::Settings(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail),
+            E::Unreachable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::OrchestratorUnavailable, detail),
+            E::AlreadyRunning { .. } => Self::new(StatusCode::CONFLICT, Kind::OperationInProgress, detail),
+            E::NotFound(_) => Self::new(StatusCode::NOT_FOUND, Kind::NotFound, detail),
             E::Failed { kind, message } => match kind.as_str() {
                 failure::INVALID_INPUT | failure::INVALID_DATASET => Self::invalid(message),
-                failure::NOT_FOUND => Self::new(StatusCode::NOT_FOUND, "not-found", message),
-                failure::CONFLICT => Self::new(StatusCode::CONFLICT, "conflict", message),
-                failure::NOT_WAITING => Self::new(StatusCode::CONFLICT, "not-waiting", message),
-                failure::NO_TARGET => Self::new(StatusCode::CONFLICT, "no-rollback-target", message),
-                failure::STORE_UNSAFE => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unsafe", message),
-                failure::GATE_FAILED => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "gate-failed", message),
-                failure::CORRUPT => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "corrupt", message),
-                _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message),
+                failure::NOT_FOUND => Self::new(StatusCode::NOT_FOUND, Kind::NotFound, message),
+                failure::CONFLICT => Self::new(StatusCode::CONFLICT, Kind::Conflict, message),
+                failure::NOT_WAITING => Self::new(StatusCode::CONFLICT, Kind::NotWaiting, message),
+                failure::NO_TARGET => Self::new(StatusCode::CONFLICT, Kind::NoRollbackTarget, message),
+                failure::STORE_UNSAFE => Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::StoreUnsafe, message),
+                failure::GATE_FAILED => Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::GateFailed, message),
+                failure::CORRUPT => Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::Corrupt, message),
+                _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, message),
             },
         }
     }
@@ -122,78 +119,102 @@ impl IntoResponse for Problem {
         let body = poem_openapi::types::ToJSON::to_json_string(&self);
         let mut response =
             Response::builder().status(status).header(header::CONTENT_TYPE, "application/problem+json").body(body);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"threatwatch\""));
+            }
+            _ => {}
         }
         response
     }
 }
 
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::from_response(problem.into_response())
+    }
+}
+
+/// The methods of each path, for the header `Allow`.
+#[derive(Clone)]
+pub(crate) struct Methods(Arc<BTreeMap<String, HeaderValue>>);
+
+impl Methods {
+    /// Of an OpenAPI document.
+    pub(crate) fn of(document: &str) -> Self {
+        let document: serde_json::Value = serde_json::from_str(document).expect("the document is JSON");
+        let paths = document["paths"].as_object().into_iter().flatten();
+        let methods = paths.map(|(path, item)| {
+            let mut methods: Vec<String> =
+                item.as_object().into_iter().flatten().map(|(m, _)| m.to_uppercase()).collect();
+            if methods.iter().any(|method| method == "GET") {
+                methods.push("HEAD".to_owned());
+            }
+            let allow = HeaderValue::from_str(&methods.join(", ")).expect("methods are words");
+            (path.replace('{', ":").replace('}', ""), allow)
+        });
+        Self(Arc::new(methods.collect()))
+    }
+
+    /// Everything that is not in the document is a page.
+    fn allowed_at(&self, pattern: Option<&PathPattern>) -> HeaderValue {
+        let known = pattern.and_then(|pattern| {
+            let path = pattern.0.trim_end_matches('/');
+            self.0.get(path).or_else(|| self.0.get(&*pattern.0)).cloned()
+        });
+        known.unwrap_or(HeaderValue::from_static("GET, HEAD"))
+    }
+}
+
 /// The framework's own errors. Their words may hold the caller's text, so only their kind is used.
-pub(crate) async fn from_error(error: Error) -> Response {
-    let mut response = describe(&error).into_response();
+pub(crate) async fn from_error(error: Error, methods: Methods) -> Response {
     // The route is what the request is counted under.
-    if let Some(pattern) = error.data::<PathPattern>() {
-        response.set_data(pattern.clone());
+    let pattern = error.data::<PathPattern>().cloned();
+    let allow = error.is::<MethodNotAllowedError>().then(|| methods.allowed_at(pattern.as_ref()));
+    let mut response = if error.is_from_response() { error.into_response() } else { describe(&error).into_response() };
+    if let Some(allow) = allow {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    if let Some(pattern) = pattern {
+        response.set_data(pattern);
     }
     response
 }
 
 fn describe(error: &Error) -> Problem {
     let status = error.status();
-    if let Some(error) = error.downcast_ref::<ParseParamError>() {
-        Problem::new(status, "malformed-request", format!("The parameter `{}` is missing or malformed.", error.name))
+    if let Some(Refused(detail)) = error.downcast_ref() {
+        Problem::malformed(detail)
+    } else if let Some(error) = error.downcast_ref::<ParseParamError>() {
+        Problem::new(status, Kind::MalformedRequest, format!("The parameter `{}` is missing or malformed.", error.name))
     } else if let Some(error) = error.downcast_ref::<ParsePathError>() {
-        Problem::new(status, "malformed-request", format!("The path segment `{}` is malformed.", error.name))
-    } else if let Some(broken) = error.downcast_ref::<ParseRequestPayloadError>().and_then(|e| broken_rule(&e.reason)) {
-        Problem::new(status, "malformed-request", format!("The body breaks a rule of /docs: {broken}."))
-    } else if error.is::<ParseRequestPayloadError>() {
-        let detail =
-            "The body is not the JSON object that /docs describes: see the names and types of its fields there.";
-        Problem::new(status, "malformed-request", detail)
+        Problem::new(status, Kind::MalformedRequest, format!("The path segment `{}` is malformed.", error.name))
     } else if error.is::<ContentTypeError>() {
-        Problem::new(status, "unsupported-media-type", "Send the header `Content-Type: application/json`.")
+        let detail = "Send the header `Content-Type: application/json`.";
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::UnsupportedMediaType, detail)
     } else if error.is::<MethodNotAllowedError>() {
-        Problem::new(status, "method-not-allowed", "See /docs for the methods of this path.")
+        let detail = "The header `Allow` names the methods of this path.";
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, Kind::MethodNotAllowed, detail)
     } else if error.is::<NotFoundError>() || status == StatusCode::NOT_FOUND {
-        Problem::new(status, "not-found", "There is nothing at this path; see /docs for what there is.")
+        let detail = "There is nothing at this path; see /docs for what there is.";
+        Problem::new(StatusCode::NOT_FOUND, Kind::NotFound, detail)
     } else {
         tracing::error!(%status, "a request failed inside the framework");
-        Problem::new(status, "internal", "The request could not be answered.")
+        let detail = "The request could not be answered.";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail)
     }
-}
-
-/// The rule that a field breaks, as `text: maxLength(10000)`. Both words are from our own document, not the caller's.
-fn broken_rule(reason: &str) -> Option<String> {
-    let (_, rest) = reason.split_once("\": field `")?;
-    let (field, rule) = rest.split_once("` verification failed. ")?;
-    let (name, bound) = rule.strip_suffix(')')?.split_once('(')?;
-    let is_ours = field.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-        && name.bytes().all(|b| b.is_ascii_alphabetic())
-        && bound.bytes().all(|b| b.is_ascii_digit());
-    is_ours.then(|| format!("{field}: {rule}"))
 }
 
 /// A handler that panicked answers 500; the service goes on.
 pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a request handler panicked");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The request could not be answered.").into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_rules_of_our_own_document_are_repeated() {
-        let ours = "failed to parse \"PredictRequest\": field `text` verification failed. maxLength(10000)";
-        assert_eq!(broken_rule(ours).as_deref(), Some("text: maxLength(10000)"));
-        for theirs in [
-            "failed to parse \"PredictRequest\": unknown field `canary` verification failed. words`.",
-            "failed to parse \"PredictRequest\": unknown field `x\": field `text` verification failed. canary(1)`.",
-            "failed to parse \"string\": \"canary\"",
-        ] {
-            assert_eq!(broken_rule(theirs), None, "{theirs}");
-        }
-    }
+    let detail = "The request could not be answered.";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail).into_response()
 }

@@ -1,19 +1,30 @@
 //! The model that serves, behind an atomic swap, and the loop that follows production.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwapOption;
-use model::{Generation, Model};
-use registry::{ModelManifest, Promotion, RENEW, Registry, ReplicaId};
+use model::{Digest, Generation, Model};
+use poem::http::StatusCode;
+use registry::{Bundle, Cache, ModelManifest, Production, Promotion, RENEW, Registry, ReplicaId};
 use tokio::sync::Notify;
 
-use crate::metrics::{Metrics, ModelLabels};
+use crate::{
+    circuit::{Circuit, Outage},
+    kind::Kind,
+    metrics::{Metrics, ModelLabels},
+    problem::Problem,
+};
 
 /// A promotion is live within two of these.
 const POLL: Duration = Duration::from_millis(500);
+/// A replica that stops waits this long for the store, no longer.
+const LEAVE: Duration = Duration::from_secs(2);
 /// A model that does not load is tried again at this pace.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -22,32 +33,61 @@ pub(crate) struct Live {
     pub(crate) generation: Generation,
     pub(crate) manifest: ModelManifest,
     pub(crate) model: Model,
+    /// Digest of the promotion record.
+    record: Digest,
+}
+
+impl From<Production> for Live {
+    fn from(production: Production) -> Self {
+        let Production { promotion, manifest, model } = production;
+        Self { generation: promotion.record.generation, manifest, model, record: promotion.digest }
+    }
 }
 
 /// What serves now, and what follows production.
-pub struct Serving {
+pub(crate) struct Serving {
     registry: Registry,
+    store: Circuit,
+    cache: Option<Cache>,
     metrics: Arc<Metrics>,
     live: ArcSwapOption<Live>,
     changed: Notify,
     wanted: Notify,
     trouble: Mutex<Option<String>>,
+    /// Whether the store has told what is in production since the process started.
+    is_known: AtomicBool,
     replica: ReplicaId,
     /// The generation that this replica reported last, 0 for no model, and when.
     reported: Mutex<Option<(Generation, Instant)>>,
 }
 
+/// That a newer model than the one that serves would not be seen.
+pub(crate) struct Stale {
+    /// Since when.
+    pub(crate) since: SystemTime,
+    /// Why.
+    pub(crate) reason: String,
+}
+
 impl Serving {
     /// Serves nothing yet.
-    #[must_use]
-    pub fn new(registry: Registry, metrics: Arc<Metrics>, replica: ReplicaId) -> Self {
+    pub(crate) fn new(
+        registry: Registry,
+        store: Circuit,
+        cache: Option<Cache>,
+        metrics: Arc<Metrics>,
+        replica: ReplicaId,
+    ) -> Self {
         Self {
             registry,
+            store,
+            cache,
             metrics,
             live: ArcSwapOption::empty(),
             changed: Notify::new(),
             wanted: Notify::new(),
             trouble: Mutex::new(None),
+            is_known: AtomicBool::new(false),
             replica,
             reported: Mutex::new(None),
         }
@@ -61,6 +101,29 @@ impl Serving {
     /// Why the newest generation does not serve, if it does not.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble.lock().expect("no holder panics").clone()
+    }
+
+    /// Why a newer model would not be seen, if so: the store does not answer, or has not answered yet.
+    pub(crate) fn stale(&self) -> Option<Stale> {
+        if let Some(Outage { since, reason }) = self.store.outage() {
+            return Some(Stale { since, reason });
+        }
+        let is_known = self.is_known.load(Ordering::Relaxed);
+        let reason = || "it has not answered since this replica was started".to_owned();
+        (!is_known).then(|| Stale { since: self.store.answered(), reason: reason() })
+    }
+
+    /// Why there is no model to judge with.
+    pub(crate) fn missing(&self) -> Problem {
+        if let Some(Stale { reason, .. }) = self.stale() {
+            let detail =
+                format!("The object store does not answer ({reason}), and no model is kept on this replica's disk.");
+            return Problem::store_unavailable(detail);
+        }
+        match self.trouble() {
+            Some(trouble) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, Kind::NoModel, trouble),
+            None => Problem::no_model(),
+        }
     }
 
     /// Waits until `generation` or a later one serves; false when `patience` runs out first.
@@ -80,25 +143,42 @@ impl Serving {
 
     /// Follows production for ever: a new generation is loaded, verified, then swapped in.
     ///
-    /// Whatever goes wrong, the model that serves goes on serving.
+    /// Whatever goes wrong, the model that serves goes on serving. The first is the one on disk, if there is one.
     pub(crate) async fn follow_production(self: Arc<Self>) {
+        self.load_cached().await;
         let mut newest: Option<Promotion> = None;
         loop {
-            let pause = match self.load_newest(&mut newest).await {
-                Ok(()) => {
+            // Given up as soon as the store is known to be away, and tried again when it is back.
+            let pause = match self.store.guard(self.load_newest(&mut newest)).await {
+                Ok(Ok(())) => {
+                    self.is_known.store(true, Ordering::Relaxed);
                     *self.trouble.lock().expect("no holder panics") = None;
                     POLL
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     self.report(error.to_string());
                     if error.is_transient() { POLL } else { RETRY }
                 }
+                Err(_) => {
+                    self.store.answering().await;
+                    continue;
+                }
             };
-            self.tell().await;
+            let _ = self.store.guard(self.tell()).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.wanted.notified() => {}
             }
+        }
+    }
+
+    /// Serves what this machine served last, until the store tells what is in production.
+    async fn load_cached(&self) {
+        let Some(cache) = self.cache.clone() else { return };
+        let Ok(Some((bundle, record))) = tokio::task::spawn_blocking(move || cache.newest()).await else { return };
+        match bundle.open(&record).await {
+            Ok(production) => self.swap(production.into()),
+            Err(error) => tracing::warn!(%error, "the cached model is not used"),
         }
     }
 
@@ -121,10 +201,10 @@ impl Serving {
     /// Takes the report back: nobody waits for a replica that stops.
     pub(crate) async fn leave(&self) {
         let reported = self.reported.lock().expect("no holder panics").take();
-        if let Some(generation) = reported
-            && let Err(error) = self.registry.forget_replica(&self.replica, generation.0).await
-        {
-            tracing::warn!(%error, "the report of this replica stays behind");
+        let Some((generation, _)) = reported else { return };
+        let leaving = self.registry.forget_replica(&self.replica, generation);
+        if !matches!(tokio::time::timeout(LEAVE, self.store.guard(leaving)).await, Ok(Ok(Ok(())))) {
+            tracing::warn!("the report of this replica stays behind, because the store does not answer");
         }
     }
 
@@ -138,9 +218,13 @@ impl Serving {
                 }
             }
         }
-        let Some(promotion) = newest else { return Ok(()) };
-        let generation = promotion.record.generation;
-        if self.live().is_some_and(|live| live.generation == generation) {
+        let Some(promotion) = newest else {
+            if self.live.swap(None).is_some() {
+                tracing::warn!("nothing is in production: the cached model serves no more");
+            }
+            return Ok(());
+        };
+        if self.live().is_some_and(|live| live.record == promotion.digest) {
             return Ok(());
         }
         let loaded = self.load(promotion).await.inspect_err(|_| {
@@ -151,14 +235,20 @@ impl Serving {
     }
 
     async fn load(&self, promotion: &Promotion) -> Result<Live, registry::Error> {
-        let record = &promotion.record;
-        let loaded = self.registry.load(&record.version).await?;
-        if loaded.manifest_digest != record.manifest {
-            let path = registry::Key::Model(&record.version).path();
-            let reason = "it is not the manifest that was promoted".to_owned();
-            return Err(registry::Error::Corrupt { path, reason });
+        let bundle = self.registry.bundle(promotion).await?;
+        let production = bundle.clone().open(&promotion.digest).await?;
+        self.keep(bundle, promotion).await;
+        Ok(production.into())
+    }
+
+    /// Keeps a verified generation on disk, for a start without the store.
+    async fn keep(&self, bundle: Bundle, promotion: &Promotion) {
+        let Some(cache) = self.cache.clone() else { return };
+        let (generation, record) = (promotion.record.generation, promotion.digest.clone());
+        let keeping = tokio::task::spawn_blocking(move || cache.keep(&bundle, generation, &record)).await;
+        if let Ok(Err(error)) = keeping {
+            tracing::warn!(%error, "the model cannot be kept on disk; a start without the store will miss it");
         }
-        Ok(Live { generation: record.generation, manifest: loaded.manifest, model: loaded.model })
     }
 
     fn swap(&self, live: Live) {

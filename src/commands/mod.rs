@@ -1,8 +1,10 @@
 //! The command line: one file a command.
 
+mod audit;
 mod dataset;
 mod doctor;
 mod experiment;
+mod keys;
 mod models;
 mod predict;
 mod promote;
@@ -63,6 +65,11 @@ enum Command {
     /// Train every night, and delete what nothing needs
     #[command(subcommand)]
     Schedule(schedule::Command),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Show who did what, when
+    Audit(audit::Arguments),
     /// Judge a comment with the model in production
     Predict(predict::Arguments),
     /// Import corpora
@@ -78,6 +85,9 @@ enum Command {
     Healthy {
         /// For example `http://127.0.0.1:8086/health/live`
         url: String,
+        /// Whatever certificate it shows: for a service on this very machine
+        #[arg(long)]
+        any_certificate: bool,
     },
     /// Run a program that ends when this process's parent does
     #[command(hide = true)]
@@ -120,12 +130,15 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Reject(arguments) => promote::say(arguments, false, settings).await?,
         Command::Schedule(command) => schedule::run(command, settings).await?,
         Command::Models(command) => models::run(command, settings).await?,
+        Command::Keys(command) => keys::run(command, settings).await?,
+        Command::Audit(arguments) => audit::run(arguments, settings).await?,
         Command::Predict(arguments) => predict::run(arguments, settings).await?,
         Command::Dataset(command) => dataset::run(command, settings).await?,
         Command::Doctor => return doctor::run(settings).await,
         Command::Setup => setup::run(settings).await?,
-        Command::Healthy { url } => {
-            return Ok(if http::is_ok(&url).await { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        Command::Healthy { url, any_certificate } => {
+            let is_ok = if any_certificate { http::is_ok_whoever_it_is(&url).await } else { http::is_ok(&url).await };
+            return Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Up { .. } | Command::Experiment(_) | Command::RunBound { .. } => unreachable!("handled before"),
     }
@@ -146,7 +159,7 @@ pub(crate) fn variables() -> Vec<String> {
 }
 
 /// Who asks, where the command line does not say.
-fn current_user() -> Option<String> {
+pub(crate) fn current_user() -> Option<String> {
     std::env::var("USER").ok().filter(|name| !name.is_empty())
 }
 

@@ -6,7 +6,7 @@ use registry::{ModelManifest, PromotionRecord};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use workflows::steps::{ReproduceRequest, RetentionRequest};
 
-use crate::settings::Settings;
+use crate::{audited::Act, settings::Settings};
 
 /// What to show, or to do
 #[derive(Debug, clap::Subcommand)]
@@ -98,7 +98,14 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
         Command::Prune { dry_run, keep } => {
             let request = RetentionRequest { keep, dry_run };
             request.check().map_err(anyhow::Error::msg)?;
-            let pruned = settings.orchestrator("cli").prune(request).await?;
+            let orchestrator = settings.orchestrator("cli");
+            let pruning = async { Ok(orchestrator.prune(request).await?) };
+            let pruned = if dry_run {
+                pruning.await?
+            } else {
+                let act = Act { action: "prune", subject: None, reason: None };
+                act.on_record(settings, pruning, |pruned| format!("{} versions", pruned.versions.len())).await?
+            };
             for version in &pruned.versions {
                 println!("{version}");
             }

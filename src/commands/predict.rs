@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{http, settings::Settings};
+use crate::{http::Api, settings::Settings};
 
 /// What to judge
 #[derive(Debug, clap::Args)]
@@ -15,8 +15,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
-    let url = format!("{}/predict", settings.api_url());
-    let answer = http::post(&url, &json!({ "text": arguments.text })).await?;
+    let answer = Api::new(settings)?.post("/predict", &json!({ "text": arguments.text })).await?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
         return Ok(());

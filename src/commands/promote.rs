@@ -4,7 +4,7 @@ use model::{Generation, Version};
 use workflows::steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say};
 
 use super::current_user;
-use crate::settings::Settings;
+use crate::{audited::Act, settings::Settings};
 
 /// What to promote
 #[derive(Debug, clap::Args)]
@@ -58,8 +58,13 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
     request.check().map_err(anyhow::Error::msg)?;
     let orchestrator = settings.orchestrator("cli");
     let forces = request.force;
-    let started = orchestrator.promote(request).await?;
-    let report = orchestrator.promoted(&started).await?;
+    let act =
+        Act { action: request.action(), subject: Some(request.version.to_string()), reason: request.reason.as_deref() };
+    let promoting = async {
+        let started = orchestrator.promote(request.clone()).await?;
+        Ok((orchestrator.promoted(&started).await?, started))
+    };
+    let (report, _) = act.on_record(settings, promoting, |(_, started)| started.to_string()).await?;
     print(&report);
     let would_be_refused = !forces && report.outcome == Outcome::DryRun && report.gate.is_some_and(|gate| !gate.passed);
     anyhow::ensure!(!would_be_refused, "the gate would refuse it");
@@ -70,8 +75,17 @@ pub(super) async fn roll_back(arguments: RollbackArguments, settings: &Settings)
     let request = RollbackRequest { to: arguments.to, actor: current_user(), reason: arguments.reason };
     request.check().map_err(anyhow::Error::msg)?;
     let orchestrator = settings.orchestrator("cli");
-    let started = orchestrator.roll_back(request).await?;
-    print(&orchestrator.rolled_back(&started).await?);
+    let act = Act {
+        action: "roll_back",
+        subject: request.to.as_ref().map(ToString::to_string),
+        reason: request.reason.as_deref(),
+    };
+    let rolling_back = async {
+        let started = orchestrator.roll_back(request.clone()).await?;
+        Ok((orchestrator.rolled_back(&started).await?, started))
+    };
+    let (report, _) = act.on_record(settings, rolling_back, |(_, started)| started.to_string()).await?;
+    print(&report);
     Ok(())
 }
 
@@ -80,11 +94,19 @@ pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Sett
     let say = Say { actor: current_user().unwrap_or_else(|| "unknown".to_owned()), reason: arguments.reason };
     say.check().map_err(anyhow::Error::msg)?;
     let orchestrator = settings.orchestrator("cli");
-    let outcome = if approves {
-        orchestrator.approve(&arguments.workflow_id, say).await?
-    } else {
-        orchestrator.reject(&arguments.workflow_id, say).await?
+    let act = Act {
+        action: if approves { "approve" } else { "reject" },
+        subject: Some(arguments.workflow_id.clone()),
+        reason: Some(&say.reason),
     };
+    let saying = async {
+        Ok(if approves {
+            orchestrator.approve(&arguments.workflow_id, say.clone()).await?
+        } else {
+            orchestrator.reject(&arguments.workflow_id, say.clone()).await?
+        })
+    };
+    let outcome = act.on_record(settings, saying, Clone::clone).await?;
     println!("{} is {outcome}", arguments.workflow_id);
     Ok(())
 }

@@ -10,7 +10,7 @@ use workflows::{
 };
 
 use super::current_user;
-use crate::settings::Settings;
+use crate::{audited::Act, settings::Settings};
 
 /// What to do with the schedules
 #[derive(Debug, clap::Subcommand)]
@@ -58,8 +58,30 @@ pub(super) enum Promote {
     AfterApproval,
 }
 
+impl Command {
+    /// What the audit trail calls it, and why it is done; none for what changes nothing.
+    fn deed(&self) -> Option<(&'static str, Option<String>)> {
+        Some(match self {
+            Self::Show => return None,
+            Self::Create { .. } => ("schedule_create", None),
+            Self::Pause { reason } => ("schedule_pause", Some(reason.clone())),
+            Self::Resume { reason } => ("schedule_resume", Some(reason.clone())),
+            Self::Trigger => ("schedule_trigger", None),
+            Self::Delete => ("schedule_delete", None),
+        })
+    }
+}
+
 pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
     let orchestrator = settings.orchestrator("cli");
+    if let Some((action, reason)) = command.deed() {
+        let act = Act { action, subject: None, reason: reason.as_deref() };
+        act.on_record(settings, change(command, &orchestrator), |()| String::new()).await?;
+    }
+    show(&orchestrator).await
+}
+
+async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result<()> {
     match command {
         Command::Create { cron, retention_cron, promote } => {
             let request = TrainRequest {
@@ -100,7 +122,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
             }
         }
     }
-    show(&orchestrator).await
+    Ok(())
 }
 
 async fn show(orchestrator: &Orchestrator) -> anyhow::Result<()> {

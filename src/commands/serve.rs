@@ -1,9 +1,15 @@
 //! `threatwatch serve`: the API.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::Context;
-use registry::{Registry, ReplicaId};
+use anyhow::{Context, bail};
+use registry::{Cache, Registry, ReplicaId};
 
 use super::start_logging;
 use crate::{
@@ -15,21 +21,101 @@ use crate::{
 /// Settings of the API
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where the API, the web page and Swagger are served
+    /// Where the API, the web page and Swagger are served; any but a loopback address needs API keys and TLS
     #[arg(long, env = "THREATWATCH_ADDRESS", default_value = "127.0.0.1:8086")]
     address: SocketAddr,
+    /// A name that the service is reached under, beside the loopback ones; may be given several times
+    #[arg(long = "host", env = "THREATWATCH_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    hosts: Vec<String>,
+    /// An origin whose pages may use the API, e.g. `https://forum.example`; may be given several times
+    #[arg(long = "cors-origin", env = "THREATWATCH_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    origins: Vec<String>,
+    /// The certificate chain, PEM; read again when it changes
+    #[arg(long, env = "THREATWATCH_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, PEM; read again when it changes
+    #[arg(long, env = "THREATWATCH_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Serve on an address that others reach without TLS, and without keys until one is made
+    #[arg(
+        long,
+        env = "THREATWATCH_INSECURE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true"
+    )]
+    insecure: bool,
+    /// Where the last models and the digests of API keys are kept; without it in the state directory
+    #[arg(long, env = "THREATWATCH_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// How long new connections are still taken after SIGTERM, while readiness fails
+    #[arg(long, env = "THREATWATCH_LINGER_SECONDS", value_name = "SECONDS", default_value_t = 1)]
+    linger_seconds: u16,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// How much the API takes
+#[derive(Debug, clap::Args)]
+struct Limits {
+    /// Characters of a comment
+    #[arg(long, env = "THREATWATCH_MAX_TEXT_CHARACTERS", value_name = "NUMBER", default_value = "20000")]
+    max_text_characters: NonZeroUsize,
+    /// Bytes of a body
+    #[arg(long, env = "THREATWATCH_MAX_BODY_BYTES", value_name = "NUMBER", default_value = "262144")]
+    max_body_bytes: NonZeroUsize,
+    /// Connections at once; fewer if the process may not have so many files
+    #[arg(long, env = "THREATWATCH_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "2000")]
+    max_connections: NonZeroUsize,
+    /// Requests that are answered at once
+    #[arg(long, env = "THREATWATCH_MAX_REQUESTS", value_name = "NUMBER", default_value = "512")]
+    max_requests: NonZeroUsize,
+    /// Requests a second with one API key; 0 for no limit
+    #[arg(long, env = "THREATWATCH_MAX_REQUESTS_PER_SECOND", value_name = "NUMBER", default_value_t = 1000)]
+    max_requests_per_second: u32,
+}
+
+impl From<Limits> for api::Limits {
+    fn from(limits: Limits) -> Self {
+        Self {
+            text: limits.max_text_characters.get(),
+            body: limits.max_body_bytes.get(),
+            connections: limits.max_connections.get(),
+            requests: limits.max_requests.get(),
+            requests_per_second: NonZeroU32::new(limits.max_requests_per_second),
+        }
+    }
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
     start_logging();
     let stop = stop_signal()?;
+    let certificate = arguments.tls_certificate.zip(arguments.tls_key);
+    let certificate = certificate.map(|(certificate, key)| api::CertificateFiles { certificate, key });
+    let is_public = !arguments.address.ip().is_loopback() && !arguments.insecure;
+    if is_public && certificate.is_none() {
+        bail!(
+            "{} is no loopback address: give --tls-certificate and --tls-key, and make API keys with `threatwatch keys \
+             new NAME --role ROLE`; or insist on going without with --insecure",
+            arguments.address
+        );
+    }
+    let s3 = settings.s3()?;
+    let cache = Cache::new(&arguments.cache_dir.unwrap_or_else(|| settings.state_dir().join("cache")), &s3.place());
+    // The bucket is made by others: the API starts and waits for it, however long that takes.
+    let registry = Registry::new(Arc::new(settings.store()?));
+    let replica = ReplicaId::new(&rustix::system::uname().nodename().to_string_lossy());
     let service = api::Service {
-        // The bucket is made by others: the API starts and waits for it, however long that takes.
-        registry: Registry::new(Arc::new(settings.store()?)),
-        orchestrator: settings.orchestrator("api"),
         temporal_ui: settings.get(names::TEMPORAL_UI).map(|url| url.trim_end_matches('/').to_owned()),
         metrics: api::Metrics::with_process(Box::new(Process)),
-        replica: ReplicaId::new(&rustix::system::uname().nodename().to_string_lossy()),
+        cache: Some(cache),
+        limits: arguments.limits.into(),
+        names: api::Names { hosts: arguments.hosts, origins: arguments.origins },
+        needs_keys: is_public,
+        certificate,
+        linger: Duration::from_secs(arguments.linger_seconds.into()),
+        ..api::Service::new(registry, settings.orchestrator("api"), replica)
     };
     let bound = |address| tracing::info!(%address, "listening");
     api::serve(service, arguments.address, bound, async move { stop.received().await })

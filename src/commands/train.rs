@@ -14,6 +14,7 @@ use super::{
     promote::{print_gate, print_replicas},
 };
 use crate::{
+    audited::Act,
     following::follow,
     settings::{Settings, names},
 };
@@ -92,7 +93,9 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     request.check().map_err(anyhow::Error::msg)?;
     let orchestrator = settings.orchestrator("cli");
     let id = format!("train-{}", Digest::of(&rand::random::<[u8; 16]>()).short());
-    let started = orchestrator.train(request, &id).await?;
+    let act = Act { action: "train", subject: Some(id.clone()), reason: request.reason.as_deref() };
+    let starting = async { Ok(orchestrator.train(request.clone(), &id).await?) };
+    let started = act.on_record(settings, starting, ToString::to_string).await?;
     match settings.get(names::TEMPORAL_UI) {
         Some(ui) => println!("started {ui}/namespaces/default/workflows/{id}/{}", started.run_id),
         None => println!("started {id}"),

@@ -295,6 +295,7 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
         ("Object store", external.s3.clone().unwrap_or_else(|| ports.s3_url())),
     ];
     println!("\nthreatwatch is up. Ctrl-C stops it.\n");
+    println!("  For this machine only: no TLS, and no API keys until you make one (`threatwatch keys new`).\n");
     for (what, link) in rows {
         println!("  {what:<22} {link}");
     }

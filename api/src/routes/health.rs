@@ -3,8 +3,15 @@
 use poem::http::StatusCode;
 use poem_openapi::{Object, OpenApi, payload::Json};
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 use super::{Tag, answers};
-use crate::{Context, problem::Problem};
+use crate::{
+    Context,
+    keys::{By, Caller, MaybeKey, Read},
+    kind::Kind,
+    problem::Problem,
+};
 
 pub(crate) struct Health(pub(crate) Context);
 
@@ -18,10 +25,16 @@ struct State {
     model_version: Option<String>,
     /// The generation that serves.
     generation: Option<u64>,
+    /// `true` while a newer model would not be seen, because the object store does not answer. Verdicts go on.
+    stale: Option<bool>,
+    /// Since when: RFC 3339, UTC.
+    stale_since: Option<String>,
     /// Why production cannot be followed at the moment; predictions go on with the model that serves.
     trouble: Option<String>,
     /// Why the object store is not trusted with promotions; none are made then.
     promotion_refused: Option<String>,
+    /// Why no workflow can be started at the moment.
+    temporal_trouble: Option<String>,
 }
 
 /// What this is.
@@ -36,6 +49,34 @@ struct About {
     temporal_ui: Option<String>,
 }
 
+/// Who a caller is to the service.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct WhoAmI {
+    /// Whether the service asks for API keys.
+    keys_required: bool,
+    /// The name of the key; none without one.
+    name: Option<String>,
+    /// What the key may be used for: `predict`, `review`, `operate`.
+    roles: Option<Vec<String>>,
+}
+
+answers! {
+    /// Answers of `/whoami`.
+    WhoAnswer {
+        /// Who it is.
+        #[oai(status = 200)]
+        Ok(Json<WhoAmI>),
+    }
+}
+answers! {
+    /// Answers of `/about`.
+    AboutAnswer {
+        /// What it is.
+        #[oai(status = 200)]
+        Ok(Json<About>),
+    }
+}
 answers! {
     /// Answers of `/health/live` and `/health/ready`.
     HealthAnswer {
@@ -56,13 +97,14 @@ impl Health {
     /// Can it judge comments? Yes from the first model on, also while other parts are away.
     #[oai(path = "/health/ready", method = "get")]
     async fn ready(&self) -> HealthAnswer {
+        if *self.0.stopping.borrow() {
+            let detail = "This replica was told to stop.";
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Stopping, detail).into();
+        }
         if self.0.serving.live().is_some() {
             return HealthAnswer::Ok(Json(self.state("ready")));
         }
-        let mut problem = match self.0.serving.trouble() {
-            Some(trouble) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-model", trouble),
-            None => Problem::no_model(),
-        };
+        let mut problem = self.0.serving.missing();
         if let Some(objection) = self.0.trust.known_objection() {
             problem.detail +=
                 &format!(" No model can be promoted: the object store cannot be trusted with it: {objection}.");
@@ -72,24 +114,42 @@ impl Health {
 
     /// What is this service?
     #[oai(path = "/about", method = "get")]
-    async fn about(&self) -> Json<About> {
-        Json(About {
+    async fn about(&self, _by: By<Read>) -> AboutAnswer {
+        AboutAnswer::Ok(Json(About {
             name: "threatwatch".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             temporal_ui: self.0.temporal_ui.as_ref().map(ToString::to_string),
-        })
+        }))
+    }
+
+    /// Who am I to this service? Needs no key; a wrong one is refused.
+    #[oai(path = "/whoami", method = "get")]
+    async fn who_am_i(&self, caller: MaybeKey) -> WhoAnswer {
+        let holder = match &caller.0 {
+            Caller::Holder(holder) => Some(holder),
+            _ => None,
+        };
+        WhoAnswer::Ok(Json(WhoAmI {
+            keys_required: self.0.keys.is_required(),
+            name: holder.map(|holder| holder.name.clone()),
+            roles: holder.map(|holder| holder.roles.iter().map(ToString::to_string).collect()),
+        }))
     }
 }
 
 impl Health {
     fn state(&self, status: &str) -> State {
         let live = self.0.serving.live();
+        let stale = self.0.serving.stale();
         State {
             status: status.to_owned(),
             model_version: live.as_ref().map(|live| live.manifest.version.to_string()),
             generation: live.map(|live| live.generation.0),
-            trouble: self.0.serving.trouble(),
+            stale: stale.is_some().then_some(true),
+            stale_since: stale.as_ref().and_then(|stale| OffsetDateTime::from(stale.since).format(&Rfc3339).ok()),
+            trouble: stale.map(|stale| stale.reason).or_else(|| self.0.serving.trouble()),
             promotion_refused: self.0.trust.known_objection(),
+            temporal_trouble: self.0.temporal.outage().map(|outage| outage.reason),
         }
     }
 }

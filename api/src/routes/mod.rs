@@ -1,5 +1,6 @@
 //! The routes, one noun a file, and the OpenAPI document that they make.
 
+mod audit;
 mod health;
 mod models;
 mod predict;
@@ -19,13 +20,20 @@ enum Tag {
     Models,
     /// Training, promotion, rollback: workflows.
     Operations,
-    /// Is the service well?
+    /// Is the service well, and who am I to it?
     Health,
 }
 
 /// Every route that the OpenAPI document describes.
-pub(crate) type Api =
-    (predict::Predict, models::Models, training::Training, promotion::Promotion, runs::Runs, health::Health);
+pub(crate) type Api = (
+    predict::Predict,
+    models::Models,
+    training::Training,
+    promotion::Promotion,
+    runs::Runs,
+    audit::Audit,
+    health::Health,
+);
 
 pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
     let api = (
@@ -34,6 +42,7 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         training::Training(context.clone()),
         promotion::Promotion(context.clone()),
         runs::Runs(context.clone()),
+        audit::Audit(context.clone()),
         health::Health(context.clone()),
     );
     OpenApiService::new(api, "threatwatch", env!("CARGO_PKG_VERSION"))
@@ -51,6 +60,12 @@ macro_rules! answers {
             /// The request cannot be read.
             #[oai(status = 400, content_type = "application/problem+json")]
             BadRequest(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// An API key is needed, or the one that was sent is wrong or revoked.
+            #[oai(status = 401, content_type = "application/problem+json")]
+            Unauthorized(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// The API key lacks the role, or a page of another origin asked.
+            #[oai(status = 403, content_type = "application/problem+json")]
+            Forbidden(poem_openapi::payload::Json<crate::problem::Problem>),
             /// What was named is not there.
             #[oai(status = 404, content_type = "application/problem+json")]
             NotFound(poem_openapi::payload::Json<crate::problem::Problem>),
@@ -66,6 +81,13 @@ macro_rules! answers {
             /// The input is readable and wrong, or the gate refuses.
             #[oai(status = 422, content_type = "application/problem+json")]
             Unprocessable(poem_openapi::payload::Json<crate::problem::Problem>),
+            /// The key, or everybody together, asks more often than the service answers.
+            #[oai(status = 429, content_type = "application/problem+json")]
+            TooMany(
+                poem_openapi::payload::Json<crate::problem::Problem>,
+                /// Seconds to wait before the next try.
+                #[oai(header = "Retry-After")] u32,
+            ),
             /// Something is wrong with the service.
             #[oai(status = 500, content_type = "application/problem+json")]
             Internal(poem_openapi::payload::Json<crate::problem::Problem>),
@@ -84,12 +106,15 @@ macro_rules! answers {
                 let body = poem_openapi::payload::Json(problem);
                 match status {
                     400 => Self::BadRequest(body),
+                    401 => Self::Unauthorized(body),
+                    403 => Self::Forbidden(body),
                     404 => Self::NotFound(body),
                     409 => Self::Conflict(body),
                     413 => Self::TooLarge(body),
                     415 => Self::UnsupportedMediaType(body),
                     422 => Self::Unprocessable(body),
-                    503 => Self::Unavailable(body, 2),
+                    429 => Self::TooMany(body, 1),
+                    503 => Self::Unavailable(body, crate::problem::RETRY_AFTER),
                     _ => Self::Internal(body),
                 }
             }

@@ -6,10 +6,14 @@ use model::{Verdict, explanation::Token, linear::with_scratch};
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
 use super::{Tag, answers};
-use crate::{Context, metrics::DecisionLabels, problem::Problem, serving::Live};
-
-/// Longest comment, in Unicode code points: several times what any forum allows.
-const MAX_TEXT: usize = 10_000;
+use crate::{
+    Context,
+    body::Body,
+    keys::{self, By},
+    metrics::DecisionLabels,
+    problem::Problem,
+    serving::Live,
+};
 
 pub(crate) struct Predict(pub(crate) Context);
 
@@ -17,8 +21,7 @@ pub(crate) struct Predict(pub(crate) Context);
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct PredictRequest {
-    /// The comment, of at most 10000 characters.
-    #[oai(validator(max_length = 10000))]
+    /// The comment, of at most 20000 characters unless the service is set otherwise.
     text: String,
     /// Say what each word adds.
     #[oai(default)]
@@ -92,7 +95,13 @@ answers! {
     Predicted {
         /// The verdict.
         #[oai(status = 200)]
-        Ok(Json<Prediction>, /** The model that said so. */ #[oai(header = "X-Model-Version")] String),
+        Ok(
+            Json<Prediction>,
+            /// The model that said so.
+            #[oai(header = "X-Model-Version")] String,
+            /// Milliseconds that the model took, as `model;dur=0.123`.
+            #[oai(header = "Server-Timing")] String,
+        ),
     }
 }
 
@@ -100,7 +109,7 @@ answers! {
 impl Predict {
     /// Judge a comment.
     #[oai(path = "/predict", method = "post", tag = "Tag::Predict")]
-    async fn post(&self, body: Json<PredictRequest>) -> Predicted {
+    async fn post(&self, _by: By<keys::Predict>, body: Body<PredictRequest>) -> Predicted {
         self.judge(&body.0.text, body.0.explain)
     }
 
@@ -110,7 +119,8 @@ impl Predict {
     #[oai(path = "/predict", method = "get", tag = "Tag::Predict")]
     async fn get(
         &self,
-        /// The comment, of at most 10000 characters.
+        _by: By<keys::Predict>,
+        /// The comment, of at most 20000 characters unless the service is set otherwise.
         text: Query<String>,
         /// Say what each word adds.
         #[oai(default)]
@@ -125,15 +135,17 @@ impl Predict {
         if text.trim().is_empty() {
             return Problem::invalid("`text` is empty.").into();
         }
-        if text.chars().nth(MAX_TEXT).is_some() {
-            return Problem::invalid(format!("`text` is longer than {MAX_TEXT} characters.")).into();
+        let most = self.0.longest_text;
+        if text.chars().nth(most).is_some() {
+            return Problem::invalid(format!("`text` has more than {most} characters.")).into();
         }
-        let Some(live) = self.0.serving.live() else { return Problem::no_model().into() };
+        let Some(live) = self.0.serving.live() else { return self.0.serving.missing().into() };
         let started = Instant::now();
         let verdict = live.model.judge(text);
         self.count(&live, &verdict, started);
-        let version = live.manifest.version.to_string();
-        Predicted::Ok(Json(prediction(text, verdict, &live, explain)), version)
+        let prediction = prediction(text, verdict, &live, explain);
+        let timing = format!("model;dur={:.3}", started.elapsed().as_secs_f64() * 1000.0);
+        Predicted::Ok(Json(prediction), live.manifest.version.to_string(), timing)
     }
 
     fn count(&self, live: &Live, verdict: &Verdict, started: Instant) {

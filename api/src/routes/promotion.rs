@@ -13,7 +13,13 @@ use super::{
     Tag, answers,
     runs::{Run, answered_in_time},
 };
-use crate::{Context, problem::Problem};
+use crate::{
+    Context,
+    audit::{self, Recorded},
+    body::Body,
+    keys::{By, Operate},
+    problem::Problem,
+};
 
 /// A promotion takes a second or two; past this the caller gets a link instead.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -38,7 +44,7 @@ struct PromoteBody {
     /// Promote although the gate refuses it; needs a reason, which the history keeps.
     #[oai(default)]
     force: bool,
-    /// Who asks, for the history.
+    /// Who asks, for the history; with an API key it is the key's name.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
     /// Why, for the history.
@@ -52,7 +58,7 @@ struct PromoteBody {
 struct RollbackBody {
     /// The version; without it the newest in the history that is not in production.
     to: Option<String>,
-    /// Who asks, for the history.
+    /// Who asks, for the history; with an API key it is the key's name.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
     /// Why, for the history.
@@ -149,71 +155,115 @@ answers! {
 impl Promotion {
     /// Put a version into production, if the gate passes.
     #[oai(path = "/promote", method = "post")]
-    async fn promote(&self, body: Json<PromoteBody>) -> PromoteOutcome {
-        let request = match promote_request(body.0) {
-            Ok(request) => request,
-            Err(reason) => return Problem::invalid(reason).into(),
-        };
-        if let Err(error) = self.0.trust.require().await {
-            return error.into();
-        }
-        match answered_in_time(self.0.orchestrator.promote(request)).await {
-            Ok(started) => {
-                let result = tokio::time::timeout(PATIENCE, self.0.orchestrator.promoted(&started)).await;
-                self.finish(started, result.ok()).await
-            }
-            Err(error) => self.refused(error).await.into(),
-        }
+    async fn promote(&self, by: By<Operate>, body: Body<PromoteBody>) -> PromoteOutcome {
+        self.try_to_promote(&by, body.0).await.unwrap_or_else(Into::into)
     }
 
     /// Go back to the version before, or to the one that is named.
     #[oai(path = "/rollback", method = "post")]
-    async fn roll_back(&self, body: Json<RollbackBody>) -> PromoteOutcome {
-        let request = match rollback_request(body.0) {
-            Ok(request) => request,
-            Err(reason) => return Problem::invalid(reason).into(),
-        };
-        if let Err(error) = self.0.trust.require().await {
-            return error.into();
-        }
-        match answered_in_time(self.0.orchestrator.roll_back(request)).await {
-            Ok(started) => {
-                let result = tokio::time::timeout(PATIENCE, self.0.orchestrator.rolled_back(&started)).await;
-                self.finish(started, result.ok()).await
-            }
-            Err(error) => self.refused(error).await.into(),
-        }
+    async fn roll_back(&self, by: By<Operate>, body: Body<RollbackBody>) -> PromoteOutcome {
+        self.try_to_roll_back(&by, body.0).await.unwrap_or_else(Into::into)
     }
 }
 
 impl Promotion {
-    /// A refusal, with who is there.
-    async fn refused(&self, error: Error) -> Problem {
-        let Error::AlreadyRunning { workflow_id, run_id, .. } = error else { return error.into() };
+    async fn try_to_promote(&self, by: &By<Operate>, body: PromoteBody) -> Result<PromoteOutcome, Problem> {
+        let request = promote_request(body, by).map_err(Problem::invalid)?;
+        let deed = audit::Request {
+            caller: &by.caller,
+            actor: request.actor.as_deref(),
+            action: request.action(),
+            subject: Some(request.version.to_string()),
+            reason: request.reason.as_deref(),
+        };
+        let recorded = self.begin(deed).await?;
+        let orchestrator = &self.0.orchestrator;
+        match self.started(orchestrator.promote(request)).await {
+            Ok(started) => {
+                let result = self.wait(orchestrator.promoted(&started)).await;
+                self.finish(recorded, started, result).await
+            }
+            Err(problem) => Err(recorded.refused(problem).await),
+        }
+    }
+
+    async fn try_to_roll_back(&self, by: &By<Operate>, body: RollbackBody) -> Result<PromoteOutcome, Problem> {
+        let request = rollback_request(body, by).map_err(Problem::invalid)?;
+        let deed = audit::Request {
+            caller: &by.caller,
+            actor: request.actor.as_deref(),
+            action: "roll_back",
+            subject: request.to.as_ref().map(ToString::to_string),
+            reason: request.reason.as_deref(),
+        };
+        let recorded = self.begin(deed).await?;
+        let orchestrator = &self.0.orchestrator;
+        match self.started(orchestrator.roll_back(request)).await {
+            Ok(started) => {
+                let result = self.wait(orchestrator.rolled_back(&started)).await;
+                self.finish(recorded, started, result).await
+            }
+            Err(problem) => Err(recorded.refused(problem).await),
+        }
+    }
+
+    /// Refuses while the store cannot be trusted or a part is away; puts the deed on record.
+    async fn begin(&self, deed: audit::Request<'_>) -> Result<Recorded<'_>, Problem> {
+        self.0.from_store(self.0.trust.require()).await?;
+        self.0.require_temporal()?;
+        self.0.record(deed).await
+    }
+
+    /// What was started, or why not, with who is there.
+    async fn started(&self, starting: impl Future<Output = Result<Started, Error>>) -> Result<Started, Problem> {
+        let (workflow_id, run_id) = match answered_in_time(&self.0, starting).await {
+            Ok(started) => return Ok(started),
+            Err(Error::AlreadyRunning { workflow_id, run_id, .. }) => (workflow_id, run_id),
+            Err(error) => return Err(error.into()),
+        };
         let asking = self.0.orchestrator.who_is_there(&workflow_id);
         // Without a worker nobody answers: the refusal is what matters.
         let what = tokio::time::timeout(ASKING, asking).await.unwrap_or_default();
-        Error::AlreadyRunning { workflow_id, run_id, what }.into()
+        Err(Error::AlreadyRunning { workflow_id, run_id, what }.into())
     }
 
-    async fn finish(&self, started: Started, result: Option<Result<PromoteReport, Error>>) -> PromoteOutcome {
+    /// Waits for a result; none when it takes too long, when Temporal goes away, and when this service is to stop.
+    async fn wait<T>(&self, result: impl Future<Output = Result<T, Error>>) -> Option<Result<T, Error>> {
+        let mut stopping = self.0.stopping.clone();
+        tokio::select! {
+            result = self.0.temporal.guard(result) => result.ok(),
+            () = tokio::time::sleep(PATIENCE) => None,
+            _ = stopping.wait_for(|stopping| *stopping) => None,
+        }
+    }
+
+    async fn finish(
+        &self,
+        recorded: Recorded<'_>,
+        started: Started,
+        result: Option<Result<PromoteReport, Error>>,
+    ) -> Result<PromoteOutcome, Problem> {
         match result {
-            None => PromoteOutcome::Running(Json(Run::new(started, &self.0))),
-            Some(Err(error)) => Problem::from(error).into(),
+            None => {
+                recorded.ended("started", started.to_string()).await;
+                Ok(PromoteOutcome::Running(Json(Run::new(started, &self.0))))
+            }
+            Some(Err(error)) => Err(recorded.refused(error.into()).await),
             Some(Ok(report)) => {
+                recorded.ended("done", started.to_string()).await;
                 let live = match report.generation {
                     Some(generation) if report.outcome != Outcome::DryRun => {
                         self.0.serving.reaches(generation, LIVE).await
                     }
                     _ => false,
                 };
-                PromoteOutcome::Done(Json(answer(report, live)))
+                Ok(PromoteOutcome::Done(Json(answer(report, live))))
             }
         }
     }
 }
 
-fn promote_request(body: PromoteBody) -> Result<PromoteRequest, String> {
+fn promote_request(body: PromoteBody, by: &By<Operate>) -> Result<PromoteRequest, String> {
     let version = Version::parse(&body.version).map_err(|error| format!("`version`: {error}"))?;
     let expected_generation = body.expected_generation.map(Generation);
     let request = PromoteRequest {
@@ -221,16 +271,16 @@ fn promote_request(body: PromoteBody) -> Result<PromoteRequest, String> {
         expected_generation,
         dry_run: body.dry_run,
         force: body.force,
-        actor: body.actor,
+        actor: by.caller.actor(body.actor),
         reason: body.reason,
     };
     request.check()?;
     Ok(request)
 }
 
-fn rollback_request(body: RollbackBody) -> Result<RollbackRequest, String> {
+fn rollback_request(body: RollbackBody, by: &By<Operate>) -> Result<RollbackRequest, String> {
     let to = body.to.map(|text| Version::parse(&text)).transpose().map_err(|error| format!("`to`: {error}"))?;
-    let request = RollbackRequest { to, actor: body.actor, reason: body.reason };
+    let request = RollbackRequest { to, actor: by.caller.actor(body.actor), reason: body.reason };
     request.check()?;
     Ok(request)
 }

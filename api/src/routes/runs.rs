@@ -9,7 +9,12 @@ use workflows::{
 };
 
 use super::{Tag, answers};
-use crate::{Context, problem::Problem};
+use crate::{
+    Context, audit,
+    body::Body,
+    keys::{By, Read, Review},
+    problem::Problem,
+};
 
 /// Temporal answers at once or is away.
 const START: Duration = Duration::from_secs(4);
@@ -62,9 +67,9 @@ answers! {
 struct SayBody {
     /// The run's workflow id.
     workflow_id: String,
-    /// Who says so, for the history.
+    /// Who says so, for the history; with an API key it is the key's name.
     #[oai(validator(max_length = 500))]
-    actor: String,
+    actor: Option<String>,
     /// Why, for the history.
     #[oai(validator(max_length = 500))]
     reason: String,
@@ -98,27 +103,28 @@ struct RunStatus {
 impl Runs {
     /// Let a run that waits for approval promote its best version.
     #[oai(path = "/runs/approve", method = "post")]
-    async fn approve(&self, body: Json<SayBody>) -> SaidAnswer {
-        self.say(body.0, true).await
+    async fn approve(&self, by: By<Review>, body: Body<SayBody>) -> SaidAnswer {
+        self.answer(&by, body.0, true).await
     }
 
     /// End a run that waits for approval without a promotion.
     #[oai(path = "/runs/reject", method = "post")]
-    async fn reject(&self, body: Json<SayBody>) -> SaidAnswer {
-        self.say(body.0, false).await
+    async fn reject(&self, by: By<Review>, body: Body<SayBody>) -> SaidAnswer {
+        self.answer(&by, body.0, false).await
     }
 
     /// Show where a training run, promotion or rollback stands.
     #[oai(path = "/runs/status", method = "get")]
     async fn status(
         &self,
+        _by: By<Read>,
         /// The workflow's id.
         workflow_id: Query<String>,
     ) -> StatusAnswer {
         let orchestrator = &self.0.orchestrator;
         let asked =
             async { Ok((orchestrator.status(&workflow_id.0).await?, orchestrator.is_running(&workflow_id.0).await?)) };
-        match answered_in_time(asked).await {
+        match answered_in_time(&self.0, asked).await {
             Ok((status, running)) => StatusAnswer::Ok(Json(RunStatus {
                 stage: status.stage,
                 done: status.done,
@@ -133,11 +139,26 @@ impl Runs {
 }
 
 impl Runs {
-    async fn say(&self, body: SayBody, approves: bool) -> SaidAnswer {
-        let say = Say { actor: body.actor, reason: body.reason };
-        if let Err(reason) = say.check() {
-            return Problem::invalid(reason).into();
+    async fn answer(&self, by: &By<Review>, body: SayBody, approves: bool) -> SaidAnswer {
+        match self.say(by, body, approves).await {
+            Ok(outcome) => SaidAnswer::Ok(Json(Said { outcome })),
+            Err(problem) => problem.into(),
         }
+    }
+
+    async fn say(&self, by: &By<Review>, body: SayBody, approves: bool) -> Result<String, Problem> {
+        let actor = by.caller.actor(body.actor).ok_or_else(|| Problem::malformed("`actor` is missing."))?;
+        let say = Say { actor, reason: body.reason };
+        say.check().map_err(Problem::invalid)?;
+        self.0.require_temporal()?;
+        let deed = audit::Request {
+            caller: &by.caller,
+            actor: Some(&say.actor),
+            action: if approves { "approve" } else { "reject" },
+            subject: Some(body.workflow_id.clone()),
+            reason: Some(&say.reason),
+        };
+        let recorded = self.0.record(deed).await?;
         let orchestrator = &self.0.orchestrator;
         let said = async {
             if approves {
@@ -146,15 +167,21 @@ impl Runs {
                 orchestrator.reject(&body.workflow_id, say).await
             }
         };
-        match answered_in_time(said).await {
-            Ok(outcome) => SaidAnswer::Ok(Json(Said { outcome })),
-            Err(error) => Problem::from(error).into(),
+        match answered_in_time(&self.0, said).await {
+            Ok(outcome) => {
+                recorded.ended("done", outcome.clone()).await;
+                Ok(outcome)
+            }
+            Err(error) => Err(recorded.refused(error.into()).await),
         }
     }
 }
 
 /// What Temporal answers, or that it does not.
-pub(super) async fn answered_in_time<T>(asking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn answered_in_time<T>(
+    context: &Context,
+    asking: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let no_answer = |_| Err(Error::Unreachable(format!("no answer within {} s", START.as_secs())));
-    tokio::time::timeout(START, asking).await.unwrap_or_else(no_answer)
+    tokio::time::timeout(START, context.from_temporal(asking)).await.unwrap_or_else(no_answer)
 }

@@ -11,7 +11,12 @@ use super::{
     Tag, answers,
     runs::{Run, answered_in_time},
 };
-use crate::{Context, problem::Problem};
+use crate::{
+    Context, audit,
+    body::Body,
+    keys::{By, Operate},
+    problem::Problem,
+};
 
 pub(crate) struct Training(pub(crate) Context);
 
@@ -39,7 +44,7 @@ struct TrainBody {
     flags_per_day: Option<u32>,
     /// Sentences that a worker holds in memory at once; a larger dataset is counted in shards, and sampled.
     sentences_in_memory: Option<u64>,
-    /// Who asks.
+    /// Who asks; with an API key it is the key's name.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
     /// Why.
@@ -74,15 +79,34 @@ answers! {
 impl Training {
     /// Train models.
     #[oai(path = "/train", method = "post")]
-    async fn train(&self, body: Json<TrainBody>) -> TrainOutcome {
-        let request = match train_request(body.0) {
-            Ok(request) => request,
-            Err(reason) => return Problem::invalid(reason).into(),
-        };
+    async fn train(&self, by: By<Operate>, body: Body<TrainBody>) -> TrainOutcome {
+        match self.start(&by, body.0).await {
+            Ok(run) => TrainOutcome::Running(Json(run)),
+            Err(problem) => problem.into(),
+        }
+    }
+}
+
+impl Training {
+    async fn start(&self, by: &By<Operate>, body: TrainBody) -> Result<Run, Problem> {
+        let mut request = train_request(body).map_err(Problem::invalid)?;
+        request.actor = by.caller.actor(request.actor);
+        self.0.require_temporal()?;
         let id = workflow_id();
-        match answered_in_time(self.0.orchestrator.train(request, &id)).await {
-            Ok(started) => TrainOutcome::Running(Json(Run::new(started, &self.0))),
-            Err(error) => Problem::from(error).into(),
+        let deed = audit::Request {
+            caller: &by.caller,
+            actor: request.actor.as_deref(),
+            action: "train",
+            subject: Some(id.clone()),
+            reason: request.reason.as_deref(),
+        };
+        let recorded = self.0.record(deed).await?;
+        match answered_in_time(&self.0, self.0.orchestrator.train(request, &id)).await {
+            Ok(started) => {
+                recorded.ended("started", started.to_string()).await;
+                Ok(Run::new(started, &self.0))
+            }
+            Err(error) => Err(recorded.refused(error.into()).await),
         }
     }
 }

@@ -6,6 +6,9 @@ use model::{Digest, Generation, Version};
 
 use crate::Error;
 
+const KEY_ENDING: &str = ".key.json";
+const REVOCATION_ENDING: &str = ".revoked.json";
+
 /// The name of an object.
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
@@ -27,6 +30,14 @@ pub enum Key<'a> {
     Deleting(&'a str, &'a str),
     /// A replica's report that it serves a generation; named by [`crate::ReplicaId`].
     Report(Generation, &'a str),
+    /// An API key: name and id.
+    ApiKey(&'a str, &'a str),
+    /// The revocation of an API key: name and id.
+    KeyRevocation(&'a str, &'a str),
+    /// An entry of the audit trail, by its number.
+    Audit(u64),
+    /// How the deed of an entry of the audit trail ended.
+    AuditOutcome(u64),
 }
 
 impl Key<'_> {
@@ -46,6 +57,10 @@ impl Key<'_> {
     pub const MARKS: &'static str = "retired/";
     /// Prefix of all announcements of deletions.
     pub const ANNOUNCEMENTS: &'static str = "deleting/";
+    /// Prefix of all API keys and their revocations.
+    pub const API_KEYS: &'static str = "keys/";
+    /// Prefix of the entries of the audit trail.
+    pub const AUDIT: &'static str = "audit/";
     /// Prefix of what probes write.
     pub(crate) const PROBES: &'static str = "probe/";
 
@@ -62,6 +77,10 @@ impl Key<'_> {
             Self::Retired(path) => format!("{}{path}", Self::MARKS),
             Self::Deleting(path, deleter) => format!("{}{deleter}", Self::announcements(path)),
             Self::Report(generation, replica) => format!("{}{replica}", Self::reports(*generation)),
+            Self::ApiKey(name, id) => format!("{}{name}/{id}{KEY_ENDING}", Self::API_KEYS),
+            Self::KeyRevocation(name, id) => format!("{}{name}/{id}{REVOCATION_ENDING}", Self::API_KEYS),
+            Self::Audit(number) => format!("{}{number:010}.json", Self::AUDIT),
+            Self::AuditOutcome(number) => format!("audit-outcomes/{number:010}.json"),
         }
     }
 
@@ -88,6 +107,24 @@ impl Key<'_> {
     pub fn report_of(path: &str) -> Option<(Generation, &str)> {
         let (generation, replica) = path.strip_prefix(Self::REPORTS)?.split_once('/')?;
         Some((Generation(generation.parse().ok()?), replica))
+    }
+
+    /// Whether an API key stands at a path.
+    #[must_use]
+    pub fn is_api_key(path: &str) -> bool {
+        path.starts_with(Self::API_KEYS) && path.ends_with(KEY_ENDING)
+    }
+
+    /// The path of the API key that the revocation at a path is of.
+    #[must_use]
+    pub fn revoked_key_of(path: &str) -> Option<String> {
+        Some(format!("{}{KEY_ENDING}", path.strip_suffix(REVOCATION_ENDING)?))
+    }
+
+    /// The number of the entry of the audit trail at a path.
+    #[must_use]
+    pub fn audit_of(path: &str) -> Option<u64> {
+        path.strip_prefix(Self::AUDIT)?.strip_suffix(".json")?.parse().ok()
     }
 
     /// The blob at a path.
@@ -127,6 +164,10 @@ impl Key<'_> {
             Self::Retired(_) => "mark of retention",
             Self::Deleting(..) => "announcement of a deletion",
             Self::Report(..) => "replica's report",
+            Self::ApiKey(..) => "API key",
+            Self::KeyRevocation(..) => "revocation of an API key",
+            Self::Audit(_) => "entry of the audit trail",
+            Self::AuditOutcome(_) => "outcome in the audit trail",
         }
     }
 
@@ -156,6 +197,13 @@ mod tests {
         assert_eq!(Key::generation_of("history/production/12.json"), None);
         assert_eq!(Key::Retired("models/a.json").path(), "retired/models/a.json");
         assert_eq!(Key::Report(Generation(12), "api-1").path(), "serving/0000000012/api-1");
+        assert_eq!(Key::ApiKey("alice", "3f9c2a1b").path(), "keys/alice/3f9c2a1b.key.json");
+        let revoked = Key::KeyRevocation("alice", "3f9c2a1b").path();
+        assert_eq!(revoked, "keys/alice/3f9c2a1b.revoked.json");
+        assert_eq!(Key::revoked_key_of(&revoked), Some(Key::ApiKey("alice", "3f9c2a1b").path()));
+        assert!(!Key::is_api_key(&revoked));
+        assert_eq!(Key::Audit(12).path(), "audit/0000000012.json");
+        assert_eq!(Key::audit_of(&Key::AuditOutcome(12).path()), None);
         assert_eq!(Key::blob_of(&Key::Blob(&digest).path()), Some(digest.clone()));
         assert_eq!(Key::dataset_of(&Key::Shard(&digest, 3).path()), Some(digest));
     }

@@ -4,6 +4,10 @@
 //! retention or, a replica's report, by its replica.
 //! Putting `history/production/<generation>.json` *is* the promotion; the newest generation is in production.
 
+mod access;
+mod audit;
+mod bundle;
+mod cache;
 mod dataset;
 mod error;
 mod history;
@@ -18,7 +22,10 @@ mod s3;
 mod store;
 mod verification;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -26,6 +33,10 @@ use model::{Digest, Model, Version, artifact, counts::CountsByFold};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
+    access::{ApiKey, KeyName, KeyState, Keys, Revocation, Role},
+    audit::{AuditEntry, AuditOutcome, Audited, Deed},
+    bundle::{Bundle, Production},
+    cache::Cache,
     dataset::{DatasetManifest, ImportRecord, Open, Shard, Source},
     error::Error,
     history::{Promotion, PromotionRecord},
@@ -41,6 +52,11 @@ pub use self::{
 
 /// Small requests that are under way together: a list of a thousand versions takes a second, not a minute.
 const REQUESTS_AT_ONCE: usize = 16;
+
+/// This machine's clock: milliseconds since 1970, UTC.
+fn now_millis() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
 
 /// Some hundred milliseconds of work: not on a thread that others wait for.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
@@ -158,9 +174,9 @@ impl Registry {
         Ok(LoadedModel { manifest, manifest_digest, model })
     }
 
-    /// Does the store answer? One small read.
+    /// Does the store answer? One small read, tried once.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.store.get(&Key::Record(model::Generation(0)).path()).await?;
+        self.store.get_at_once(&Key::Record(model::Generation(0)).path()).await?;
         Ok(())
     }
 

@@ -47,6 +47,14 @@ pub struct S3Settings {
     pub secret_access_key: Secret,
 }
 
+impl S3Settings {
+    /// What tells this bucket from any other.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.endpoint.trim_end_matches('/'), self.bucket)
+    }
+}
+
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -123,9 +131,9 @@ impl S3Store {
 }
 
 impl S3Store {
-    async fn try_get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-        let sent = self.client.get_object().bucket(&self.bucket).key(name).send().await;
-        let object = match sent {
+    async fn try_get(&self, name: &str, tries: u32) -> Result<Option<Bytes>, StoreError> {
+        let get = self.client.get_object().bucket(&self.bucket).key(name).customize();
+        let object = match get.config_override(with_tries(tries)).send().await {
             Ok(object) => object,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
             Err(error) => return Err(failure("read", name, error)),
@@ -142,7 +150,7 @@ impl S3Store {
             Ok(_) => Ok(Created::New),
             Err(error) if status(&error) == Some(412) => Ok(Created::Exists),
             // 409: another write of this name is under way. Who won is known when the object can be read.
-            Err(error) if status(&error) == Some(409) => match self.try_get(name).await? {
+            Err(error) if status(&error) == Some(409) => match self.try_get(name, TRIES).await? {
                 Some(_) => Ok(Created::Exists),
                 None => Err(StoreError { is_transient: true, ..failure("write", name, error) }),
             },
@@ -166,9 +174,8 @@ impl S3Store {
     }
 
     async fn try_delete(&self, name: &str, tries: u32) -> Result<(), StoreError> {
-        let retry = RetryConfig::standard().with_max_attempts(tries);
         let delete = self.client.delete_object().bucket(&self.bucket).key(name).customize();
-        match delete.config_override(aws_sdk_s3::Config::builder().retry_config(retry)).send().await {
+        match delete.config_override(with_tries(tries)).send().await {
             Ok(_) => Ok(()),
             Err(error) if status(&error) == Some(404) => Ok(()),
             Err(error) => Err(failure("delete", name, error)),
@@ -180,7 +187,7 @@ impl S3Store {
         let put = self.client.put_object().bucket(&self.bucket).key(name).checksum_crc32("AAAAAA==");
         match put.body(Bytes::from_static(b"a body").into()).send().await {
             Err(error) if status(&error).is_some_and(|code| (400..500).contains(&code)) => {
-                Ok(self.try_get(name).await?.is_none())
+                Ok(self.try_get(name, TRIES).await?.is_none())
             }
             Ok(_) => Ok(false),
             Err(error) => Err(failure("write", name, error)),
@@ -191,7 +198,11 @@ impl S3Store {
 #[async_trait]
 impl Store for S3Store {
     async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-        within(OPERATION, "read", name, self.try_get(name)).await
+        within(OPERATION, "read", name, self.try_get(name, TRIES)).await
+    }
+
+    async fn get_at_once(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        within(OPERATION, "read", name, self.try_get(name, 1)).await
     }
 
     async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
@@ -213,6 +224,10 @@ impl Store for S3Store {
     async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
         within(OPERATION, "write", name, Box::pin(self.try_refuses_a_wrong_checksum(name))).await
     }
+}
+
+fn with_tries(tries: u32) -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::Config::builder().retry_config(RetryConfig::standard().with_max_attempts(tries))
 }
 
 /// Gives an operation up after a time, tries and bodies included.

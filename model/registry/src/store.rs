@@ -1,9 +1,6 @@
 //! What the registry needs of a store: a few operations, one of them atomic.
 
-use std::{
-    error, fmt,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{error, fmt};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +18,11 @@ use bytes::Bytes;
 pub trait Store: Send + Sync + fmt::Debug {
     /// The object's bytes; `None` where there is no such object.
     async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// The object's bytes, by a single request: for those who soon ask again anyway.
+    async fn get_at_once(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        self.get(name).await
+    }
 
     /// Writes an object unless there is one of that name.
     async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError>;
@@ -41,7 +43,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The clock that [`Entry::written`] is by, as near as it is known here: milliseconds since 1970, UTC.
     fn now(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+        crate::now_millis()
     }
 
     /// Names that start with `prefix`, ascending.

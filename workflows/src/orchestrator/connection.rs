@@ -7,8 +7,9 @@ use temporalio_client::{
     envconfig::{DataSource, LoadClientConfigProfileOptions},
     tonic,
 };
-use temporalio_common::protos::temporal::api::operatorservice::v1::{
-    AddSearchAttributesRequest, ListSearchAttributesRequest,
+use temporalio_common::protos::temporal::api::{
+    operatorservice::v1::{AddSearchAttributesRequest, ListSearchAttributesRequest},
+    workflowservice::v1::GetSystemInfoRequest,
 };
 
 use super::{Error, Orchestrator};
@@ -46,6 +47,13 @@ impl Orchestrator {
             Connection::connect(connection).await.map_err(|error| Error::Unreachable(error.to_string()))?;
         let client = Client::new(connection, options).map_err(|error| Error::Settings(error.to_string()))?;
         Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// Does Temporal answer? One small request.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let mut service = self.client().await?.connection().workflow_service();
+        let asked = service.get_system_info(tonic::Request::new(GetSystemInfoRequest {})).await;
+        asked.map(|_| ()).map_err(|status| Error::Unreachable(status.message().to_owned()))
     }
 
     /// Creates the search attributes unless they exist.

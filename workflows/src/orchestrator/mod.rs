@@ -32,6 +32,12 @@ pub struct Started {
     pub run_id: String,
 }
 
+impl std::fmt::Display for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.workflow_id, self.run_id)
+    }
+}
+
 /// What Temporal, or a workflow, answered instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

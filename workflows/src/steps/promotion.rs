@@ -30,6 +30,16 @@ pub struct PromoteRequest {
 }
 
 impl PromoteRequest {
+    /// What the audit trail calls it.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        match (self.dry_run, self.force) {
+            (true, _) => "promote_dry_run",
+            (false, true) => "promote_by_force",
+            (false, false) => "promote",
+        }
+    }
+
     /// Refuses what could only fail later; the message names the field.
     pub fn check(&self) -> Result<(), String> {
         if self.force && self.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {

@@ -1,0 +1,63 @@
+//! Puts what callers do on record, before it is done.
+
+use std::time::Duration;
+
+use registry::{AuditOutcome, Deed};
+
+use crate::{Context, keys::Caller, problem::Problem, request_id};
+
+/// The outcome is written within this time or left out: the deed is on record.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A deed that is on record and has not ended yet.
+pub(crate) struct Recorded<'a> {
+    context: &'a Context,
+    sequence: u64,
+}
+
+/// What is about to be done.
+pub(crate) struct Request<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) actor: Option<&'a str>,
+    pub(crate) action: &'static str,
+    pub(crate) subject: Option<String>,
+    pub(crate) reason: Option<&'a str>,
+}
+
+impl Context {
+    /// Puts a deed on record. What cannot be recorded must not be done.
+    pub(crate) async fn record(&self, request: Request<'_>) -> Result<Recorded<'_>, Problem> {
+        let key = match request.caller {
+            Caller::Holder(holder) => Some(holder.id.clone()),
+            _ => None,
+        };
+        let deed = Deed {
+            actor: request.actor.unwrap_or("unknown").to_owned(),
+            key,
+            action: request.action.to_owned(),
+            subject: request.subject,
+            reason: request.reason.map(str::to_owned),
+            request_id: request_id::current(),
+        };
+        let sequence = self.from_store(self.registry.audit(&deed)).await?;
+        Ok(Recorded { context: self, sequence })
+    }
+}
+
+impl Recorded<'_> {
+    /// Says how it ended: `started`, `done` or `refused`.
+    pub(crate) async fn ended(self, outcome: &str, detail: String) {
+        let outcome = AuditOutcome { outcome: outcome.to_owned(), detail };
+        let writing = self.context.registry.audit_outcome(self.sequence, &outcome);
+        match tokio::time::timeout(PATIENCE, self.context.from_store(writing)).await {
+            Ok(Ok(())) => {}
+            _ => tracing::warn!(sequence = self.sequence, "the end of a deed is not in the audit trail"),
+        }
+    }
+
+    /// Says why nothing was done; answers the problem.
+    pub(crate) async fn refused(self, problem: Problem) -> Problem {
+        self.ended("refused", problem.title.clone()).await;
+        problem
+    }
+}

@@ -1,0 +1,284 @@
+//! JSON bodies, held strictly against the schema that `/docs` shows.
+//!
+//! What is wrong is said by the names of our own fields, or by the place in the text. What the caller wrote is never
+//! repeated. Numbers are not text, a field is given once, and no field is ignored.
+
+use std::{fmt, marker::PhantomData};
+
+use poem::{FromRequest, Request, RequestBody, Result, error::ResponseError, http::StatusCode};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    error::ContentTypeError,
+    payload::{Json, Payload},
+    registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry},
+    types::{ParseFromJSON, Type},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
+
+/// A body that is a JSON object of the form of `T`.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// Why a body is not what `/docs` shows, in our own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refused(pub(crate) String);
+
+impl ResponseError for Refused {
+    fn status(&self) -> StatusCode {
+        StatusCode::BAD_REQUEST
+    }
+}
+
+impl<T: ParseFromJSON> Body<T> {
+    fn parse(bytes: &[u8]) -> Result<Self, Refused> {
+        let fields = read_object(bytes)?;
+        check(&fields, &T::schema_ref(), &registry_of::<T>())?;
+        // The schema is made from the same definition, so what passed it can be read.
+        let parsed = T::parse_from_json(Some(Value::Object(fields)));
+        parsed.map(Self).map_err(|_| Refused("The body is not what /docs shows for this path.".to_owned()))
+    }
+}
+
+impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: Json::<T>::CONTENT_TYPE, schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        match request.content_type() {
+            Some(content_type) if Json::<T>::check_content_type(content_type) => {}
+            _ => return Err(ContentTypeError::ExpectContentType.into()),
+        }
+        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
+        Ok(Self::parse(&bytes)?)
+    }
+}
+
+fn registry_of<T: Type>() -> Registry {
+    let mut registry = Registry::new();
+    T::register(&mut registry);
+    registry
+}
+
+/// The fields of an object, each given once.
+fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, Refused> {
+    if bytes.is_empty() {
+        return Err(Refused("The body is empty; send a JSON object, if only `{}`.".to_owned()));
+    }
+    let broken = |error: serde_json::Error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Refused(match error.classify() {
+            serde_json::error::Category::Eof => format!("The JSON ends too early, at {place}."),
+            // Its only errors of this kind are those of `Fields` below.
+            serde_json::error::Category::Data if error.to_string().starts_with(TWICE) => {
+                format!("A field is given twice, at {place}.")
+            }
+            serde_json::error::Category::Data => "The body is not a JSON object.".to_owned(),
+            _ if error.to_string().starts_with("recursion limit") => "The JSON is nested too deeply.".to_owned(),
+            _ => format!("The JSON is broken at {place}."),
+        })
+    };
+    let Fields(fields) = serde_json::from_slice(bytes).map_err(broken)?;
+    Ok(fields)
+}
+
+const TWICE: &str = "a field is given twice";
+
+/// An object that gives no field twice.
+struct Fields(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once(PhantomData<()>);
+
+        impl<'de> Visitor<'de> for Once {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Map::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if fields.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom(TWICE));
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Once(PhantomData))
+    }
+}
+
+/// Holds fields against an object's schema: names first, then what is missing, then each value.
+fn check(fields: &Map<String, Value>, schema: &MetaSchemaRef, registry: &Registry) -> Result<(), Refused> {
+    let schema = resolved(schema, registry).expect("a body's type is an object of ours");
+    let known = |name: &str| schema.properties.iter().find(|(ours, _)| *ours == name).map(|(_, schema)| schema);
+    if fields.keys().any(|name| known(name).is_none()) {
+        let names: Vec<String> = schema.properties.iter().map(|(name, _)| format!("`{name}`")).collect();
+        return Err(Refused(format!("A field is not known here; the fields are {}.", names.join(", "))));
+    }
+    for name in &schema.required {
+        if !fields.contains_key(*name) {
+            return Err(Refused(format!("`{name}` is missing.")));
+        }
+    }
+    for (name, property) in &schema.properties {
+        let Some(value) = fields.get(*name) else { continue };
+        let is_optional = !schema.required.contains(name);
+        if is_optional && value.is_null() {
+            continue;
+        }
+        if let Some(reason) = resolved(property, registry).and_then(|property| objection(value, property, registry)) {
+            return Err(Refused(format!("`{name}` {reason}.")));
+        }
+    }
+    Ok(())
+}
+
+fn resolved<'a>(schema: &'a MetaSchemaRef, registry: &'a Registry) -> Option<&'a MetaSchema> {
+    let schema = match schema {
+        MetaSchemaRef::Inline(schema) => &**schema,
+        MetaSchemaRef::Reference(name) => registry.schemas.get(name)?,
+    };
+    // A reference that was given a description or a default of its own.
+    match schema.all_of.iter().find(|part| matches!(part, MetaSchemaRef::Reference(_))) {
+        Some(reference) => resolved(reference, registry),
+        None => Some(schema),
+    }
+}
+
+/// What a value must be, if it is not.
+fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<String> {
+    if !schema.enum_items.is_empty() {
+        let is_one = schema.enum_items.contains(value);
+        let names: Vec<String> =
+            schema.enum_items.iter().filter_map(|item| item.as_str()).map(|name| format!("`{name}`")).collect();
+        return (!is_one).then(|| format!("must be one of {}", names.join(", ")));
+    }
+    match (schema.ty, value) {
+        ("string", Value::String(text)) => text_objection(text, schema),
+        ("string", _) => Some("must be a text".to_owned()),
+        ("boolean", Value::Bool(_)) | ("number", Value::Number(_)) => None,
+        ("boolean", _) => Some("must be true or false".to_owned()),
+        ("number", _) => Some("must be a number".to_owned()),
+        ("integer", value) => {
+            let highest = if schema.format == Some("uint32") { u64::from(u32::MAX) } else { u64::MAX };
+            let is_whole = value.as_u64().is_some_and(|number| number <= highest);
+            (!is_whole).then(|| format!("must be a whole number from 0 to {highest}"))
+        }
+        ("array", Value::Array(items)) => {
+            let of = schema.items.as_ref().and_then(|items| resolved(items, registry))?;
+            let wrong = items.iter().enumerate();
+            let mut wrong = wrong.filter_map(|(at, item)| Some((at, objection(item, of, registry)?)));
+            wrong.next().map(|(at, reason)| format!("is wrong at place {}: each {reason}", at + 1))
+        }
+        ("array", _) => Some("must be a list".to_owned()),
+        ("object", Value::Object(_)) => None,
+        ("object", _) => Some("must be an object".to_owned()),
+        _ => None,
+    }
+}
+
+fn text_objection(text: &str, schema: &MetaSchema) -> Option<String> {
+    if let Some(most) = schema.max_length
+        && text.chars().nth(most).is_some()
+    {
+        return Some(format!("has more than {most} characters"));
+    }
+    text.contains('\0').then(|| "has the character U+0000, which no text has".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::{Enum, Object};
+
+    use super::*;
+
+    #[derive(Debug, Object)]
+    #[oai(deny_unknown_fields)]
+    struct Sample {
+        text: String,
+        #[oai(default)]
+        explain: bool,
+        #[oai(validator(max_length = 3))]
+        reason: Option<String>,
+        names: Option<Vec<String>>,
+        count: Option<u32>,
+        /// Has words of its own.
+        when: Option<When>,
+    }
+
+    #[derive(Debug, Enum, PartialEq, Eq)]
+    #[oai(rename_all = "snake_case")]
+    enum When {
+        Never,
+        AfterApproval,
+    }
+
+    #[test]
+    fn a_good_body_is_read() {
+        let body = r#"{"text":"a","explain":true,"names":["b"],"count":2,"when":"after_approval","reason":null}"#;
+        let Body(sample) = Body::<Sample>::parse(body.as_bytes()).unwrap();
+        assert_eq!((sample.text.as_str(), sample.explain, sample.count), ("a", true, Some(2)));
+        assert_eq!(
+            (sample.names, sample.when, sample.reason),
+            (Some(vec!["b".into()]), Some(When::AfterApproval), None)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_nothing_is_repeated() {
+        let deep = format!("{{\"text\":{}", "[".repeat(100_000));
+        let cases: &[(&str, &str)] = &[
+            ("", "The body is empty; send a JSON object, if only `{}`."),
+            ("{}", "`text` is missing."),
+            (r#"{"text":5}"#, "`text` must be a text."),
+            (r#"{"text":null}"#, "`text` must be a text."),
+            (r#"{"text":{"canary":1}}"#, "`text` must be a text."),
+            (r#"{"text":"canary","explain":"yes"}"#, "`explain` must be true or false."),
+            (r#"{"text":"a","explain":1}"#, "`explain` must be true or false."),
+            (r#"{"text":"a","reason":"long"}"#, "`reason` has more than 3 characters."),
+            (r#"{"text":"a","names":"canary"}"#, "`names` must be a list."),
+            (r#"{"text":"a","names":["b",5]}"#, "`names` is wrong at place 2: each must be a text."),
+            (r#"{"text":"a","count":-1}"#, "`count` must be a whole number from 0 to 4294967295."),
+            (r#"{"text":"a","count":1.5}"#, "`count` must be a whole number from 0 to 4294967295."),
+            (r#"{"text":"a","when":"canary"}"#, "`when` must be one of `never`, `after_approval`."),
+            (r#"{"text":"a\u0000canary"}"#, "`text` has the character U+0000, which no text has."),
+            (
+                r#"{"text":"a","canary":1}"#,
+                "A field is not known here; the fields are `text`, `explain`, `reason`, `names`, `count`, `when`.",
+            ),
+            ("{\"text\":\"a\",\n\"text\":\"b\"}", "A field is given twice, at line 2, column 10."),
+            ("[\"canary\"]", "The body is not a JSON object."),
+            ("\"canary\"", "The body is not a JSON object."),
+            ("{\"text\":\"canary", "The JSON ends too early, at line 1, column 15."),
+            ("{\"text\":\n  canary}", "The JSON is broken at line 2, column 3."),
+            ("{\"text\":\"\\ud800\"}", "The JSON is broken at line 1, column 15."),
+            (&deep, "The JSON is nested too deeply."),
+        ];
+        for (body, expected) in cases {
+            let refused = Body::<Sample>::parse(body.as_bytes()).err().map(|refused| refused.0);
+            assert_eq!(refused.as_deref(), Some(*expected), "{}", &body[..body.len().min(60)]);
+        }
+        let Err(Refused(reason)) = Body::<Sample>::parse(b"{\"text\":\"\xff\"}") else { panic!("it is no UTF-8") };
+        assert!(reason.starts_with("The JSON is broken at line 1"), "{reason}");
+    }
+}

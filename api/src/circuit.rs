@@ -1,0 +1,136 @@
+//! Remembers that a part that we depend on is away, so that nobody waits for it twice.
+//!
+//! A task in the background asks the part again and again and tells the circuit. A request that needs the part is refused
+//! at once while it is known to be away, and as soon as that becomes known.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+
+/// A part that is away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outage {
+    /// Since when, as far as is known: the last time that it answered.
+    pub(crate) since: SystemTime,
+    /// What the last try met with.
+    pub(crate) reason: String,
+}
+
+/// Whether one part answers.
+#[derive(Clone)]
+pub(crate) struct Circuit {
+    part: &'static str,
+    state: Arc<watch::Sender<State>>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    answered: SystemTime,
+    outage: Option<Outage>,
+}
+
+impl Circuit {
+    /// The part is taken to answer until it is known not to.
+    pub(crate) fn new(part: &'static str) -> Self {
+        let state = State { answered: SystemTime::now(), outage: None };
+        Self { part, state: Arc::new(watch::Sender::new(state)) }
+    }
+
+    /// The outage, if the part is away.
+    pub(crate) fn outage(&self) -> Option<Outage> {
+        self.state.borrow().outage.clone()
+    }
+
+    /// When it answered last; at first, when it was first depended on.
+    pub(crate) fn answered(&self) -> SystemTime {
+        self.state.borrow().answered
+    }
+
+    /// Waits until the part is not known to be away.
+    pub(crate) async fn answering(&self) {
+        // The sender lives as long as the circuit.
+        let mut state = self.state.subscribe();
+        let _ = state.wait_for(|state| state.outage.is_none()).await;
+    }
+
+    /// The part answered.
+    pub(crate) fn answers(&self) {
+        self.state.send_modify(|state| {
+            state.answered = SystemTime::now();
+            if state.outage.take().is_some() {
+                tracing::info!(part = self.part, "it answers again");
+            }
+        });
+    }
+
+    /// The part did not answer. It is said once, not at every try.
+    pub(crate) fn fails(&self, reason: String) {
+        self.state.send_modify(|state| {
+            if state.outage.is_none() {
+                tracing::warn!(part = self.part, reason, "it does not answer; requests that need it are refused");
+            }
+            let since = state.outage.as_ref().map_or(state.answered, |outage| outage.since);
+            state.outage = Some(Outage { since, reason });
+        });
+    }
+
+    /// Does something that needs the part, for as long as it is not known to be away.
+    pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Outage> {
+        let mut state = self.state.subscribe();
+        let away = async move {
+            // The sender lives as long as the circuit.
+            let _ = state.wait_for(|state| state.outage.is_some()).await;
+        };
+        tokio::select! {
+            biased;
+            () = away => {}
+            done = work => return Ok(done),
+        }
+        // It may have come back in this instant: then the work is lost all the same.
+        let back = || Outage { since: self.answered(), reason: "it was away for a moment".to_owned() };
+        Err(self.outage().unwrap_or_else(back))
+    }
+
+    /// Asks the part again and again, `pause` after each answer; one that takes longer than `patience` is none.
+    pub(crate) async fn watch<F>(&self, pause: Duration, patience: Duration, ask: impl Fn() -> F)
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        loop {
+            match tokio::time::timeout(patience, ask()).await {
+                Ok(Ok(())) => self.answers(),
+                Ok(Err(reason)) => self.fails(reason),
+                Err(_) => self.fails(format!("no answer within {} s", patience.as_secs_f64())),
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_is_told_and_who_comes_later_does_not_wait() {
+        let circuit = Circuit::new("a part");
+        assert_eq!(circuit.guard(async { 1 }).await, Ok(1));
+        let waiting = tokio::spawn({
+            let circuit = circuit.clone();
+            async move { circuit.guard(std::future::pending::<()>()).await }
+        });
+        tokio::task::yield_now().await;
+        circuit.fails("refused".to_owned());
+        let outage = waiting.await.unwrap().unwrap_err();
+        assert_eq!(outage.reason, "refused");
+        circuit.fails("silent".to_owned());
+        let later = circuit.guard(async { 1 }).await.unwrap_err();
+        assert_eq!((later.reason.as_str(), later.since), ("silent", outage.since));
+        circuit.answers();
+        assert_eq!(circuit.guard(async { 1 }).await, Ok(1));
+        assert_eq!(circuit.outage(), None);
+    }
+}

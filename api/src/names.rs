@@ -1,0 +1,156 @@
+//! The names that the service is served under, and the origins of pages that may use it.
+//!
+//! A browser sends what any page wants sent. The header `Host` shows a page whose name was rebound to this machine, the
+//! header `Origin` one that is another site's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use poem::{
+    Request, Response,
+    http::{HeaderValue, Method, StatusCode, header},
+};
+
+use crate::{kind::Kind, problem::Problem};
+
+/// A preflight's answer may be kept this long.
+const MAX_AGE_SECONDS: u32 = 600;
+
+/// Hosts and origins that are served.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Host names beside the loopback ones and the address that a connection came to; without a port.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may use the API, e.g. `https://forum.example`.
+    pub origins: Vec<String>,
+}
+
+/// What an origin's page may see of an answer.
+pub(crate) enum Sharing {
+    /// Nothing: the request comes from our own page or from a program.
+    None,
+    /// Everything, because the origin is named.
+    With(HeaderValue),
+}
+
+impl Names {
+    /// Refuses a request for another host, and a change that another site's page asks for.
+    pub(crate) fn check(&self, request: &Request) -> Result<Sharing, Problem> {
+        let host = self.host_of(request)?;
+        let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(Sharing::None) };
+        let text = origin.to_str().unwrap_or_default();
+        if self.origins.iter().any(|known| known.eq_ignore_ascii_case(text)) {
+            return Ok(Sharing::With(origin.clone()));
+        }
+        let is_own = text.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
+        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if is_own || is_safe {
+            return Ok(Sharing::None);
+        }
+        let detail = "A page of another origin asked for this. See `serve --cors-origin`.";
+        Err(Problem::new(StatusCode::FORBIDDEN, Kind::ForeignOrigin, detail))
+    }
+
+    /// The host that a request names, if the service is served under it.
+    fn host_of<'a>(&self, request: &'a Request) -> Result<&'a str, Problem> {
+        let named = request.header(header::HOST);
+        let absolute = request.original_uri().authority().map(|authority| authority.as_str());
+        let Some(host) = absolute.or(named) else {
+            return Err(Problem::malformed("The header `Host` is missing."));
+        };
+        let here = request.local_addr().as_socket_addr().copied();
+        if self.is_served(host, here) && named.is_none_or(|named| self.is_served(named, here)) {
+            return Ok(host);
+        }
+        let detail = "The service is not served under the host that the request names. See `serve --host`.";
+        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, Kind::Misdirected, detail))
+    }
+
+    fn is_served(&self, host: &str, here: Option<SocketAddr>) -> bool {
+        let name = without_port(host);
+        if name.eq_ignore_ascii_case("localhost") || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return true;
+        }
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        // No name is rebound here: the caller knows the address itself, as health checks do.
+        address.is_ok_and(|address| address.is_loopback() || here.is_some_and(|here| here.ip() == address))
+    }
+}
+
+/// `name` of `name:port`, `[::1]` of `[::1]:port`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && !is_bare_ipv6(host) => {
+            name
+        }
+        _ => host,
+    }
+}
+
+fn is_bare_ipv6(host: &str) -> bool {
+    !host.starts_with('[') && host.matches(':').count() > 1
+}
+
+impl Sharing {
+    /// The answer to a preflight, if the request is one and its origin is named.
+    pub(crate) fn preflight(&self, request: &Request) -> Option<Response> {
+        let is_preflight = *request.method() == Method::OPTIONS
+            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        if !is_preflight || matches!(self, Self::None) {
+            return None;
+        }
+        let response = Response::builder()
+            .status(StatusCode::NO_CONTENT)
+            .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST")
+            .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-api-key, x-request-id")
+            .header(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE_SECONDS);
+        Some(response.finish())
+    }
+
+    /// Lets the origin's page read the answer.
+    pub(crate) fn mark(self, response: &mut Response) {
+        let Self::With(origin) = self else { return };
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        let exposed = HeaderValue::from_static("retry-after, server-timing, x-model-version, x-request-id");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_given_names_and_the_address_of_the_connection_are_served() {
+        let names = Names { hosts: vec!["threatwatch.example".to_owned()], origins: Vec::new() };
+        let here = Some("10.1.2.3:8086".parse().unwrap());
+        for host in [
+            "localhost",
+            "LOCALHOST:8086",
+            "127.0.0.1:1",
+            "127.9.9.9",
+            "[::1]:8086",
+            "[::1]",
+            "threatwatch.example",
+            "Threatwatch.Example:443",
+            "10.1.2.3:8086",
+            "10.1.2.3",
+        ] {
+            assert!(names.is_served(host, here), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:8086",
+            "threatwatch.example.evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.1.2.4",
+            "[::2]:80",
+            "localhost:80:80",
+        ] {
+            assert!(!names.is_served(host, here), "{host}");
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The listener and its connections: how many, how slow they may be, how they end.
+//!
+//! HTTP/1.1 only: a request is one small body and one small answer, and proxies speak it.
+
+use std::{
+    convert::Infallible,
+    io::{self, Write as _},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::{
+    Addr, Endpoint, Request, Response,
+    http::uri::Scheme,
+    web::{LocalAddr, RemoteAddr},
+};
+use rustix::process::{Resource, getrlimit};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::Sleep,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// The head of a request, or a TLS handshake, takes no longer than this from its first byte on.
+const HEAD: Duration = Duration::from_secs(10);
+/// A connection without a request is closed after this time.
+const IDLE: Duration = Duration::from_mins(1);
+/// An answer that nobody reads for this long is given up.
+const STUCK: Duration = Duration::from_secs(30);
+/// Most bytes of a request's head.
+const MAX_HEAD: usize = 64 * 1024;
+/// Pause after a connection could not be accepted: most often there are no file descriptors left.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// A failure to accept is said once in this time.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+/// File descriptors for everything but connections: the store, Temporal, files.
+const RESERVED_FILES: u64 = 128;
+/// Requests in flight when the listener closes end within this time.
+const DRAIN: Duration = Duration::from_millis(4500);
+
+/// What a connection beyond the limit is told.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+retry-after: 1\r\nconnection: close\r\ncontent-length: 127\r\n\r\n\
+{\"type\":\"/problems/too-many-requests\",\"title\":\"Too many requests\",\"status\":503,\"detail\":\"Too many connections are open here.\"}\n";
+
+/// What serves connections.
+pub(crate) struct Server<E> {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) endpoint: Arc<E>,
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// From when it is told to stop, new connections are taken for this time.
+    pub(crate) linger: Duration,
+    /// Told when it is told to stop, so that others learn of it.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+impl<E: Endpoint<Output = Response> + 'static> Server<E> {
+    /// Serves until `stop` resolves, then ends without losing a request.
+    ///
+    /// First readiness fails and every answer closes its connection, while new ones are still taken. Then nobody is let
+    /// in any more, idle connections are closed, and requests in flight end.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
+        let slots = Arc::new(Semaphore::new(self.connections.min(files_for_connections())));
+        let closing = watch::Sender::new(false);
+        let mut open = JoinSet::new();
+        let until = async {
+            stop.await;
+            tracing::info!("told to stop: readiness fails, requests are answered");
+            self.stopping.send_replace(true);
+            tokio::time::sleep(self.linger).await;
+        };
+        let mut until = pin!(until);
+        let mut said = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut until => break,
+                Some(_) = open.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((socket, peer)) => self.admit(socket, peer, &slots, &closing, &mut open),
+                    Err(error) => {
+                        if said.is_none_or(|at: Instant| at.elapsed() > SAY_AGAIN) {
+                            tracing::warn!(%error, "a connection cannot be accepted");
+                            said = Some(Instant::now());
+                        }
+                        tokio::time::sleep(BACK_OFF).await;
+                    }
+                }
+            }
+        }
+        // Those that the system has accepted already and that are not taken yet.
+        while let Ok(Ok((socket, peer))) = tokio::time::timeout(Duration::ZERO, self.listener.accept()).await {
+            self.admit(socket, peer, &slots, &closing, &mut open);
+        }
+        drop(self.listener);
+        closing.send_replace(true);
+        let ended = async { while open.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
+            tracing::warn!(connections = open.len(), "some requests did not end in time and are cut off");
+        }
+    }
+
+    fn admit(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        slots: &Arc<Semaphore>,
+        closing: &watch::Sender<bool>,
+        open: &mut JoinSet<()>,
+    ) {
+        let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
+            if self.tls.is_none() {
+                refuse(socket);
+            }
+            return;
+        };
+        let (endpoint, tls, closing) = (Arc::clone(&self.endpoint), self.tls.clone(), closing.subscribe());
+        open.spawn(async move {
+            let Ok(connection) = Connection::new(&socket, peer, endpoint, closing, slot) else { return };
+            // Answers are small: waiting for more to send would only delay them.
+            let _ = socket.set_nodelay(true);
+            match tls {
+                None => connection.serve(socket, Scheme::HTTP).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(socket)).await {
+                        connection.serve(stream, Scheme::HTTPS).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Says in one write that there is no room; whether it arrives does not matter.
+fn refuse(socket: TcpStream) {
+    if let Ok(mut socket) = socket.into_std() {
+        let _ = socket.write(FULL);
+    }
+}
+
+/// As many connections as this process may have files, less some.
+fn files_for_connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files.saturating_sub(RESERVED_FILES).max(1)).unwrap_or(Semaphore::MAX_PERMITS)
+}
+
+struct Connection<E> {
+    endpoint: Arc<E>,
+    here: LocalAddr,
+    peer: RemoteAddr,
+    closing: watch::Receiver<bool>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
+    fn new(
+        socket: &TcpStream,
+        peer: SocketAddr,
+        endpoint: Arc<E>,
+        closing: watch::Receiver<bool>,
+        slot: OwnedSemaphorePermit,
+    ) -> io::Result<Self> {
+        let here = LocalAddr(Addr::SocketAddr(socket.local_addr()?));
+        Ok(Self { endpoint, here, peer: RemoteAddr(Addr::SocketAddr(peer)), closing, _slot: slot })
+    }
+
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut self, stream: S, scheme: Scheme) {
+        let requests = Arc::new(Requests::default());
+        let stream = Watched::new(stream, Arc::clone(&requests));
+        let (endpoint, here, peer) = (self.endpoint, self.here, self.peer);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let answered = requests.begin();
+            let request: Request = (request, here.clone(), peer.clone(), scheme.clone()).into();
+            let endpoint = Arc::clone(&endpoint);
+            async move {
+                let response = endpoint.get_response(request).await;
+                drop(answered);
+                Ok::<hyper::Response<_>, Infallible>(response.into())
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Counts from the end of the request before: a limit on idling.
+            .header_read_timeout(IDLE)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            _ = &mut connection => return,
+            _ = self.closing.wait_for(|closing| *closing) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+}
+
+/// The requests of one connection: how many began, how many were answered.
+#[derive(Default)]
+struct Requests {
+    begun: AtomicU64,
+    answered: AtomicU64,
+}
+
+/// Counts an answer when it is dropped, also when nobody waits for it any more.
+struct Answered(Arc<Requests>);
+
+impl Requests {
+    fn begin(self: &Arc<Self>) -> Answered {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Answered(Arc::clone(self))
+    }
+
+    /// How many came before the one that is expected; none while one is being answered.
+    fn expected(&self) -> Option<u64> {
+        let answered = self.answered.load(Ordering::Relaxed);
+        (self.begun.load(Ordering::Relaxed) == answered).then_some(answered)
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.0.answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A stream that fails when a head comes too slowly, or when an answer is not read.
+struct Watched<S> {
+    stream: S,
+    requests: Arc<Requests>,
+    /// Since when a head is coming, and how many requests came before it.
+    head: Option<(Instant, u64)>,
+    /// Since when an answer is not read.
+    stuck: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Watched<S> {
+    fn new(stream: S, requests: Arc<Requests>) -> Self {
+        Self { stream, requests, head: None, stuck: None, timer: None }
+    }
+
+    /// Fails once the time since `from` is longer than `limit`; wakes the task when that is so.
+    fn wait(&mut self, from: Instant, limit: Duration, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let deadline = tokio::time::Instant::from_std(from + limit);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let expected = this.requests.expected();
+        // A head that was read is over, and what comes while a request is answered is its body.
+        this.head = this.head.filter(|(_, before)| Some(*before) == expected);
+        match read {
+            Poll::Ready(Ok(())) => {
+                if let Some(expected) = expected.filter(|_| buf.filled().len() > before) {
+                    this.head.get_or_insert((Instant::now(), expected));
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => match this.head {
+                Some((since, _)) => this.wait(since, HEAD, cx).map(Err),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    fn written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stuck = None;
+            return written;
+        }
+        let since = *self.stuck.get_or_insert_with(Instant::now);
+        self.wait(since, STUCK, cx).map(Err)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.written(written, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
+        this.written(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.written(flushed, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FULL;
+
+    #[test]
+    fn the_refusal_is_as_long_as_it_says() {
+        let text = std::str::from_utf8(FULL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

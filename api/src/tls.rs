@@ -1,0 +1,110 @@
+//! TLS: a certificate and its key from files, read again when they change.
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Where the certificate is.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The chain, PEM, the service's own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key, PEM: PKCS #8, PKCS #1 or SEC 1.
+    pub key: PathBuf,
+}
+
+/// The certificate that is shown now.
+pub(crate) struct Certificate {
+    files: CertificateFiles,
+    provider: Arc<CryptoProvider>,
+    current: Arc<Current>,
+}
+
+#[derive(Debug)]
+struct Current(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl Certificate {
+    /// Reads the files; the error names the one that is wrong.
+    pub(crate) fn read(files: CertificateFiles) -> anyhow::Result<Self> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (key, _) = read(&files, &provider)?;
+        Ok(Self { files, provider, current: Arc::new(Current(ArcSwap::from_pointee(key))) })
+    }
+
+    /// Speaks TLS 1.2 and 1.3 and shows whatever certificate is current.
+    pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&self.current) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Follows the files for ever. Files that do not fit together change nothing and are named once.
+    pub(crate) async fn follow(self) {
+        let mut seen = contents(&self.files).ok();
+        let mut said = None;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = contents(&self.files).ok();
+            if now == seen && said.is_none() {
+                continue;
+            }
+            match read(&self.files, &self.provider) {
+                Ok((key, read)) => {
+                    self.current.0.store(Arc::new(key));
+                    (seen, said) = (Some(read), None);
+                    tracing::info!(certificate = %self.files.certificate.display(), "the new certificate is shown");
+                }
+                // One file may be new and the other not yet: it is tried again.
+                Err(error) => {
+                    let reason = format!("{error:#}");
+                    if said.as_ref() != Some(&reason) {
+                        tracing::warn!(reason, "the certificate cannot be read again; the old one goes on");
+                        said = Some(reason);
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Contents = (Vec<u8>, Vec<u8>);
+
+fn contents(files: &CertificateFiles) -> anyhow::Result<Contents> {
+    let file = |path: &PathBuf| fs::read(path).with_context(|| format!("read {}", path.display()));
+    Ok((file(&files.certificate)?, file(&files.key)?))
+}
+
+fn read(files: &CertificateFiles, provider: &CryptoProvider) -> anyhow::Result<(CertifiedKey, Contents)> {
+    let contents = contents(files)?;
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents.0).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    let chain = chain.with_context(|| format!("{certificate} has no certificate in PEM"))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&contents.1).map_err(|_| anyhow::anyhow!("{key} has no private key in PEM"))?;
+    // Also compares the key with the certificate.
+    let certified = CertifiedKey::from_der(chain, private, provider);
+    let certified = certified.with_context(|| format!("use {certificate} with {key}"))?;
+    Ok((certified, contents))
+}

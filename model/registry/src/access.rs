@@ -1,0 +1,256 @@
+//! API keys: who may do what. The store keeps their digests, never the keys.
+//!
+//! A key is an object and its revocation another, both written once. So a revoked key stays revoked, whoever writes what.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use bytes::Bytes;
+use model::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::{Created, Error, Key, Registry, Secret, now_millis};
+
+/// Every key begins with this, so that people and scanners know it when they see one.
+const PREFIX: &str = "tw_";
+/// Length of a name.
+const LONGEST_NAME: usize = 63;
+
+/// What a key may be used for. No role includes another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Judge comments.
+    Predict,
+    /// Approve and reject runs that wait for it.
+    Review,
+    /// Train, promote, roll back, read the audit trail.
+    Operate,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Predict, Self::Review, Self::Operate];
+
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Predict => "predict",
+            Self::Review => "review",
+            Self::Operate => "operate",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|role| role.name() == text);
+        found.ok_or_else(|| "a role is `predict`, `review` or `operate`".to_owned())
+    }
+}
+
+/// The name of a key's holder: 1 to 63 of `a` to `z`, `0` to `9`, `.`, `_` and `-`, first a letter or digit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyName(String);
+
+impl KeyName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for KeyName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let is_name = text.bytes().next().is_some_and(is_plain)
+            && text.len() <= LONGEST_NAME
+            && text.bytes().all(|b| is_plain(b) || matches!(b, b'.' | b'_' | b'-'));
+        if is_name {
+            Ok(Self(text.to_owned()))
+        } else {
+            let allowed = "a-z, 0-9, `.`, `_` and `-`, and begins with a letter or a digit";
+            Err(format!("a key's name has 1 to {LONGEST_NAME} characters of {allowed}"))
+        }
+    }
+}
+
+impl TryFrom<String> for KeyName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<KeyName> for String {
+    fn from(name: KeyName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the store keeps of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// Whose it is: the actor of what is done with it. Several keys may share a name, to change them without a gap.
+    pub name: KeyName,
+    /// Tells keys of one name apart: the first eight digits of `sha256`.
+    pub id: String,
+    /// What it may be used for.
+    pub roles: Vec<Role>,
+    /// SHA-256 of the key.
+    pub sha256: Digest,
+    /// When it was made: milliseconds since 1970, UTC.
+    pub created: i64,
+    /// Who made it.
+    pub created_by: String,
+}
+
+/// That a key is worth nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// When: milliseconds since 1970, UTC.
+    pub at: i64,
+    /// By whom.
+    pub by: String,
+}
+
+/// A key and its revocation, if it was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    /// The key.
+    pub key: ApiKey,
+    /// Its revocation.
+    pub revoked: Option<Revocation>,
+}
+
+/// Every key that was ever made, by the path of its object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Keys(BTreeMap<String, KeyState>);
+
+impl Keys {
+    /// Whether a key was ever made, even if all were revoked since.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every key, by name, then by id.
+    pub fn all(&self) -> impl Iterator<Item = &KeyState> {
+        self.0.values()
+    }
+
+    /// The keys that are not revoked.
+    pub fn active(&self) -> impl Iterator<Item = &ApiKey> {
+        self.all().filter(|state| state.revoked.is_none()).map(|state| &state.key)
+    }
+}
+
+impl Registry {
+    /// Makes a key. It is answered once and kept nowhere: the store has its digest.
+    pub async fn create_key(&self, name: &KeyName, roles: &[Role], by: &str) -> Result<(ApiKey, Secret), Error> {
+        let secret = format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 32]>()));
+        let sha256 = Digest::of(secret.as_bytes());
+        let mut roles = roles.to_vec();
+        roles.sort_unstable();
+        roles.dedup();
+        let id = sha256.short().to_owned();
+        let key = ApiKey { name: name.clone(), id, roles, sha256, created: now_millis(), created_by: by.to_owned() };
+        let place = Key::ApiKey(key.name.as_str(), &key.id);
+        match self.create_json(place, &key).await? {
+            Created::New => Ok((key, Secret::new(secret))),
+            // A repeated request whose first reply was lost, unless two keys share eight digits.
+            Created::Exists if self.read_json::<ApiKey>(place).await?.is_some_and(|(there, _)| there == key) => {
+                Ok((key, Secret::new(secret)))
+            }
+            Created::Exists => Err(place.corrupt("another key has this id: make one again")),
+        }
+    }
+
+    /// Revokes the keys of a name, or the one of an id; answers those that were not revoked before.
+    pub async fn revoke_keys(&self, name: &KeyName, id: Option<&str>, by: &str) -> Result<Vec<ApiKey>, Error> {
+        let keys = self.keys(&Keys::default()).await?;
+        let is_meant = |key: &ApiKey| key.name == *name && id.is_none_or(|id| id == key.id);
+        if !keys.all().any(|state| is_meant(&state.key)) {
+            let path = Key::ApiKey(name.as_str(), id.unwrap_or("")).path();
+            return Err(Error::NotFound { what: "API key", path });
+        }
+        let revocation = Revocation { at: now_millis(), by: by.to_owned() };
+        let mut revoked = Vec::new();
+        for key in keys.active().filter(|key| is_meant(key)) {
+            self.create_json(Key::KeyRevocation(key.name.as_str(), &key.id), &revocation).await?;
+            revoked.push(key.clone());
+        }
+        Ok(revoked)
+    }
+
+    /// Every key. Those that are `known` and not revoked are not read again: a key never changes.
+    ///
+    /// A key that cannot be read opens nothing; a revocation counts even if it cannot be read.
+    pub async fn keys(&self, known: &Keys) -> Result<Keys, Error> {
+        let paths = self.store.list(Key::API_KEYS).await?;
+        let mut keys = BTreeMap::new();
+        for path in paths.iter().filter(|path| Key::is_api_key(path)) {
+            let state = match known.0.get(path) {
+                Some(state) => Some(state.clone()),
+                None => self.read_key(path).await?,
+            };
+            if let Some(state) = state {
+                keys.insert(path.clone(), state);
+            }
+        }
+        for path in &paths {
+            let revoked = Key::revoked_key_of(path).and_then(|of| keys.get_mut(&of));
+            if let Some(state) = revoked.filter(|state| state.revoked.is_none()) {
+                let bytes = self.store.get(path).await?.unwrap_or_default();
+                let unreadable = || Revocation { at: 0, by: "unknown".to_owned() };
+                state.revoked = Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| unreadable()));
+            }
+        }
+        Ok(Keys(keys))
+    }
+
+    async fn read_key(&self, path: &str) -> Result<Option<KeyState>, Error> {
+        let bytes: Bytes = self.store.get(path).await?.unwrap_or_default();
+        let parsed = serde_json::from_slice::<ApiKey>(&bytes).ok();
+        let key = parsed.filter(|key| Key::ApiKey(key.name.as_str(), &key.id).path() == path);
+        if key.is_none() {
+            tracing::warn!(path, "an API key that cannot be read opens nothing");
+        }
+        Ok(key.map(|key| KeyState { key, revoked: None }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain() {
+        for name in ["alice", "forum-bot.2", "0", &"a".repeat(63)] {
+            assert_eq!(name.parse::<KeyName>().unwrap().as_str(), name);
+        }
+        for name in ["", "Alice", ".a", "a/b", "../a", "a b", "é", &"a".repeat(64)] {
+            assert!(name.parse::<KeyName>().is_err(), "{name}");
+        }
+    }
+}

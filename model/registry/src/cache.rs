@@ -1,0 +1,169 @@
+//! What a service needs to go on without the store, on this machine's disk: the last generations, the API keys.
+//!
+//! A generation is a folder `<generation>-<digest of its record>` of three files. Its name vouches for the record, the
+//! record for the manifest, the manifest for the artifact: whatever was changed is not served.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use model::{Digest, Generation};
+
+use crate::{Bundle, Keys};
+
+/// Generations that are kept.
+const KEPT: usize = 3;
+const RECORD: &str = "record.json";
+const MANIFEST: &str = "manifest.json";
+const ARTIFACT: &str = "artifact";
+const KEYS: &str = "keys.json";
+/// Folders that are being written begin with this.
+const UNFINISHED: &str = ".new-";
+
+/// A folder on this machine's disk. Its functions block.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// The cache of one store, below a folder that may hold those of others. Nothing is read or written yet.
+    ///
+    /// `store` tells stores apart: endpoint and bucket. A model of another bucket is never served.
+    #[must_use]
+    pub fn new(folder: &Path, store: &str) -> Self {
+        Self { folder: folder.join(Digest::of(store.as_bytes()).short()) }
+    }
+
+    /// Keeps a verified generation, whole or not at all, and drops those before the newest three.
+    ///
+    /// What was written is read again and verified before it counts.
+    pub fn keep(&self, bundle: &Bundle, generation: Generation, record: &Digest) -> io::Result<()> {
+        let place = self.folder.join(format!("{:010}-{record}", generation.0));
+        if read(&place).is_ok_and(|kept| kept == *bundle) {
+            return Ok(());
+        }
+        let unfinished = self.unfinished()?;
+        let written = write_all(&unfinished, bundle).and_then(|()| {
+            let again = read(&unfinished)?;
+            again.verify(record).map_err(io::Error::other)?;
+            if place.exists() {
+                fs::remove_dir_all(&place)?;
+            }
+            fs::rename(&unfinished, &place)?;
+            sync_folder(&self.folder)
+        });
+        if written.is_err() {
+            let _ = fs::remove_dir_all(&unfinished);
+        }
+        written?;
+        self.drop_old()
+    }
+
+    /// The newest generation that is whole, with the digest of its record. What is not whole is named in a warning.
+    #[must_use]
+    pub fn newest(&self) -> Option<(Bundle, Digest)> {
+        self.kept().into_iter().rev().find_map(|(place, digest)| {
+            let whole = read(&place).map_err(|error| error.to_string()).and_then(|bundle| {
+                bundle.verify(&digest).map_err(|error| error.to_string())?;
+                Ok(bundle)
+            });
+            match whole {
+                Ok(bundle) => Some((bundle, digest)),
+                Err(reason) => {
+                    tracing::warn!(place = %place.display(), reason, "a cached generation is not used");
+                    None
+                }
+            }
+        })
+    }
+
+    /// Keeps the API keys: digests, names and roles.
+    pub fn keep_keys(&self, keys: &Keys) -> io::Result<()> {
+        self.create()?;
+        let bytes = serde_json::to_vec(keys)?;
+        let (place, unfinished) = (self.folder.join(KEYS), self.folder.join(format!("{UNFINISHED}{KEYS}")));
+        write(&unfinished, &bytes)?;
+        fs::rename(&unfinished, place)?;
+        sync_folder(&self.folder)
+    }
+
+    /// The API keys as they were kept last.
+    #[must_use]
+    pub fn keys(&self) -> Option<Keys> {
+        serde_json::from_slice(&fs::read(self.folder.join(KEYS)).ok()?).ok()
+    }
+
+    /// Every kept generation, oldest first, with the digest that its folder names.
+    fn kept(&self) -> Vec<(PathBuf, Digest)> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let named = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (generation, digest) = name.split_once('-')?;
+            Some((generation.parse::<u64>().ok()?, entry.path(), Digest::parse(digest).ok()?))
+        });
+        let mut kept: Vec<_> = named.collect();
+        kept.sort();
+        kept.into_iter().map(|(_, place, digest)| (place, digest)).collect()
+    }
+
+    /// Also what a process that was killed left unfinished.
+    fn drop_old(&self) -> io::Result<()> {
+        let kept = self.kept();
+        for (place, _) in &kept[..kept.len().saturating_sub(KEPT)] {
+            fs::remove_dir_all(place)?;
+        }
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && entry.path().is_dir() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// A new folder that nobody else has.
+    fn unfinished(&self) -> io::Result<PathBuf> {
+        self.create()?;
+        let place = self.folder.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
+        fs::create_dir(&place)?;
+        Ok(place)
+    }
+
+    /// For its owner only: the digests of API keys are in here.
+    fn create(&self) -> io::Result<()> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&self.folder)
+    }
+}
+
+fn read(place: &Path) -> io::Result<Bundle> {
+    let file = |name: &str| fs::read(place.join(name)).map(Into::into);
+    Ok(Bundle { record: file(RECORD)?, manifest: file(MANIFEST)?, artifact: file(ARTIFACT)? })
+}
+
+fn write_all(place: &Path, bundle: &Bundle) -> io::Result<()> {
+    write(&place.join(RECORD), &bundle.record)?;
+    write(&place.join(MANIFEST), &bundle.manifest)?;
+    write(&place.join(ARTIFACT), &bundle.artifact)?;
+    sync_folder(place)
+}
+
+/// On disk when it returns, not only in the system's memory.
+fn write(place: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(place)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync_folder(place: &Path) -> io::Result<()> {
+    fs::File::open(place)?.sync_all()
+}

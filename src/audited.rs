@@ -1,0 +1,43 @@
+//! Puts what a command changes on record, before it is done, and how it ended.
+
+use registry::{AuditOutcome, Deed, Registry};
+
+use crate::{commands::current_user, settings::Settings};
+
+/// What a command is about to do.
+pub(crate) struct Act<'a> {
+    /// What: `promote`, `keys_new`, ...
+    pub(crate) action: &'static str,
+    /// With what: a version, a workflow's id, a key's name.
+    pub(crate) subject: Option<String>,
+    /// Why, in the user's words.
+    pub(crate) reason: Option<&'a str>,
+}
+
+impl Act<'_> {
+    /// Does it, on record; `words` says of the result how it ended.
+    pub(crate) async fn on_record<T>(
+        self,
+        settings: &Settings,
+        doing: impl Future<Output = anyhow::Result<T>>,
+        words: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<T> {
+        let registry = Registry::new(std::sync::Arc::new(settings.store()?));
+        let deed = Deed {
+            actor: current_user().unwrap_or_else(|| "unknown".to_owned()),
+            key: None,
+            action: self.action.to_owned(),
+            subject: self.subject,
+            reason: self.reason.map(str::to_owned),
+            request_id: None,
+        };
+        let sequence = registry.audit(&deed).await?;
+        let done = doing.await;
+        let outcome = match &done {
+            Ok(result) => AuditOutcome { outcome: "done".to_owned(), detail: words(result) },
+            Err(error) => AuditOutcome { outcome: "refused".to_owned(), detail: error.to_string() },
+        };
+        registry.audit_outcome(sequence, &outcome).await?;
+        done
+    }
+}

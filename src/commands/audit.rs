@@ -1,0 +1,49 @@
+//! `threatwatch audit`: who did what, when; asked of the API.
+
+use serde_json::Value;
+
+use crate::{http::Api, settings::Settings};
+
+/// How much of the audit trail
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The newest entries, at most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+    limit: u32,
+    /// Only entries before this number
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
+    /// Print the API's whole answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+    let before = arguments.before.map_or_else(String::new, |before| format!("&before={before}"));
+    let answer = Api::new(settings)?.get(&format!("/audit?limit={}{before}", arguments.limit)).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+        return Ok(());
+    }
+    for entry in answer["entries"].as_array().into_iter().flatten() {
+        print(entry);
+    }
+    Ok(())
+}
+
+fn print(entry: &Value) {
+    let text = |name: &str| entry[name].as_str().unwrap_or("-").to_owned();
+    println!(
+        "{:>6} {} {} {} {}: {} ({})",
+        entry["sequence"],
+        text("at"),
+        text("actor"),
+        text("action"),
+        text("subject"),
+        entry["outcome"].as_str().unwrap_or("no end on record"),
+        text("detail"),
+    );
+    if let Some(reason) = entry["reason"].as_str() {
+        println!("       because: {reason}");
+    }
+}

@@ -1,0 +1,88 @@
+//! `threatwatch keys`: makes, lists and revokes API keys.
+
+use registry::{ApiKey, KeyName, KeyState, Keys, Registry, Role};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::current_user;
+use crate::{audited::Act, settings::Settings};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make a key and print it, once: nobody can show it again
+    New {
+        /// Whose it is; history and audit trail call the holder by this name
+        name: KeyName,
+        /// What it may be used for: `predict`, `review` or `operate`; may be given several times
+        #[arg(long = "role", value_name = "ROLE", required = true)]
+        roles: Vec<Role>,
+    },
+    /// List every key that was made, without the keys themselves
+    List,
+    /// Revoke the keys of a name: every API refuses them within five seconds
+    Revoke {
+        /// Whose keys
+        name: KeyName,
+        /// Only the one of this id
+        #[arg(long)]
+        id: Option<String>,
+    },
+}
+
+pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
+    let registry = settings.registry().await?;
+    match command {
+        Command::New { name, roles } => create(&registry, &name, &roles, settings).await,
+        Command::List => {
+            print(&registry.keys(&Keys::default()).await?);
+            Ok(())
+        }
+        Command::Revoke { name, id } => revoke(&registry, &name, id.as_deref(), settings).await,
+    }
+}
+
+async fn create(registry: &Registry, name: &KeyName, roles: &[Role], settings: &Settings) -> anyhow::Result<()> {
+    let (who, may) = (who(), words(roles));
+    let act = Act { action: "keys_new", subject: Some(name.to_string()), reason: Some(&may) };
+    let making = async { Ok(registry.create_key(name, roles, &who).await?) };
+    let (key, secret) = act.on_record(settings, making, |(key, _)| format!("made {}", key.id)).await?;
+    eprintln!("The key of {name} ({}), id {}. It is shown this once:", words(&key.roles), key.id);
+    println!("{}", secret.expose());
+    Ok(())
+}
+
+async fn revoke(registry: &Registry, name: &KeyName, id: Option<&str>, settings: &Settings) -> anyhow::Result<()> {
+    let who = who();
+    let act = Act { action: "keys_revoke", subject: Some(name.to_string()), reason: id };
+    let revoking = async { Ok(registry.revoke_keys(name, id, &who).await?) };
+    let ids = |keys: &Vec<ApiKey>| keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ");
+    let revoked = act.on_record(settings, revoking, |keys| format!("revoked {}", ids(keys))).await?;
+    if revoked.is_empty() {
+        println!("nothing to revoke: the keys of {name} were revoked before");
+    }
+    for key in revoked {
+        println!("revoked {name} {}", key.id);
+    }
+    Ok(())
+}
+
+fn print(keys: &Keys) {
+    println!("{:<24} {:<10} {:<24} {:<21} revoked", "name", "id", "roles", "made");
+    for KeyState { key, revoked } in keys.all() {
+        let made = format!("{} by {}", date(key.created), key.created_by);
+        let revoked = revoked.as_ref().map_or_else(|| "-".to_owned(), |r| format!("{} by {}", date(r.at), r.by));
+        println!("{:<24} {:<10} {:<24} {made:<21} {revoked}", key.name.as_str(), key.id, words(&key.roles));
+    }
+}
+
+fn words(roles: &[Role]) -> String {
+    roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn date(millis: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(millis / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+fn who() -> String {
+    current_user().unwrap_or_else(|| "unknown".to_owned())
+}
