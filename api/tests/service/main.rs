@@ -1,6 +1,12 @@
 //! The service over HTTP, on a registry in memory and without Temporal.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod access;
+mod outages;
+mod requests;
+mod store;
+mod tls;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -23,6 +29,8 @@ struct Running {
     client: Client,
     store: Arc<MemoryStore>,
     registry: Registry,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    ended: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 async fn start() -> Running {
@@ -30,24 +38,33 @@ async fn start() -> Running {
 }
 
 async fn start_on(store: MemoryStore) -> Running {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let store = Arc::new(store);
     let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
-    // Nothing listens on port 1: Temporal is away.
+    start_with(store, service_on(&registry)).await
+}
+
+/// A service without Temporal: nothing listens on port 1.
+fn service_on(registry: &Registry) -> api::Service {
     let orchestrator = Orchestrator::new(Some("127.0.0.1:1".to_owned()), "test".to_owned(), None);
-    let service = api::Service {
-        registry: registry.clone(),
-        orchestrator,
-        temporal_ui: None,
-        metrics: api::Metrics::new(),
-        replica: registry::ReplicaId::new("test"),
-    };
+    api::Service::new(registry.clone(), orchestrator, registry::ReplicaId::new("test"))
+}
+
+async fn start_with(store: Arc<MemoryStore>, service: api::Service) -> Running {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let registry = service.registry.clone();
     let (sender, receiver) = tokio::sync::oneshot::channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    tokio::spawn(api::serve(service, address, |bound| sender.send(bound).unwrap(), std::future::pending()));
+    let stop_or_drop = async {
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let serving = api::serve(service, address, |bound| sender.send(bound).unwrap(), stop_or_drop);
+    let ended = tokio::spawn(serving);
     let url = format!("http://{}", receiver.await.unwrap());
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-    Running { url, client, store, registry }
+    Running { url, client, store, registry, stop: Some(stop), ended }
 }
 
 impl Running {
@@ -243,11 +260,17 @@ async fn every_error_is_a_problem_and_repeats_nothing_of_the_request() {
         (json_body("\u{feff}canary"), 400),
         (json_body("{\"text\":\"  \"}"), 422),
         (client.post(url("/predict")).body("canary"), 415),
-        (client.post(url("/predict")).json(&json!({ "text": "canary ".repeat(2000) })), 400),
+        (client.post(url("/predict")).json(&json!({ "text": "canary ".repeat(3000) })), 422),
+        (json_body("{\"text\":5,\"explain\":\"canary\"}"), 400),
+        (json_body("{\"text\":\"canary\\u0000\"}"), 400),
+        (json_body("{\"text\":\"canary\",\"text\":\"canary\"}"), 400),
+        (json_body("canary").header("content-encoding", "gzip"), 415),
         (client.post(url("/predict")).json(&json!({ "text": "canary".repeat(60_000) })), 413),
         (client.get(url("/predict?canary=1")), 400),
         (client.get(url("/canary")), 404),
         (client.delete(url("/predict")), 405),
+        (client.post(url("/docs")), 405),
+        (client.get(url("/problems/canary")), 404),
         (client.post(url("/")), 405),
         (client.get(url("/models/canary")), 422),
         (client.get(url("/models/20200101T000000Z-00000000")), 404),

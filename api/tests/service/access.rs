@@ -1,0 +1,257 @@
+//! API keys: who may do what, under which name.
+
+use std::{
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use model::Generation;
+use registry::{Keys, MemoryStore, Registry, Role, Store};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use crate::{
+    Preset, Running, problem, service_on, start, start_with,
+    store::{Mood, Moody},
+};
+
+impl Running {
+    async fn make_key(&self, name: &str, roles: &[Role]) -> String {
+        let (_, secret) = self.registry.create_key(&name.parse().unwrap(), roles, "test").await.unwrap();
+        let key = secret.expose().to_owned();
+        let started = Instant::now();
+        while self.with_key(Method::GET, "/whoami", &key).await.status() != 200 {
+            assert!(started.elapsed() < Duration::from_secs(5), "a new key counts within five seconds");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        key
+    }
+
+    async fn with_key(&self, method: Method, path: &str, key: &str) -> Response {
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(key);
+        if method == Method::POST {
+            request = request.json(&body_of(path));
+        }
+        request.send().await.unwrap()
+    }
+}
+
+fn body_of(path: &str) -> Value {
+    match path {
+        "/predict" => json!({ "text": "hello" }),
+        "/promote" => json!({ "version": "20200101T000000Z-00000000", "actor": "mallory" }),
+        "/runs/approve" | "/runs/reject" => json!({ "workflow_id": "train-1", "reason": "good", "actor": "mallory" }),
+        _ => json!({}),
+    }
+}
+
+#[tokio::test]
+async fn every_route_asks_for_its_role_once_there_is_a_key() {
+    let service = start().await;
+    service.promote(Preset::Default).await;
+    assert!(service.serves(Generation(1), Duration::from_secs(2)).await);
+    assert_eq!(service.get("/models").await.status(), 200, "no key was made yet");
+    let keys = [
+        ("predict", service.make_key("bot", &[Role::Predict]).await),
+        ("review", service.make_key("moderator", &[Role::Review]).await),
+        ("operate", service.make_key("operator", &[Role::Operate]).await),
+    ];
+    let routes = [
+        (Method::POST, "/predict", Some("predict")),
+        (Method::GET, "/predict?text=a", Some("predict")),
+        (Method::POST, "/train", Some("operate")),
+        (Method::POST, "/promote", Some("operate")),
+        (Method::POST, "/rollback", Some("operate")),
+        (Method::GET, "/audit", Some("operate")),
+        (Method::POST, "/runs/approve", Some("review")),
+        (Method::POST, "/runs/reject", Some("review")),
+        (Method::GET, "/runs/status?workflow_id=a", None),
+        (Method::GET, "/models", None),
+        (Method::GET, "/models/history", None),
+        (Method::GET, "/models/production", None),
+        (Method::GET, "/models/compare?a=b&b=c", None),
+        (Method::GET, "/models/20200101T000000Z-00000000", None),
+        (Method::GET, "/about", None),
+    ];
+    for (method, path, role) in &routes {
+        let nobody = service.client.request(method.clone(), format!("{}{path}", service.url)).json(&body_of(path));
+        let refused = nobody.send().await.unwrap();
+        assert_eq!(refused.headers()["www-authenticate"], "Bearer realm=\"threatwatch\"", "{path}");
+        assert_eq!(problem(refused, 401).await["type"], "/problems/unauthorized", "{path}");
+        for (of, key) in &keys {
+            let status = service.with_key(method.clone(), path, key).await.status().as_u16();
+            let is_allowed = role.is_none_or(|role| role == *of);
+            assert_eq!(status == 403, !is_allowed, "{method} {path} with {of}: {status}");
+            assert_ne!(status, 401, "{method} {path} with {of}");
+        }
+    }
+    let documented = documented_routes();
+    let tried = |path: &str| routes.iter().any(|(_, tried, _)| pattern_fits(path, tried));
+    let open = ["/health/live", "/health/ready", "/whoami"];
+    let left_out: Vec<&String> = documented.iter().filter(|path| !tried(path) && !open.contains(&&***path)).collect();
+    assert!(left_out.is_empty(), "routes that nobody tried: {left_out:?}");
+    for path in ["/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready", "/problems", "/whoami"] {
+        assert_eq!(service.get(path).await.status(), 200, "{path} needs no key");
+    }
+}
+
+fn documented_routes() -> Vec<String> {
+    let document: Value = serde_json::from_str(&api::openapi()).unwrap();
+    document["paths"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn pattern_fits(pattern: &str, path: &str) -> bool {
+    let path = path.split('?').next().unwrap();
+    let parts = |text: &str| text.trim_end_matches('/').split('/').map(str::to_owned).collect::<Vec<_>>();
+    let (pattern, path) = (parts(pattern), parts(path));
+    pattern.len() == path.len() && pattern.iter().zip(&path).all(|(a, b)| a == b || a.starts_with('{'))
+}
+
+#[tokio::test]
+async fn the_actor_is_the_keys_name_and_every_deed_is_on_record() {
+    let service = start().await;
+    let operator = service.make_key("operator", &[Role::Operate]).await;
+    let alice = service.make_key("alice", &[Role::Review]).await;
+    // Temporal is away: nothing is put on record that could not be tried.
+    let started = Instant::now();
+    while service.get("/health/ready").await.json::<Value>().await.unwrap()["status"] == "ready" {
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+    let who: Value = service.with_key(Method::GET, "/whoami", &alice).await.json().await.unwrap();
+    assert_eq!(who, json!({ "keys_required": true, "name": "alice", "roles": ["review"] }));
+    let trail: Value = service.with_key(Method::GET, "/audit", &operator).await.json().await.unwrap();
+    assert_eq!(trail, json!({ "entries": [] }));
+    problem(service.with_key(Method::GET, "/audit?limit=0", &operator).await, 422).await;
+}
+
+#[tokio::test]
+async fn keys_come_in_either_header_and_wrong_ones_never_count() {
+    let service = start().await;
+    let key = service.make_key("bot", &[Role::Predict]).await;
+    let send = |name: &'static str, value: String| {
+        let request = service.client.get(format!("{}/models", service.url)).header(name, value);
+        async { request.send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(send("x-api-key", key.clone()).await, 200);
+    assert_eq!(send("authorization", format!("bearer {key}")).await, 200);
+    let wrong = [
+        format!("Basic {key}"),
+        key.clone(),
+        "Bearer ".to_owned(),
+        format!("Bearer {key}x"),
+        format!("Bearer {}", &key[..key.len() - 1]),
+        format!("Bearer {}", key.to_uppercase()),
+        format!("Bearer {}", "a".repeat(10_000)),
+    ];
+    for value in wrong {
+        assert_eq!(send("authorization", value).await, 401);
+    }
+    let body: Value = service
+        .client
+        .get(format!("{}/whoami", service.url))
+        .bearer_auth("x")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(body["status"], 401, "a wrong key is told, also where none is needed: {body}");
+}
+
+#[tokio::test]
+async fn a_revocation_counts_within_five_seconds_and_the_last_key_leaves_the_door_closed() {
+    let service = start().await;
+    let key = service.make_key("bot", &[Role::Predict]).await;
+    let name = "bot".parse().unwrap();
+    assert_eq!(service.registry.revoke_keys(&name, None, "test").await.unwrap().len(), 1);
+    assert!(
+        service.registry.revoke_keys(&name, None, "test").await.unwrap().is_empty(),
+        "revoking again changes nothing"
+    );
+    let started = Instant::now();
+    while service.with_key(Method::GET, "/models", &key).await.status() != 401 {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(service.get("/models").await.status(), 401, "keys were made here once");
+    let keys = service.registry.keys(&Keys::default()).await.unwrap();
+    assert_eq!((keys.all().count(), keys.active().count()), (1, 0));
+    let bucket = format!("{:?}", service.store);
+    assert!(!bucket.contains(&key), "the store must not know a key");
+}
+
+#[tokio::test]
+async fn a_key_that_asks_too_often_is_told_to_wait() {
+    let store = Arc::new(MemoryStore::default());
+    let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+    let mut service = service_on(&registry);
+    service.limits.requests_per_second = NonZeroU32::new(5);
+    let service = start_with(store, service).await;
+    let key = service.make_key("bot", &[Role::Predict]).await;
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        let response = service.with_key(Method::GET, "/models", &key).await;
+        statuses.push(response.status().as_u16());
+        if response.status() == 429 {
+            assert_eq!(response.headers()["retry-after"], "1");
+            assert_eq!(problem(response, 429).await["type"], "/problems/too-many-requests");
+        }
+    }
+    assert!(statuses.contains(&429), "{statuses:?}");
+    let started = Instant::now();
+    while service.with_key(Method::GET, "/models", &key).await.status() != 200 {
+        assert!(started.elapsed() < Duration::from_secs(3), "after a second it may ask again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_not_known_yet_open_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = Arc::new(MemoryStore::default());
+    let on = |mood| {
+        let store = Moody::new(Arc::clone(&inner), mood);
+        let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+        let mut service = service_on(&registry);
+        service.cache = Some(registry::Cache::new(folder.path(), "a bucket"));
+        (start_with(Arc::clone(&inner), service), store)
+    };
+    let (service, store) = on(Mood::Refuses);
+    let service = service.await;
+    let refused = problem(service.get("/models").await, 503).await;
+    assert_eq!(refused["type"], "/problems/store-unavailable", "{refused}");
+    store.be(Mood::Answers);
+    let key = service.make_key("bot", &[Role::Predict]).await;
+    service.promote(Preset::Default).await;
+    let started = Instant::now();
+    while service.with_key(Method::POST, "/predict", &key).await.status() != 200 {
+        assert!(started.elapsed() < Duration::from_secs(3));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    service.stop().await;
+    // Known from the disk, also without the store.
+    let (service, _store) = on(Mood::Refuses);
+    let service = service.await;
+    let started = Instant::now();
+    while service.with_key(Method::POST, "/predict", &key).await.status() != 200 {
+        assert!(started.elapsed() < Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    problem(service.post("/predict", &json!({ "text": "a" })).await, 401).await;
+}
+
+#[tokio::test]
+async fn an_address_that_needs_keys_is_not_served_without_one() {
+    let registry = Registry::new(Arc::new(MemoryStore::default()));
+    let serve = |registry: &Registry| {
+        let mut service = service_on(registry);
+        service.needs_keys = true;
+        api::serve(service, "127.0.0.1:0".parse().unwrap(), |_| (), std::future::ready(()))
+    };
+    let error = serve(&registry).await.unwrap_err().to_string();
+    assert!(error.contains("threatwatch keys new"), "{error}");
+    registry.create_key(&"operator".parse().unwrap(), &[Role::Operate], "test").await.unwrap();
+    serve(&registry).await.unwrap();
+}
