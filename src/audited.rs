@@ -16,7 +16,17 @@ pub(crate) struct Act<'a> {
 
 impl Act<'_> {
     /// Does it, on record; `words` says of the result how it ended.
-    pub(crate) async fn on_record<T>(
+    pub(crate) fn on_record<T>(
+        self,
+        settings: &Settings,
+        doing: impl Future<Output = anyhow::Result<T>>,
+        words: impl FnOnce(&T) -> String,
+    ) -> impl Future<Output = anyhow::Result<T>> {
+        // What asks Temporal is large.
+        self.record(settings, Box::pin(doing), words)
+    }
+
+    async fn record<T>(
         self,
         settings: &Settings,
         doing: impl Future<Output = anyhow::Result<T>>,

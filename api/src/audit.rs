@@ -39,7 +39,7 @@ impl Context {
             reason: request.reason.map(str::to_owned),
             request_id: request_id::current(),
         };
-        let sequence = self.from_store(self.registry.audit(&deed)).await?;
+        let sequence = self.ask_store(self.registry.audit(&deed)).await?;
         Ok(Recorded { context: self, sequence })
     }
 }
@@ -49,9 +49,9 @@ impl Recorded<'_> {
     pub(crate) async fn ended(self, outcome: &str, detail: String) {
         let outcome = AuditOutcome { outcome: outcome.to_owned(), detail };
         let writing = self.context.registry.audit_outcome(self.sequence, &outcome);
-        match tokio::time::timeout(PATIENCE, self.context.from_store(writing)).await {
-            Ok(Ok(())) => {}
-            _ => tracing::warn!(sequence = self.sequence, "the end of a deed is not in the audit trail"),
+        let written = tokio::time::timeout(PATIENCE, self.context.ask_store(writing)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::warn!(sequence = self.sequence, "the end of a deed is not in the audit trail");
         }
     }
 

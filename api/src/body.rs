@@ -176,7 +176,7 @@ fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<
     match (schema.ty, value) {
         ("string", Value::String(text)) => text_objection(text, schema),
         ("string", _) => Some("must be a text".to_owned()),
-        ("boolean", Value::Bool(_)) | ("number", Value::Number(_)) => None,
+        ("boolean", Value::Bool(_)) | ("number", Value::Number(_)) | ("object", Value::Object(_)) => None,
         ("boolean", _) => Some("must be true or false".to_owned()),
         ("number", _) => Some("must be a number".to_owned()),
         ("integer", value) => {
@@ -191,7 +191,6 @@ fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<
             wrong.next().map(|(at, reason)| format!("is wrong at place {}: each {reason}", at + 1))
         }
         ("array", _) => Some("must be a list".to_owned()),
-        ("object", Value::Object(_)) => None,
         ("object", _) => Some("must be an object".to_owned()),
         _ => None,
     }
@@ -266,12 +265,12 @@ mod tests {
                 r#"{"text":"a","canary":1}"#,
                 "A field is not known here; the fields are `text`, `explain`, `reason`, `names`, `count`, `when`.",
             ),
-            ("{\"text\":\"a\",\n\"text\":\"b\"}", "A field is given twice, at line 2, column 10."),
+            ("{\"text\":\"a\",\n\"text\":\"b\"}", "A field is given twice, at line 2, column 11."),
             ("[\"canary\"]", "The body is not a JSON object."),
             ("\"canary\"", "The body is not a JSON object."),
             ("{\"text\":\"canary", "The JSON ends too early, at line 1, column 15."),
             ("{\"text\":\n  canary}", "The JSON is broken at line 2, column 3."),
-            ("{\"text\":\"\\ud800\"}", "The JSON is broken at line 1, column 15."),
+            ("{\"text\":\"\\ud800\"}", "The JSON is broken at line 1, column 16."),
             (&deep, "The JSON is nested too deeply."),
         ];
         for (body, expected) in cases {

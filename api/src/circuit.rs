@@ -78,20 +78,24 @@ impl Circuit {
     }
 
     /// Does something that needs the part, for as long as it is not known to be away.
-    pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Outage> {
-        let mut state = self.state.subscribe();
-        let away = async move {
-            // The sender lives as long as the circuit.
-            let _ = state.wait_for(|state| state.outage.is_some()).await;
-        };
-        tokio::select! {
-            biased;
-            () = away => {}
-            done = work => return Ok(done),
+    ///
+    /// The work goes to the heap at once: what asks a store or Temporal is large.
+    pub(crate) fn guard<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = Result<T, Outage>> {
+        let (mut state, work) = (self.state.subscribe(), Box::pin(work));
+        async move {
+            let away = async move {
+                // The sender lives as long as the circuit.
+                let _ = state.wait_for(|state| state.outage.is_some()).await;
+            };
+            tokio::select! {
+                biased;
+                () = away => {}
+                done = work => return Ok(done),
+            }
+            // It may have come back in this instant: then the work is lost all the same.
+            let back = || Outage { since: self.answered(), reason: "it was away for a moment".to_owned() };
+            Err(self.outage().unwrap_or_else(back))
         }
-        // It may have come back in this instant: then the work is lost all the same.
-        let back = || Outage { since: self.answered(), reason: "it was away for a moment".to_owned() };
-        Err(self.outage().unwrap_or_else(back))
     }
 
     /// Asks the part again and again, `pause` after each answer; one that takes longer than `patience` is none.

@@ -79,6 +79,7 @@ impl Kind {
     }
 
     /// Name, title, and what to do.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::MalformedRequest => (

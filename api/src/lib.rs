@@ -32,7 +32,7 @@ use tokio::{
 use workflows::{Orchestrator, orchestrator};
 
 use self::{
-    circuit::Circuit,
+    circuit::{Circuit, Outage},
     keys::KeyRing,
     limits::Guarded,
     problem::{Methods, Problem},
@@ -107,10 +107,18 @@ struct Context {
 
 impl Context {
     /// Asks the store, for as long as it is not known to be away.
-    async fn from_store<T>(&self, asking: impl Future<Output = Result<T, registry::Error>>) -> Result<T, Problem> {
-        match self.store.guard(asking).await {
-            Ok(answer) => answer.map_err(Problem::from),
-            Err(outage) => Err(Problem::store_unavailable(format!("It is tried again and again: {}.", outage.reason))),
+    fn ask_store<T>(
+        &self,
+        asking: impl Future<Output = Result<T, registry::Error>>,
+    ) -> impl Future<Output = Result<T, Problem>> {
+        let answer = self.store.guard(asking);
+        async move {
+            match answer.await {
+                Ok(answer) => answer.map_err(Problem::from),
+                Err(Outage { reason, .. }) => {
+                    Err(Problem::store_unavailable(format!("It is tried again and again: {reason}.")))
+                }
+            }
         }
     }
 
@@ -123,12 +131,15 @@ impl Context {
     }
 
     /// Asks Temporal, for as long as it is not known to be away.
-    async fn from_temporal<T>(
+    fn ask_temporal<T>(
         &self,
         asking: impl Future<Output = Result<T, orchestrator::Error>>,
-    ) -> Result<T, orchestrator::Error> {
-        let answer = self.temporal.guard(asking).await;
-        answer.unwrap_or_else(|outage| Err(orchestrator::Error::Unreachable(outage.reason)))
+    ) -> impl Future<Output = Result<T, orchestrator::Error>> {
+        let answer = self.temporal.guard(asking);
+        async move {
+            let unreachable = |Outage { reason, .. }| Err(orchestrator::Error::Unreachable(reason));
+            answer.await.unwrap_or_else(unreachable)
+        }
     }
 }
 
@@ -189,7 +200,7 @@ async fn require_keys(keys: &KeyRing, needs_keys: bool) -> anyhow::Result<()> {
 fn in_background(context: &Context) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&context.serving).follow_production());
-    tasks.spawn(ask_the_store(context.trust.clone()));
+    tasks.spawn(probe_the_store(context.trust.clone()));
     let keys = Arc::clone(&context.keys);
     tasks.spawn(async move { keys.follow().await });
     let (store, registry) = (context.store.clone(), context.registry.clone());
@@ -211,7 +222,7 @@ fn in_background(context: &Context) -> JoinSet<()> {
 }
 
 /// Finds out once, however long the store is away, whether it may be trusted with promotions.
-async fn ask_the_store(trust: Trust) {
+async fn probe_the_store(trust: Trust) {
     loop {
         match trust.objection().await {
             Ok(None) => return,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use poem::{
     Request, Response,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header, uri::Authority},
 };
 
 use crate::{kind::Kind, problem::Problem};
@@ -53,7 +53,7 @@ impl Names {
     /// The host that a request names, if the service is served under it.
     fn host_of<'a>(&self, request: &'a Request) -> Result<&'a str, Problem> {
         let named = request.header(header::HOST);
-        let absolute = request.original_uri().authority().map(|authority| authority.as_str());
+        let absolute = request.original_uri().authority().map(Authority::as_str);
         let Some(host) = absolute.or(named) else {
             return Err(Problem::malformed("The header `Host` is missing."));
         };

@@ -95,7 +95,7 @@ impl Audit {
         if !(1..=LARGEST_PAGE).contains(&limit) {
             return Problem::invalid(format!("`limit` must be from 1 to {LARGEST_PAGE}.")).into();
         }
-        match self.0.from_store(self.0.registry.audit_trail(before.0, u64::from(limit))).await {
+        match self.0.ask_store(self.0.registry.audit_trail(before.0, u64::from(limit))).await {
             Ok(entries) => AuditAnswer::Ok(Json(Trail { entries: entries.into_iter().map(Into::into).collect() })),
             Err(problem) => problem.into(),
         }

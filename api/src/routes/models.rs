@@ -148,7 +148,7 @@ impl Models {
     /// List the registered versions.
     #[oai(path = "/", method = "get")]
     async fn list(&self, _by: By<Read>) -> ListAnswer {
-        match self.0.from_store(self.read_list()).await {
+        match self.0.ask_store(self.read_list()).await {
             Ok(list) => ListAnswer::Ok(Json(list)),
             Err(error) => error.into(),
         }
@@ -163,13 +163,13 @@ impl Models {
         at: Query<Option<String>>,
     ) -> ProductionAnswer {
         let found = match at.0 {
-            None => self.0.from_store(self.0.registry.production()).await,
+            None => self.0.ask_store(self.0.registry.production()).await,
             Some(at) => {
                 let Ok(at) = OffsetDateTime::parse(&at, &Rfc3339) else {
                     return Problem::invalid("`at` is no time such as 2026-11-23T10:00:00Z.").into();
                 };
                 let millis = (at.unix_timestamp_nanos() / 1_000_000) as i64;
-                match self.0.from_store(self.0.registry.production_at(millis)).await {
+                match self.0.ask_store(self.0.registry.production_at(millis)).await {
                     Ok(None) => {
                         let detail = "Nothing was in production at that time.";
                         return Problem::new(StatusCode::NOT_FOUND, Kind::NotFound, detail).into();
@@ -198,7 +198,7 @@ impl Models {
         let (Ok(a), Ok(b)) = (Version::parse(&a.0), Version::parse(&b.0)) else {
             return Problem::invalid("`a` and `b` must look like 20261123T021009Z-3f9c2a1b.").into();
         };
-        match self.0.from_store(self.read_both(&a, &b)).await {
+        match self.0.ask_store(self.read_both(&a, &b)).await {
             Ok(comparison) => CompareAnswer::Ok(Json(comparison)),
             Err(error) => error.into(),
         }
@@ -207,7 +207,7 @@ impl Models {
     /// Show every promotion, newest first.
     #[oai(path = "/history", method = "get")]
     async fn history(&self, _by: By<Read>) -> HistoryAnswer {
-        match self.0.from_store(self.0.registry.history()).await {
+        match self.0.ask_store(self.0.registry.history()).await {
             Ok(history) => {
                 let promotions = history.into_iter().rev().map(|promotion| promotion.record.into()).collect();
                 HistoryAnswer::Ok(Json(History { promotions }))
@@ -227,7 +227,7 @@ impl Models {
         let Ok(version) = Version::parse(&version.0) else {
             return Problem::invalid("The version does not look like 20261123T021009Z-3f9c2a1b.").into();
         };
-        match self.0.from_store(self.read_model(&version)).await {
+        match self.0.ask_store(self.read_model(&version)).await {
             Ok(model) => ModelAnswer::Ok(Json(model)),
             Err(error) => error.into(),
         }

@@ -178,7 +178,7 @@ impl Promotion {
         };
         let recorded = self.begin(deed).await?;
         let orchestrator = &self.0.orchestrator;
-        match self.started(orchestrator.promote(request)).await {
+        match self.started(answered_in_time(&self.0, orchestrator.promote(request)).await).await {
             Ok(started) => {
                 let result = self.wait(orchestrator.promoted(&started)).await;
                 self.finish(recorded, started, result).await
@@ -198,7 +198,7 @@ impl Promotion {
         };
         let recorded = self.begin(deed).await?;
         let orchestrator = &self.0.orchestrator;
-        match self.started(orchestrator.roll_back(request)).await {
+        match self.started(answered_in_time(&self.0, orchestrator.roll_back(request)).await).await {
             Ok(started) => {
                 let result = self.wait(orchestrator.rolled_back(&started)).await;
                 self.finish(recorded, started, result).await
@@ -209,14 +209,14 @@ impl Promotion {
 
     /// Refuses while the store cannot be trusted or a part is away; puts the deed on record.
     async fn begin(&self, deed: audit::Request<'_>) -> Result<Recorded<'_>, Problem> {
-        self.0.from_store(self.0.trust.require()).await?;
+        self.0.ask_store(self.0.trust.require()).await?;
         self.0.require_temporal()?;
         self.0.record(deed).await
     }
 
     /// What was started, or why not, with who is there.
-    async fn started(&self, starting: impl Future<Output = Result<Started, Error>>) -> Result<Started, Problem> {
-        let (workflow_id, run_id) = match answered_in_time(&self.0, starting).await {
+    async fn started(&self, started: Result<Started, Error>) -> Result<Started, Problem> {
+        let (workflow_id, run_id) = match started {
             Ok(started) => return Ok(started),
             Err(Error::AlreadyRunning { workflow_id, run_id, .. }) => (workflow_id, run_id),
             Err(error) => return Err(error.into()),
@@ -228,12 +228,18 @@ impl Promotion {
     }
 
     /// Waits for a result; none when it takes too long, when Temporal goes away, and when this service is to stop.
-    async fn wait<T>(&self, result: impl Future<Output = Result<T, Error>>) -> Option<Result<T, Error>> {
+    fn wait<T>(
+        &self,
+        result: impl Future<Output = Result<T, Error>>,
+    ) -> impl Future<Output = Option<Result<T, Error>>> {
+        let result = self.0.temporal.guard(result);
         let mut stopping = self.0.stopping.clone();
-        tokio::select! {
-            result = self.0.temporal.guard(result) => result.ok(),
-            () = tokio::time::sleep(PATIENCE) => None,
-            _ = stopping.wait_for(|stopping| *stopping) => None,
+        async move {
+            tokio::select! {
+                result = result => result.ok(),
+                () = tokio::time::sleep(PATIENCE) => None,
+                _ = stopping.wait_for(|stopping| *stopping) => None,
+            }
         }
     }
 

@@ -178,10 +178,11 @@ impl Runs {
 }
 
 /// What Temporal answers, or that it does not.
-pub(super) async fn answered_in_time<T>(
+pub(super) fn answered_in_time<T>(
     context: &Context,
     asking: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
+) -> impl Future<Output = Result<T, Error>> {
+    let answer = tokio::time::timeout(START, context.ask_temporal(asking));
     let no_answer = |_| Err(Error::Unreachable(format!("no answer within {} s", START.as_secs())));
-    tokio::time::timeout(START, context.from_temporal(asking)).await.unwrap_or_else(no_answer)
+    async move { answer.await.unwrap_or_else(no_answer) }
 }

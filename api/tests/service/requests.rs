@@ -101,7 +101,7 @@ async fn a_change_that_another_sites_page_asks_for_is_refused() {
 async fn an_error_says_what_to_change() {
     let service = start().await;
     let cases = [
-        ("/predict", r#"{}"#, "`text` is missing."),
+        ("/predict", "{}", "`text` is missing."),
         ("/predict", r#"{"text":5}"#, "`text` must be a text."),
         ("/predict", r#"{"text":"a","explain":"yes"}"#, "`explain` must be true or false."),
         ("/predict", "{\"text\":\n\"a\",}", "The JSON is broken at line 2, column 5."),
