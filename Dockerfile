@@ -30,6 +30,9 @@ COPY ui-static ui-static
 RUN find src model workflows activities api -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --bin threatwatch
 
+# A new volume takes its owner from here.
+RUN mkdir /cache
+
 # glibc, CA certificates and a user 65532: no shell, no package manager.
 FROM gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57b217585af0786db3845d1f0ec1a0dd182f
 ARG VERSION=0.1.0
@@ -41,7 +44,9 @@ LABEL org.opencontainers.image.title="threatwatch" \
       org.opencontainers.image.revision="${REVISION}"
 COPY LICENSE /licenses/LICENSE
 COPY --from=build /src/target/release/threatwatch /usr/local/bin/threatwatch
-# In a container, 127.0.0.1 would be heard by nobody else.
+COPY --from=build --chown=65532:65532 /cache /var/cache/threatwatch
+# In a container, 127.0.0.1 would be heard by nobody else. Without TLS and API keys `serve` refuses this address; see
+# THREATWATCH_INSECURE.
 ENV THREATWATCH_ADDRESS=0.0.0.0:8086 \
     THREATWATCH_WORKER_ADDRESS=0.0.0.0:9095
 USER 65532:65532

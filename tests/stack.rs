@@ -6,7 +6,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 use serde_norway::Value;
 
 fn compose() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker-compose.temporal.yaml");
+    read("docker-compose.temporal.yaml")
+}
+
+fn read(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let mut compose: Value = serde_norway::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     // Once a level: what is merged in merges others.
     for _ in 0..3 {
@@ -80,4 +84,31 @@ fn images_are_pinned_ports_are_local_and_services_are_checked_and_confined() {
         assert!(service["container_name"].is_null(), "{name} could not be scaled");
     }
     assert!(compose["services"]["worker"]["ports"].is_null(), "a second worker could not have the same port");
+}
+
+#[test]
+fn for_other_machines_the_api_has_tls_and_insists_on_keys() {
+    let tls = read("docker-compose.tls.yaml");
+    let api = &tls["services"]["api"];
+    let environment = api["environment"].as_mapping().unwrap();
+    let known = threatwatch::variables();
+    for variable in environment.keys().map(|key| key.as_str().unwrap()) {
+        assert!(known.contains(variable), "the API is given {variable}, which nothing reads");
+    }
+    assert_eq!(environment["THREATWATCH_INSECURE"], "false");
+    for (variable, secret) in [("THREATWATCH_TLS_CERTIFICATE", "tls_certificate"), ("THREATWATCH_TLS_KEY", "tls_key")] {
+        assert_eq!(environment[variable], format!("/run/secrets/{secret}"));
+        assert!(api["secrets"].as_sequence().unwrap().contains(&secret.into()), "{secret}");
+        assert!(tls["secrets"][secret]["file"].is_string(), "{secret}");
+    }
+    assert!(api["healthcheck"]["test"].as_sequence().unwrap().last().unwrap().as_str().unwrap().starts_with("https:"));
+    // Nothing else is opened to other machines, and Prometheus still finds the API.
+    let published: Vec<_> = services(&tls).into_iter().filter(|(_, service)| !service["ports"].is_null()).collect();
+    assert_eq!(published.len(), 1);
+    let scrape = &tls["services"]["prometheus"]["volumes"][0];
+    let base = compose();
+    let of_base = base["services"]["prometheus"]["volumes"].as_sequence().unwrap();
+    assert!(of_base.iter().any(|volume| volume["target"] == scrape["target"]), "it takes the place of the one without");
+    let file = read(scrape["source"].as_str().unwrap());
+    assert_eq!(file["scrape_configs"][0]["scheme"], "https");
 }
