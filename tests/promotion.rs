@@ -115,6 +115,71 @@ fn a_promotion_reaches_three_replicas_within_two_seconds_and_names_the_one_that_
 }
 
 #[test]
+fn the_actor_is_the_keys_name_and_every_deed_is_on_record() {
+    let up = Up::start();
+    let make = |name: &str, role: &str| up.succeed(&["keys", "new", name, "--role", role]).trim().to_owned();
+    let live = up.get_json("/models/production")["version"].as_str().unwrap().to_owned();
+    let other = newest_other_than(&up, &live);
+    up.succeed(&["promote", &live]);
+    let (operator, moderator) = (make("olga", "operate"), make("mona", "review"));
+    let is_closed = || up.get("/models").0 == 401;
+    assert!(wait_for(Duration::from_secs(5), is_closed), "from the first key on, every API asks for one");
+    let asked = |key: &str, path: &str, body: &Value| {
+        common::block_on(async {
+            let request = reqwest::Client::builder().no_proxy().build().unwrap();
+            let url = format!("{}{path}", up.ports.api_url());
+            let request = if body.is_null() { request.get(url) } else { request.post(url).json(body) };
+            let answer = request.header("x-api-key", key).send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        })
+    };
+    let mut body = json!({ "version": other, "force": true, "reason": "her own words", "actor": "mallory" });
+    assert_eq!(asked(&moderator, "/promote", &body).0, 403);
+    let (status, done) = asked(&operator, "/promote", &body);
+    assert_eq!(status, 200, "{done}");
+    let (_, history) = asked(&operator, "/models/history", &Value::Null);
+    assert_eq!(history["promotions"][0]["actor"], "olga", "{history}");
+    body["expected_generation"] = 7.into();
+    assert_eq!(asked(&operator, "/promote", &body).0, 409);
+
+    start_waiting(&up, "waits-for-mona", 600);
+    let stage = || asked(&moderator, "/runs/status?workflow_id=waits-for-mona", &Value::Null).1["stage"].clone();
+    assert!(wait_for(Duration::from_secs(30), || stage() == "approval"), "{}", stage());
+    let say = json!({ "workflow_id": "waits-for-mona", "reason": "good enough", "actor": "mallory" });
+    assert_eq!(asked(&operator, "/runs/approve", &say).0, 403, "who operates does not approve");
+    let (status, said) = asked(&moderator, "/runs/approve", &say);
+    assert_eq!((status, &said["outcome"]), (200, &json!("approved")), "{said}");
+    let result = up.result("waits-for-mona");
+    assert!(result.contains("mona") && !result.contains("mallory"), "{result}");
+
+    let audit = Command::new(BINARY)
+        .args(["audit", "--json", "--state-dir"])
+        .arg(up.state_dir())
+        .env("THREATWATCH_API_KEY", &operator)
+        .output()
+        .unwrap();
+    assert!(audit.status.success(), "{}", both(&audit));
+    let audit: Value = serde_json::from_slice(&audit.stdout).unwrap();
+    let entries = audit["entries"].as_array().unwrap();
+    let of = |entry: &Value| ["actor", "action", "outcome"].map(|name| entry[name].as_str().unwrap_or("-").to_owned());
+    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    let expected = [
+        ["mona", "approve", "done"],
+        ["olga", "promote_by_force", "refused"],
+        ["olga", "promote_by_force", "done"],
+        [&user, "keys_new", "done"],
+        [&user, "keys_new", "done"],
+        [&user, "promote", "done"],
+    ];
+    assert_eq!(entries.iter().map(of).collect::<Vec<_>>(), expected, "{audit}");
+    assert_eq!(entries[2]["reason"], "her own words");
+    assert!(entries[2]["request_id"].is_string() && entries[2]["key"].is_string(), "{audit}");
+    assert!(!audit.to_string().contains("mallory"));
+    let without = up.run(&["audit"]);
+    assert!(!without.status.success() && both(&without).contains("THREATWATCH_API_KEY"), "{}", both(&without));
+}
+
+#[test]
 fn a_refused_version_goes_live_only_by_force_with_a_reason_and_the_history_tells() {
     let up = Up::start();
     up.succeed(&["train", "--wait", "--sklearn"]);
@@ -182,11 +247,16 @@ fn a_refused_version_goes_live_only_by_force_with_a_reason_and_the_history_tells
 
 /// Starts a run that waits for approval, and waits until it does.
 fn waiting_run(up: &Up, id: &str, seconds: u32) {
+    start_waiting(up, id, seconds);
+    let stage = || up.get_json(&format!("/runs/status?workflow_id={id}"))["stage"].as_str().map(str::to_owned);
+    assert!(wait_for(Duration::from_secs(30), || stage().as_deref() == Some("approval")), "{:?}", stage());
+}
+
+/// Starts a run that is going to wait for approval.
+fn start_waiting(up: &Up, id: &str, seconds: u32) {
     let input =
         json!({ "trainers": ["multinomial_nb"], "auto_promote": "after_approval", "approval_seconds": seconds });
     up.start_training(id, &[&input.to_string()]);
-    let stage = || up.get_json(&format!("/runs/status?workflow_id={id}"))["stage"].as_str().map(str::to_owned);
-    assert!(wait_for(Duration::from_secs(30), || stage().as_deref() == Some("approval")), "{:?}", stage());
 }
 
 #[test]
@@ -196,7 +266,7 @@ fn a_run_waits_durably_for_approval_and_takes_it_once() {
     let say = |id: &str, reason: &str| json!({ "workflow_id": id, "actor": "the moderator", "reason": reason });
     for (path, body, expected, named) in [
         ("/runs/approve", say("approved", ""), 422, "`reason`"),
-        ("/runs/approve", json!({ "workflow_id": "approved", "reason": "good" }), 400, "body"),
+        ("/runs/approve", json!({ "workflow_id": "approved", "reason": "good" }), 400, "`actor`"),
         ("/runs/approve", say("nobody", "good"), 404, "nobody"),
         ("/runs/reject", say("train-first-model", "bad"), 404, "still running"),
     ] {

@@ -7,6 +7,7 @@ use std::{
     fs, io,
     io::Write as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use model::{Digest, Generation};
@@ -19,8 +20,10 @@ const RECORD: &str = "record.json";
 const MANIFEST: &str = "manifest.json";
 const ARTIFACT: &str = "artifact";
 const KEYS: &str = "keys.json";
-/// Folders that are being written begin with this.
+/// What is being written begins with this.
 const UNFINISHED: &str = ".new-";
+/// Writing takes a moment: what is unfinished for so long was left by a process that died.
+const ABANDONED: Duration = Duration::from_hours(1);
 
 /// A folder on this machine's disk. Its functions block.
 #[derive(Clone, Debug)]
@@ -55,10 +58,13 @@ impl Cache {
             fs::rename(&unfinished, &place)?;
             sync_folder(&self.folder)
         });
-        if written.is_err() {
+        if let Err(error) = written {
             let _ = fs::remove_dir_all(&unfinished);
+            // Another process of this machine may have been quicker.
+            if !read(&place).is_ok_and(|kept| kept == *bundle) {
+                return Err(error);
+            }
         }
-        written?;
         self.drop_old()
     }
 
@@ -84,9 +90,9 @@ impl Cache {
     pub fn keep_keys(&self, keys: &Keys) -> io::Result<()> {
         self.create()?;
         let bytes = serde_json::to_vec(keys)?;
-        let (place, unfinished) = (self.folder.join(KEYS), self.folder.join(format!("{UNFINISHED}{KEYS}")));
+        let unfinished = self.unfinished_name();
         write(&unfinished, &bytes)?;
-        fs::rename(&unfinished, place)?;
+        fs::rename(&unfinished, self.folder.join(KEYS))?;
         sync_folder(&self.folder)
     }
 
@@ -109,16 +115,20 @@ impl Cache {
         kept.into_iter().map(|(_, place, digest)| (place, digest)).collect()
     }
 
-    /// Also what a process that was killed left unfinished.
+    /// Also what a process that was killed left unfinished. Other processes may do the same at this moment.
     fn drop_old(&self) -> io::Result<()> {
         let kept = self.kept();
-        for (place, _) in &kept[..kept.len().saturating_sub(KEPT)] {
-            fs::remove_dir_all(place)?;
-        }
+        let mut old: Vec<PathBuf> = kept.into_iter().rev().skip(KEPT).map(|(place, _)| place).collect();
         for entry in fs::read_dir(&self.folder)?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && entry.path().is_dir() {
-                let _ = fs::remove_dir_all(entry.path());
+            let written = entry.metadata().and_then(|about| about.modified()).ok();
+            let is_abandoned = written.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ABANDONED);
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && is_abandoned {
+                old.push(entry.path());
             }
+        }
+        for place in old {
+            let removed = if place.is_dir() { fs::remove_dir_all(&place) } else { fs::remove_file(&place) };
+            removed.or_else(|error| if place.exists() { Err(error) } else { Ok(()) })?;
         }
         Ok(())
     }
@@ -126,9 +136,13 @@ impl Cache {
     /// A new folder that nobody else has.
     fn unfinished(&self) -> io::Result<PathBuf> {
         self.create()?;
-        let place = self.folder.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
+        let place = self.unfinished_name();
         fs::create_dir(&place)?;
         Ok(place)
+    }
+
+    fn unfinished_name(&self) -> PathBuf {
+        self.folder.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()))
     }
 
     /// For its owner only: the digests of API keys are in here.

@@ -56,10 +56,14 @@ fn the_last_three_generations_are_kept_and_the_newest_whole_one_serves() {
         fs::create_dir(&unfinished).unwrap();
         fs::write(unfinished.join("artifact"), "half").unwrap();
         assert_eq!(cache.newest().unwrap().1, bundles[4].1);
+        let being_written = folders[0].with_file_name(".new-0001");
+        fs::create_dir(&being_written).unwrap();
+        let two_hours_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(2);
+        fs::File::open(&unfinished).unwrap().set_modified(two_hours_ago).unwrap();
         fs::remove_dir_all(&folders[2]).unwrap();
         assert_eq!(cache.newest().unwrap().1, bundles[3].1);
         cache.keep(&bundles[4].0, Generation(5), &bundles[4].1).unwrap();
-        assert!(!unfinished.exists());
+        assert!(!unfinished.exists() && being_written.exists(), "another process may be writing");
         assert!(Cache::new(folder.path(), "another bucket").newest().is_none());
     });
 }
