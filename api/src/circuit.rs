@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 
 /// A part that is away.
@@ -23,6 +24,7 @@ pub(crate) struct Outage {
 #[derive(Clone)]
 pub(crate) struct Circuit {
     part: &'static str,
+    up: Gauge,
     state: Arc<watch::Sender<State>>,
 }
 
@@ -33,10 +35,11 @@ struct State {
 }
 
 impl Circuit {
-    /// The part is taken to answer until it is known not to.
-    pub(crate) fn new(part: &'static str) -> Self {
+    /// The part is taken to answer until it is known not to. The gauge is 1 while it does, else 0.
+    pub(crate) fn new(part: &'static str, up: Gauge) -> Self {
         let state = State { answered: SystemTime::now(), outage: None };
-        Self { part, state: Arc::new(watch::Sender::new(state)) }
+        up.set(1);
+        Self { part, up, state: Arc::new(watch::Sender::new(state)) }
     }
 
     /// The outage, if the part is away.
@@ -58,6 +61,7 @@ impl Circuit {
 
     /// The part answered.
     pub(crate) fn answers(&self) {
+        self.up.set(1);
         self.state.send_modify(|state| {
             state.answered = SystemTime::now();
             if state.outage.take().is_some() {
@@ -68,6 +72,7 @@ impl Circuit {
 
     /// The part did not answer. It is said once, not at every try.
     pub(crate) fn fails(&self, reason: String) {
+        self.up.set(0);
         self.state.send_modify(|state| {
             if state.outage.is_none() {
                 tracing::warn!(part = self.part, reason, "it does not answer; requests that need it are refused");
@@ -120,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_is_told_and_who_comes_later_does_not_wait() {
-        let circuit = Circuit::new("a part");
+        let circuit = Circuit::new("a part", Gauge::default());
         assert_eq!(circuit.guard(async { 1 }).await, Ok(1));
         let waiting = tokio::spawn({
             let circuit = circuit.clone();
@@ -128,6 +133,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         circuit.fails("refused".to_owned());
+        assert_eq!(circuit.up.get(), 0);
         let outage = waiting.await.unwrap().unwrap_err();
         assert_eq!(outage.reason, "refused");
         circuit.fails("silent".to_owned());

@@ -35,6 +35,7 @@ use self::{
     circuit::{Circuit, Outage},
     keys::KeyRing,
     limits::Guarded,
+    metrics::PartLabels,
     problem::{Methods, Problem},
     server::Server,
     serving::Serving,
@@ -172,9 +173,9 @@ pub async fn serve(
     if let Some(certificate) = certificate {
         background.spawn(certificate.follow());
     }
-    let serving = Arc::clone(&context.serving);
+    let (serving, metrics) = (Arc::clone(&context.serving), Arc::clone(&context.metrics));
     let endpoint = Arc::new(endpoint(context, &limits, names));
-    Server { listener, tls, endpoint, connections: limits.connections, linger, stopping }.run(stop).await;
+    Server { listener, tls, endpoint, connections: limits.connections, metrics, linger, stopping }.run(stop).await;
     // Only when they have really ended can no report follow.
     background.shutdown().await;
     serving.leave().await;
@@ -242,7 +243,11 @@ impl Context {
     fn new(service: Service, stopping: watch::Receiver<bool>) -> Self {
         let Service { registry, cache, limits, .. } = service;
         let metrics = Arc::new(service.metrics);
-        let store = Circuit::new("object store");
+        let circuit = |part| {
+            let up = metrics.part_up.get_or_create(&PartLabels { part }).clone();
+            Circuit::new(part, up)
+        };
+        let (store, temporal) = (circuit("object_store"), circuit("temporal"));
         let (of_serving, of_keys) = (cache.clone(), cache);
         let serving = Serving::new(registry.clone(), store.clone(), of_serving, Arc::clone(&metrics), service.replica);
         let keys = KeyRing::new(registry.clone(), of_keys, service.needs_keys, limits.requests_per_second);
@@ -251,7 +256,7 @@ impl Context {
             registry,
             store,
             orchestrator: Arc::new(service.orchestrator),
-            temporal: Circuit::new("Temporal"),
+            temporal,
             temporal_ui: service.temporal_ui.map(Into::into),
             serving: Arc::new(serving),
             metrics,

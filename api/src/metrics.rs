@@ -44,6 +44,12 @@ pub(crate) struct ModelLabels {
     pub(crate) trainer: String,
 }
 
+/// A part that the service depends on.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct PartLabels {
+    pub(crate) part: &'static str,
+}
+
 /// The service's metrics.
 pub struct Metrics {
     registry: Registry,
@@ -52,6 +58,9 @@ pub struct Metrics {
     pub(crate) http_request_size: Family<HandlerLabels, Sum>,
     pub(crate) http_response_size: Family<HandlerLabels, Sum>,
     pub(crate) http_in_flight: Gauge,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
+    pub(crate) part_up: Family<PartLabels, Gauge>,
     pub(crate) predictions: Family<DecisionLabels, Counter>,
     pub(crate) probability: Histogram,
     pub(crate) inference: Histogram,
@@ -96,6 +105,9 @@ impl Metrics {
             http_request_size: Family::new_with_constructor(|| Histogram::new(SIZE)),
             http_response_size: Family::new_with_constructor(|| Histogram::new(SIZE)),
             http_in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            part_up: Family::default(),
             predictions: Family::default(),
             probability: Histogram::new(TENTHS),
             inference: Histogram::new(INFERENCE),
@@ -121,6 +133,17 @@ impl Metrics {
         r.register("http_request_size_bytes", "Length of request bodies", self.http_request_size.clone());
         r.register("http_response_size_bytes", "Length of response bodies", self.http_response_size.clone());
         r.register("http_requests_in_flight", "Requests that are being answered", self.http_in_flight.clone());
+        r.register("http_connections", "Connections that are open", self.connections.clone());
+        r.register(
+            "http_connections_refused",
+            "Connections that were turned away because there were too many",
+            self.connections_refused.clone(),
+        );
+        r.register(
+            "threatwatch_part_up",
+            "1 while a part that the service depends on answers, else 0",
+            self.part_up.clone(),
+        );
         r.register("threatwatch_predictions", "Comments judged, by decision and model", self.predictions.clone());
         r.register("threatwatch_probability", "Probabilities that were answered", self.probability.clone());
         r.register("threatwatch_inference_seconds", "Time to judge one comment", self.inference.clone());

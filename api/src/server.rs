@@ -22,6 +22,7 @@ use poem::{
     http::uri::Scheme,
     web::{LocalAddr, RemoteAddr},
 };
+use prometheus_client::metrics::gauge::Gauge;
 use rustix::process::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -31,6 +32,8 @@ use tokio::{
     time::Sleep,
 };
 use tokio_rustls::TlsAcceptor;
+
+use crate::metrics::Metrics;
 
 /// The head of a request, or a TLS handshake, takes no longer than this from its first byte on.
 const HEAD: Duration = Duration::from_secs(10);
@@ -61,6 +64,7 @@ pub(crate) struct Server<E> {
     pub(crate) endpoint: Arc<E>,
     /// Connections at once.
     pub(crate) connections: usize,
+    pub(crate) metrics: Arc<Metrics>,
     /// From when it is told to stop, new connections are taken for this time.
     pub(crate) linger: Duration,
     /// Told when it is told to stop, so that others learn of it.
@@ -122,13 +126,16 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
         open: &mut JoinSet<()>,
     ) {
         let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
+            self.metrics.connections_refused.inc();
             if self.tls.is_none() {
                 refuse(socket);
             }
             return;
         };
         let (endpoint, tls, closing) = (Arc::clone(&self.endpoint), self.tls.clone(), closing.subscribe());
+        let counted = Counted::new(&self.metrics);
         open.spawn(async move {
+            let _counted = counted;
             let Ok(connection) = Connection::new(&socket, peer, endpoint, closing, slot) else { return };
             // Answers are small: waiting for more to send would only delay them.
             let _ = socket.set_nodelay(true);
@@ -141,6 +148,22 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
                 }
             }
         });
+    }
+}
+
+/// Counts a connection while it is open.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(metrics: &Metrics) -> Self {
+        metrics.connections.inc();
+        Self(metrics.connections.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
