@@ -307,6 +307,14 @@ fn the_page_shows_the_models_in_a_real_browser() {
     let workflows = format!("{}/namespaces/default/workflows/train-first-model", up.ports.temporal_ui_url());
     let temporal = common::dump_dom(&browser, &workflows);
     assert!(temporal.contains("TrainWorkflow"), "the Temporal Web UI shows the run");
+
+    // From the first key on the page asks for one, and shows nothing before it has it.
+    assert!(!dom.contains("<dialog id=\"key\" aria-labelledby=\"key-title\" open"), "no key is needed yet");
+    up.succeed(&["keys", "new", "moderator", "--role", "predict"]);
+    assert!(wait_for(Duration::from_secs(5), || up.get("/models").0 == 401));
+    let locked = common::dump_dom(&browser, &format!("{}/", up.ports.api_url()));
+    assert!(locked.contains("<dialog id=\"key\" aria-labelledby=\"key-title\" open"), "{locked}");
+    assert!(locked.contains("Enter an API key") && !locked.contains(&version), "{locked}");
 }
 
 #[test]
