@@ -68,7 +68,7 @@ impl Caller {
     }
 
     /// Refuses who has no key or not this role. Without a role every key will do.
-    fn require(&self, role: Option<Role>) -> Result<(), Problem> {
+    pub(crate) fn require(&self, role: Option<Role>) -> Result<(), Problem> {
         let unauthorized = |detail| Problem::new(StatusCode::UNAUTHORIZED, Kind::Unauthorized, detail);
         match self {
             Self::Anybody => Ok(()),

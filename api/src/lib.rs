@@ -296,7 +296,7 @@ fn endpoint(context: Context, limits: &Limits, names: Names) -> impl Endpoint<Ou
         metrics: context.metrics,
         names,
         keys: context.keys,
-        room: Semaphore::new(limits.requests),
+        places: Semaphore::new(limits.requests),
         body: limits.body,
         stopping: context.stopping,
         methods,

@@ -54,13 +54,14 @@ impl Default for Limits {
     }
 }
 
-/// What stands before every route, in the order in which it is asked: room, name, caller, rate, body.
+/// What stands before every route, in the order in which it is asked: name, caller, rate, body, place.
 pub(crate) struct Guarded<E> {
     pub(crate) inner: E,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) names: Names,
     pub(crate) keys: Arc<KeyRing>,
-    pub(crate) room: Semaphore,
+    /// Places for requests that are being answered.
+    pub(crate) places: Semaphore,
     /// Bytes of a body.
     pub(crate) body: usize,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -94,10 +95,6 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 impl<E: Endpoint> Guarded<E> {
     /// The answer, and how many bytes the request's body had.
     async fn answer(&self, request: Request) -> (Response, usize) {
-        let _room = match self.enter(&request) {
-            Ok(room) => room,
-            Err(problem) => return (problem.into_response(), 0),
-        };
         let sharing = match self.names.check(&request) {
             Ok(sharing) => sharing,
             Err(problem) => return (problem.into_response(), 0),
@@ -111,17 +108,17 @@ impl<E: Endpoint> Guarded<E> {
         if let Some(response) = sharing.preflight(&request) {
             return (response, 0);
         }
-        let caller = self.keys.caller(&request);
-        if let Err(problem) = keys::limit_rate(&caller) {
-            return (problem.into_response(), 0);
-        }
-        request.set_data(caller);
-        let body = match self.read(&mut request).await {
+        let body = match self.admit(&mut request).await {
             Ok(body) => body,
             Err(problem) => return (problem.into_response(), 0),
         };
         let bytes = body.len();
         request.set_body(body);
+        // Only now: who sends slowly takes no place from others.
+        let _place = match self.enter(&request) {
+            Ok(place) => place,
+            Err(problem) => return (problem.into_response(), bytes),
+        };
         let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.inner.call(request)).await;
         let response = match answer {
             Ok(Ok(response)) => response.into_response(),
@@ -131,13 +128,25 @@ impl<E: Endpoint> Guarded<E> {
         (response, bytes)
     }
 
+    /// Notes who calls; answers the body.
+    async fn admit(&self, request: &mut Request) -> Result<Vec<u8>, Problem> {
+        let caller = self.keys.caller(request);
+        keys::limit_rate(&caller)?;
+        // Every route that takes a body asks for a key. What strangers send is not read.
+        if !request.method().is_safe() {
+            caller.require(None)?;
+        }
+        request.set_data(caller);
+        self.read(request).await
+    }
+
     /// Takes one of the places. Who asks whether the service is well needs none.
     fn enter(&self, request: &Request) -> Result<Option<SemaphorePermit<'_>>, Problem> {
         let path = request.uri().path();
         if path.starts_with("/health/") || path == "/metrics" {
             return Ok(None);
         }
-        self.room.try_acquire().map(Some).map_err(|_| {
+        self.places.try_acquire().map(Some).map_err(|_| {
             let detail = "The service answers as many requests at once as it may.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })

@@ -14,7 +14,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{Preset, Running, problem, service_on, start, start_with};
+use crate::{
+    Preset, Running, problem, service_on, start, start_with,
+    store::{Mood, Moody},
+};
 
 impl Running {
     fn address(&self) -> &str {
@@ -187,29 +190,56 @@ async fn a_verdict_says_which_model_took_how_long() {
 
 #[tokio::test]
 async fn beyond_its_places_the_service_says_so_and_health_checks_go_on() {
-    let service = start_serving(|service| service.limits.requests = 1).await;
-    // A request whose body does not come takes the only place.
+    let inner = Arc::new(MemoryStore::default());
+    let store = Moody::new(Arc::clone(&inner), Mood::Answers);
+    let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+    let mut service = service_on(&registry);
+    service.limits.requests = 1;
+    let service = start_with(inner, service).await;
+    // A body that does not come takes no place.
     let mut slow = TcpStream::connect(service.address()).await.unwrap();
     let head =
         "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 5\r\n\r\n";
     slow.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(service.get("/models").await.status(), 200);
+    }
+    // A request that waits for the store takes the only one.
+    store.be(Mood::IsSilent);
+    let waiting = tokio::spawn(service.client.get(format!("{}/models", service.url)).send());
     let started = Instant::now();
     let refused = loop {
-        let response = service.get("/models").await;
+        let response = service.get("/about").await;
         if response.status() == 429 {
             break response;
         }
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(1));
     };
     assert_eq!(refused.headers()["retry-after"], "1");
     assert_eq!(problem(refused, 429).await["type"], "/problems/too-many-requests");
     assert_eq!(service.get("/health/live").await.status(), 200);
     assert_eq!(service.get("/metrics").await.status(), 200);
-    drop(slow);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
+    assert_eq!(service.get("/about").await.status(), 200, "the place is free again");
+}
+
+#[tokio::test]
+async fn what_a_stranger_sends_is_not_read() {
+    let service = start().await;
+    service.registry.create_key(&"bot".parse().unwrap(), &[registry::Role::Predict], "test").await.unwrap();
     let started = Instant::now();
-    while service.get("/models").await.status() != 200 {
-        assert!(started.elapsed() < Duration::from_secs(5), "the place is free again");
+    while service.get("/models").await.status() != 401 {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // The body never comes, and the answer is there all the same.
+    let head =
+        "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 5\r\n\r\n";
+    let mut stream = TcpStream::connect(service.address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    tokio::time::timeout(Duration::from_secs(2), stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
 }
 
 #[tokio::test]
