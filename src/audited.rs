@@ -2,6 +2,8 @@
 
 use registry::{AuditOutcome, Deed, Registry};
 
+use workflows::orchestrator;
+
 use crate::{commands::current_user, settings::Settings};
 
 /// What a command is about to do.
@@ -45,9 +47,17 @@ impl Act<'_> {
         let done = doing.await;
         let outcome = match &done {
             Ok(result) => AuditOutcome { outcome: "done".to_owned(), detail: words(result) },
-            Err(error) => AuditOutcome { outcome: "refused".to_owned(), detail: error.to_string() },
+            Err(error) => {
+                // Temporal may have taken what it did not answer.
+                let is_unknown = matches!(error.downcast_ref(), Some(orchestrator::Error::Unreachable(_)));
+                let outcome = if is_unknown { "unknown" } else { "refused" };
+                AuditOutcome { outcome: outcome.to_owned(), detail: error.to_string() }
+            }
         };
-        registry.audit_outcome(sequence, &outcome).await?;
+        // It is done, or not, whatever the trail says.
+        if let Err(error) = registry.audit_outcome(sequence, &outcome).await {
+            eprintln!("! the end of this is not on the audit trail: {error}");
+        }
         done
     }
 }

@@ -152,6 +152,21 @@ fn the_actor_is_the_keys_name_and_every_deed_is_on_record() {
     let result = up.result("waits-for-mona");
     assert!(result.contains("mona") && !result.contains("mallory"), "{result}");
 
+    // Who hangs up does not undo what was asked for, and its end is on record.
+    let body = json!({ "version": live, "force": true, "reason": "in a hurry" }).to_string();
+    let mut hurried = std::net::TcpStream::connect(("127.0.0.1", up.ports.api)).unwrap();
+    let head = format!(
+        "POST /promote HTTP/1.1\r\nhost: localhost\r\nx-api-key: {operator}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    std::io::Write::write_all(&mut hurried, head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    drop(hurried);
+    let newest = || asked(&operator, "/audit?limit=1", &Value::Null).1["entries"][0].clone();
+    let is_done = || newest()["reason"] == "in a hurry" && newest()["outcome"] == "done";
+    assert!(wait_for(Duration::from_secs(20), is_done), "{}", newest());
+
     let audit = Command::new(BINARY)
         .args(["audit", "--json", "--state-dir"])
         .arg(up.state_dir())
@@ -164,6 +179,7 @@ fn the_actor_is_the_keys_name_and_every_deed_is_on_record() {
     let of = |entry: &Value| ["actor", "action", "outcome"].map(|name| entry[name].as_str().unwrap_or("-").to_owned());
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
     let expected = [
+        ["olga", "promote_by_force", "done"],
         ["mona", "approve", "done"],
         ["olga", "promote_by_force", "refused"],
         ["olga", "promote_by_force", "done"],
@@ -172,8 +188,8 @@ fn the_actor_is_the_keys_name_and_every_deed_is_on_record() {
         [&user, "promote", "done"],
     ];
     assert_eq!(entries.iter().map(of).collect::<Vec<_>>(), expected, "{audit}");
-    assert_eq!(entries[2]["reason"], "her own words");
-    assert!(entries[2]["request_id"].is_string() && entries[2]["key"].is_string(), "{audit}");
+    assert_eq!(entries[3]["reason"], "her own words");
+    assert!(entries[3]["request_id"].is_string() && entries[3]["key"].is_string(), "{audit}");
     assert!(!audit.to_string().contains("mallory"));
     let without = up.run(&["audit"]);
     assert!(!without.status.success() && both(&without).contains("THREATWATCH_API_KEY"), "{}", both(&without));
@@ -267,7 +283,7 @@ fn a_run_waits_durably_for_approval_and_takes_it_once() {
     for (path, body, expected, named) in [
         ("/runs/approve", say("approved", ""), 422, "`reason`"),
         ("/runs/approve", json!({ "workflow_id": "approved", "reason": "good" }), 400, "`actor`"),
-        ("/runs/approve", say("nobody", "good"), 404, "nobody"),
+        ("/runs/approve", say("nobody", "good"), 404, "no such workflow"),
         ("/runs/reject", say("train-first-model", "bad"), 404, "still running"),
     ] {
         let (status, problem) = up.post_json(path, &body);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use registry::{AuditOutcome, Deed};
 
-use crate::{Context, keys::Caller, problem::Problem, request_id};
+use crate::{Context, keys::Caller, kind::Kind, problem::Problem, request_id};
 
 /// The outcome is written within this time or left out: the deed is on record.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ impl Context {
 }
 
 impl Recorded<'_> {
-    /// Says how it ended: `started`, `done` or `refused`.
+    /// Says how it ended: `started`, `done`, `refused` or `unknown`.
     pub(crate) async fn ended(self, outcome: &str, detail: String) {
         let outcome = AuditOutcome { outcome: outcome.to_owned(), detail };
         let writing = self.context.registry.audit_outcome(self.sequence, &outcome);
@@ -55,9 +55,11 @@ impl Recorded<'_> {
         }
     }
 
-    /// Says why nothing was done; answers the problem.
+    /// Says why nothing was done, or that nobody knows; answers the problem.
     pub(crate) async fn refused(self, problem: Problem) -> Problem {
-        self.ended("refused", problem.title.clone()).await;
+        // Temporal may have taken what it did not answer.
+        let outcome = if problem.kind == Kind::OrchestratorUnavailable.path() { "unknown" } else { "refused" };
+        self.ended(outcome, problem.title.clone()).await;
         problem
     }
 }

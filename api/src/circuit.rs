@@ -103,17 +103,24 @@ impl Circuit {
         }
     }
 
-    /// Asks the part again and again, `pause` after each answer; one that takes longer than `patience` is none.
+    /// Asks the part again and again, `pause` after each answer. Two that take longer than `patience` in a row are none:
+    /// one alone may have been held up here.
     pub(crate) async fn watch<F>(&self, pause: Duration, patience: Duration, ask: impl Fn() -> F)
     where
         F: Future<Output = Result<(), String>>,
     {
+        let mut is_late = false;
         loop {
             match tokio::time::timeout(patience, ask()).await {
                 Ok(Ok(())) => self.answers(),
                 Ok(Err(reason)) => self.fails(reason),
+                Err(_) if !is_late && self.outage().is_none() => {
+                    is_late = true;
+                    continue;
+                }
                 Err(_) => self.fails(format!("no answer within {} s", patience.as_secs_f64())),
             }
+            is_late = false;
             tokio::time::sleep(pause).await;
         }
     }

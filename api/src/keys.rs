@@ -27,12 +27,12 @@ use poem_openapi::{
 use registry::{Cache, Keys, Registry, Role};
 use subtle::ConstantTimeEq;
 
-use crate::{kind::Kind, problem::Problem};
+use crate::{circuit::Circuit, kind::Kind, problem::Problem};
 
 /// How often the store is asked for keys and revocations: a revocation counts within five seconds.
 const LOOK: Duration = Duration::from_secs(2);
-/// An answer that takes longer is none.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// An answer that takes longer is none. A store that is known to be away is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The other header that a key may come in.
 const KEY_HEADER: &str = "x-api-key";
 
@@ -67,6 +67,11 @@ impl Caller {
         }
     }
 
+    /// Whether it is somebody who may know how the service is built.
+    pub(crate) fn is_trusted(&self) -> bool {
+        matches!(self, Self::Holder(_) | Self::Anybody)
+    }
+
     /// Refuses who has no key or not this role. Without a role every key will do.
     pub(crate) fn require(&self, role: Option<Role>) -> Result<(), Problem> {
         let unauthorized = |detail| Problem::new(StatusCode::UNAUTHORIZED, Kind::Unauthorized, detail);
@@ -94,11 +99,14 @@ impl Caller {
 /// Every key that may be used, kept up with the store.
 pub(crate) struct KeyRing {
     registry: Registry,
+    store: Circuit,
     cache: Option<Cache>,
     /// Whether a key is needed even if none was ever made.
     always: bool,
     per_second: Option<NonZeroU32>,
     known: ArcSwapOption<Known>,
+    /// Whether the disk has what is known.
+    is_kept: AtomicBool,
     is_reported: AtomicBool,
 }
 
@@ -109,18 +117,24 @@ struct Known {
 
 impl KeyRing {
     /// A ring that knows what the cache has, if it has something.
-    pub(crate) fn new(registry: Registry, cache: Option<Cache>, always: bool, per_second: Option<NonZeroU32>) -> Self {
-        let known = ArcSwapOption::empty();
-        let ring = Self { registry, cache, always, per_second, known, is_reported: AtomicBool::new(false) };
+    pub(crate) fn new(
+        registry: Registry,
+        store: Circuit,
+        cache: Option<Cache>,
+        always: bool,
+        per_second: Option<NonZeroU32>,
+    ) -> Self {
+        let (known, is_kept, is_reported) = (ArcSwapOption::empty(), AtomicBool::new(true), AtomicBool::new(false));
+        let ring = Self { registry, store, cache, always, per_second, known, is_kept, is_reported };
         if let Some(keys) = ring.cache.as_ref().and_then(Cache::keys) {
             ring.take(keys);
         }
         ring
     }
 
-    /// Whether a request needs a key; not known before the store or the cache has told.
+    /// Whether a request needs a key: from the first key on, and while nobody has told.
     pub(crate) fn is_required(&self) -> bool {
-        self.always || self.known.load().as_ref().is_some_and(|known| !known.keys.is_empty())
+        self.always || self.known.load().as_ref().is_none_or(|known| known.keys.were_made())
     }
 
     /// Whether the store or the cache has told which keys there are.
@@ -135,9 +149,10 @@ impl KeyRing {
 
     /// Who sent a request.
     pub(crate) fn caller(&self, request: &Request) -> Caller {
-        let bearer = request.header(header::AUTHORIZATION).map(|value| match value.split_once(' ') {
-            Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
-            _ => "",
+        // Another scheme is meant for somebody else, a proxy perhaps.
+        let bearer = request.header(header::AUTHORIZATION).and_then(|value| {
+            let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
+            scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
         });
         let sent = bearer.or_else(|| request.header(KEY_HEADER));
         let known = self.known.load();
@@ -157,28 +172,40 @@ impl KeyRing {
         let known = self.known.load_full();
         let nothing = Keys::default();
         let asking = self.registry.keys(known.as_ref().map_or(&nothing, |known| &known.keys));
-        let keys = match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(keys) => keys.map_err(|error| error.to_string())?,
+        let keys = match tokio::time::timeout(PATIENCE, self.store.guard(asking)).await {
+            Ok(Ok(keys)) => keys.map_err(|error| error.to_string())?,
+            Ok(Err(outage)) => return Err(outage.reason),
             Err(_) => return Err(format!("no answer within {} s", PATIENCE.as_secs())),
         };
         if known.is_none_or(|known| known.keys != keys) {
-            if let Some(cache) = self.cache.clone() {
-                let kept = keys.clone();
-                let keeping = tokio::task::spawn_blocking(move || cache.keep_keys(&kept)).await;
-                if let Ok(Err(error)) = keeping {
-                    tracing::warn!(%error, "the API keys cannot be kept on disk");
-                }
-            }
             self.take(keys);
+            self.is_kept.store(false, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Keeps on disk what is known, unless the disk has it.
+    async fn keep(&self) {
+        let (Some(cache), Some(known)) = (self.cache.clone(), self.known.load_full()) else { return };
+        if self.is_kept.load(Ordering::Relaxed) {
+            return;
+        }
+        let keeping = tokio::task::spawn_blocking(move || cache.keep_keys(&known.keys)).await;
+        match keeping {
+            Ok(Ok(())) => self.is_kept.store(true, Ordering::Relaxed),
+            Ok(Err(error)) if !self.is_reported.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(%error, "the API keys cannot be kept on disk; it is tried again and again");
+            }
+            _ => {}
+        }
     }
 
     /// Follows the store for ever.
     pub(crate) async fn follow(&self) {
         loop {
             match self.look().await {
-                Ok(()) => self.is_reported.store(false, Ordering::Relaxed),
+                Ok(()) if self.is_kept.load(Ordering::Relaxed) => self.is_reported.store(false, Ordering::Relaxed),
+                Ok(()) => self.keep().await,
                 Err(reason) if !self.is_reported.swap(true, Ordering::Relaxed) => {
                     tracing::warn!(reason, "API keys and revocations cannot be followed; the known ones go on");
                 }
@@ -269,7 +296,8 @@ pub(crate) struct By<N> {
 /// Whoever calls, with or without a key. A key that is wrong is refused.
 pub(crate) struct MaybeKey(pub(crate) Caller);
 
-fn caller_of(request: &Request) -> Caller {
+/// Who sent a request.
+pub(crate) fn caller_of(request: &Request) -> Caller {
     request.data::<Caller>().expect("every request has a caller").clone()
 }
 

@@ -148,8 +148,10 @@ impl Context {
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How often the store and Temporal are asked whether they answer.
 const LOOK: Duration = Duration::from_millis(500);
-/// An answer that takes longer is none. With [`LOOK`] it bounds what a request waits for a part that is away.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// Two answers in a row that take longer are none: so with [`LOOK`] a request waits 2.5 s for a part that is away.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The start waits so long for the store to tell which keys there are.
+const FIRST_LOOK: Duration = Duration::from_millis(1500);
 
 /// Listens on `address`, tells `bound` where (a port of 0 is chosen by the system), and answers until `stop` resolves.
 ///
@@ -184,10 +186,11 @@ pub async fn serve(
 
 /// A door that nobody can go through is no use: says how to make a key. A store that is away is not waited for.
 async fn require_keys(keys: &KeyRing, needs_keys: bool) -> anyhow::Result<()> {
-    if keys.is_known() {
+    let may_go_on = keys.is_known() && !(needs_keys && keys.has_none());
+    if may_go_on {
         return Ok(());
     }
-    let is_answered = matches!(tokio::time::timeout(PATIENCE, keys.look()).await, Ok(Ok(())));
+    let is_answered = matches!(tokio::time::timeout(FIRST_LOOK, keys.look()).await, Ok(Ok(())));
     if needs_keys && is_answered && keys.has_none() {
         bail!(
             "this address needs API keys, and there is none: make one with `threatwatch keys new NAME --role operate`, \
@@ -250,7 +253,8 @@ impl Context {
         let (store, temporal) = (circuit("object_store"), circuit("temporal"));
         let (of_serving, of_keys) = (cache.clone(), cache);
         let serving = Serving::new(registry.clone(), store.clone(), of_serving, Arc::clone(&metrics), service.replica);
-        let keys = KeyRing::new(registry.clone(), of_keys, service.needs_keys, limits.requests_per_second);
+        let (needs_keys, rate) = (service.needs_keys, limits.requests_per_second);
+        let keys = KeyRing::new(registry.clone(), store.clone(), of_keys, needs_keys, rate);
         Self {
             trust: Trust::new(registry.clone()),
             registry,
@@ -298,6 +302,7 @@ fn endpoint(context: Context, limits: &Limits, names: Names) -> impl Endpoint<Ou
         keys: context.keys,
         places: Semaphore::new(limits.requests),
         body: limits.body,
+        bodies: Semaphore::new(limits::BODIES.max(limits.body)),
         stopping: context.stopping,
         methods,
     }

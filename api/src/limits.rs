@@ -10,7 +10,10 @@ use poem::{
     Body, Endpoint, IntoResponse, PathPattern, Request, Response, Result,
     http::{HeaderValue, StatusCode, header, uri::Scheme},
 };
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::{
+    io::AsyncReadExt as _,
+    sync::{Semaphore, SemaphorePermit, watch},
+};
 use tracing::Instrument as _;
 
 use crate::{
@@ -24,6 +27,10 @@ use crate::{
 
 /// Reading the body may take this long.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of all bodies that are held at once.
+pub(crate) const BODIES: usize = 64 * 1024 * 1024;
+/// Who is refused may still send for this time.
+const DISCARD: Duration = Duration::from_secs(1);
 /// Past a bounded wait for a workflow, nothing takes this long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
@@ -64,6 +71,8 @@ pub(crate) struct Guarded<E> {
     pub(crate) places: Semaphore,
     /// Bytes of a body.
     pub(crate) body: usize,
+    /// Bytes of all bodies that are held.
+    pub(crate) bodies: Semaphore,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) methods: Methods,
 }
@@ -108,9 +117,12 @@ impl<E: Endpoint> Guarded<E> {
         if let Some(response) = sharing.preflight(&request) {
             return (response, 0);
         }
-        let body = match self.admit(&mut request).await {
+        let (body, _memory) = match self.admit(&mut request).await {
             Ok(body) => body,
-            Err(problem) => return (problem.into_response(), 0),
+            Err(problem) => {
+                self.discard(request.take_body()).await;
+                return (problem.into_response(), 0);
+            }
         };
         let bytes = body.len();
         request.set_body(body);
@@ -128,16 +140,46 @@ impl<E: Endpoint> Guarded<E> {
         (response, bytes)
     }
 
-    /// Notes who calls; answers the body.
-    async fn admit(&self, request: &mut Request) -> Result<Vec<u8>, Problem> {
+    /// Notes who calls; answers the body, and the memory that it may take.
+    async fn admit(&self, request: &mut Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), Problem> {
         let caller = self.keys.caller(request);
         keys::limit_rate(&caller)?;
-        // Every route that takes a body asks for a key. What strangers send is not read.
-        if !request.method().is_safe() {
-            caller.require(None)?;
+        if request.method().is_safe() {
+            // No route reads a body then.
+            request.take_body();
+            request.set_data(caller);
+            return Ok((Vec::new(), None));
         }
+        // Every route that takes a body asks for a key. What strangers send is not kept.
+        caller.require(None)?;
         request.set_data(caller);
-        self.read(request).await
+        let told = self.told_length(request)?;
+        let memory = self.bodies.try_acquire_many(told as u32).map_err(|_| {
+            let detail = "The service reads as many bytes at once as it may.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
+        })?;
+        Ok((self.read(request).await?, Some(memory)))
+    }
+
+    /// Takes a body and forgets it, for a moment: who still sends when it is refused might not hear why.
+    async fn discard(&self, body: Body) {
+        let mut reader = body.into_async_read().take(self.body as u64);
+        let _ = tokio::time::timeout(DISCARD, tokio::io::copy(&mut reader, &mut tokio::io::sink())).await;
+    }
+
+    /// How long the body is, or may become.
+    fn told_length(&self, request: &Request) -> Result<usize, Problem> {
+        let told = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        match told {
+            Some(length) if length > self.body as u64 => Err(self.too_large()),
+            Some(length) => Ok(length as usize),
+            None => Ok(self.body),
+        }
+    }
+
+    fn too_large(&self) -> Problem {
+        let detail = format!("A body may have {} bytes.", self.body);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
     }
 
     /// Takes one of the places. Who asks whether the service is well needs none.
@@ -154,23 +196,14 @@ impl<E: Endpoint> Guarded<E> {
 
     /// The whole body, if it is short enough, comes in time and is not compressed.
     async fn read(&self, request: &mut Request) -> Result<Vec<u8>, Problem> {
-        let most = self.body;
-        let too_large = || {
-            let detail = format!("A body may have {most} bytes.");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
-        };
         if request.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
             let detail = "Send the body as it is, without `Content-Encoding`.";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::UnsupportedMediaType, detail));
         }
-        let told = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-        if told.is_some_and(|length| length > most as u64) {
-            return Err(too_large());
-        }
         let body: Body = request.take_body();
-        match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(most)).await {
+        match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(self.body)).await {
             Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-            Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(too_large()),
+            Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(self.too_large()),
             Ok(Err(_)) => Err(Problem::malformed("The body could not be read to its end.")),
             Err(_) => {
                 let detail = format!("The body did not come within {} s.", BODY_TIMEOUT.as_secs());

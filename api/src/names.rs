@@ -18,10 +18,8 @@ const MAX_AGE_SECONDS: u32 = 600;
 /// Hosts and origins that are served.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// Host names beside the loopback ones and the address that a connection came to; without a port.
-    pub hosts: Vec<String>,
-    /// Origins whose pages may use the API, e.g. `https://forum.example`.
-    pub origins: Vec<String>,
+    hosts: Vec<String>,
+    origins: Vec<String>,
 }
 
 /// What an origin's page may see of an answer.
@@ -33,6 +31,29 @@ pub(crate) enum Sharing {
 }
 
 impl Names {
+    /// Host names beside the loopback ones and the address that a connection came to, without a port; and origins whose
+    /// pages may use the API, e.g. `https://forum.example`. Empty ones do not count.
+    ///
+    /// The error names what is no host or origin.
+    pub fn new(hosts: &[String], origins: &[String]) -> Result<Self, String> {
+        let given = |texts: &[String]| -> Vec<String> {
+            texts.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect()
+        };
+        let (hosts, origins) = (given(hosts), given(origins));
+        let is_host = |text: &str| text.parse::<Authority>().is_ok_and(|authority| authority.host() == text);
+        if let Some(wrong) = hosts.iter().find(|host| !is_host(host)) {
+            return Err(format!("`{wrong}` is no host name: give it without a scheme and a port"));
+        }
+        let is_origin = |text: &str| {
+            let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            authority.is_some_and(|authority| authority.parse::<Authority>().is_ok())
+        };
+        if let Some(wrong) = origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!("`{wrong}` is no origin such as https://forum.example: give it without a path"));
+        }
+        Ok(Self { hosts, origins })
+    }
+
     /// Refuses a request for another host, and a change that another site's page asks for.
     pub(crate) fn check(&self, request: &Request) -> Result<Sharing, Problem> {
         let host = self.host_of(request)?;
@@ -72,7 +93,8 @@ impl Names {
         }
         let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         // No name is rebound here: the caller knows the address itself, as health checks do.
-        address.is_ok_and(|address| address.is_loopback() || here.is_some_and(|here| here.ip() == address))
+        address
+            .is_ok_and(|address| address.is_loopback() || here.is_some_and(|here| here.ip().to_canonical() == address))
     }
 }
 
@@ -123,8 +145,9 @@ mod tests {
 
     #[test]
     fn loopback_given_names_and_the_address_of_the_connection_are_served() {
-        let names = Names { hosts: vec!["threatwatch.example".to_owned()], origins: Vec::new() };
-        let here = Some("10.1.2.3:8086".parse().unwrap());
+        let given = ["threatwatch.example".to_owned(), " ".to_owned()];
+        let names = Names::new(&given, &[]).unwrap();
+        let here = Some("[::ffff:10.1.2.3]:8086".parse().unwrap());
         for host in [
             "localhost",
             "LOCALHOST:8086",
@@ -152,5 +175,18 @@ mod tests {
         ] {
             assert!(!names.is_served(host, here), "{host}");
         }
+    }
+
+    #[test]
+    fn what_could_never_match_is_refused_at_the_start() {
+        let words = |text: &str| vec![text.to_owned()];
+        for host in ["a:8086", "https://a", "a/b", "a b"] {
+            assert!(Names::new(&words(host), &[]).is_err(), "{host}");
+        }
+        for origin in ["forum.example", "https://forum.example/", "ftp://a", "*", "https://"] {
+            assert!(Names::new(&[], &words(origin)).is_err(), "{origin}");
+        }
+        let names = Names::new(&words(" a.example "), &words("http://localhost:3000")).unwrap();
+        assert_eq!((names.hosts, names.origins), (words("a.example"), words("http://localhost:3000")));
     }
 }

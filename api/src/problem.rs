@@ -97,7 +97,11 @@ impl From<orchestrator::Error> for Problem {
             E::Settings(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail),
             E::Unreachable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::OrchestratorUnavailable, detail),
             E::AlreadyRunning { .. } => Self::new(StatusCode::CONFLICT, Kind::OperationInProgress, detail),
-            E::NotFound(_) => Self::new(StatusCode::NOT_FOUND, Kind::NotFound, detail),
+            // Its words have the id that the caller wrote.
+            E::NotFound(_) => {
+                let detail = "There is no such workflow, or none that is still running.";
+                Self::new(StatusCode::NOT_FOUND, Kind::NotFound, detail)
+            }
             E::Failed { kind, message } => match kind.as_str() {
                 failure::INVALID_INPUT | failure::INVALID_DATASET => Self::invalid(message),
                 failure::NOT_FOUND => Self::new(StatusCode::NOT_FOUND, Kind::NotFound, message),

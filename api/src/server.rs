@@ -19,7 +19,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
     Addr, Endpoint, Request, Response,
-    http::uri::Scheme,
+    http::{StatusCode, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use prometheus_client::metrics::gauge::Gauge;
@@ -50,7 +50,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(10);
 /// File descriptors for everything but connections: the store, Temporal, files.
 const RESERVED_FILES: u64 = 128;
 /// Requests in flight when the listener closes end within this time.
-const DRAIN: Duration = Duration::from_millis(4500);
+const DRAIN: Duration = Duration::from_millis(3500);
 
 /// What a connection beyond the limit is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
@@ -208,9 +208,20 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             let answered = requests.begin();
             let request: Request = (request, here.clone(), peer.clone(), scheme.clone()).into();
             let endpoint = Arc::clone(&endpoint);
-            async move {
+            // What changes something ends, whether or not its caller waits for the end.
+            let is_change = !request.method().is_safe() && request.uri().path() != "/predict";
+            let answering = async move {
                 let response = endpoint.get_response(request).await;
                 drop(answered);
+                response
+            };
+            async move {
+                let response = if is_change {
+                    let lost = |_| Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish();
+                    tokio::spawn(answering).await.unwrap_or_else(lost)
+                } else {
+                    answering.await
+                };
                 Ok::<hyper::Response<_>, Infallible>(response.into())
             }
         });
@@ -348,7 +359,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.written(shut, cx)
     }
 }
 

@@ -24,7 +24,11 @@ use crate::{
 /// A promotion is live within two of these.
 const POLL: Duration = Duration::from_millis(500);
 /// A replica that stops waits this long for the store, no longer.
-const LEAVE: Duration = Duration::from_secs(2);
+const LEAVE: Duration = Duration::from_secs(1);
+/// A disk that did not take a model is tried again after this time.
+const KEEP_AGAIN: Duration = Duration::from_mins(1);
+/// What is in production is told within this time, at the first try.
+const FIRST_PATIENCE: Duration = Duration::from_millis(1200);
 /// A model that does not load is tried again at this pace.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -56,9 +60,19 @@ pub(crate) struct Serving {
     trouble: Mutex<Option<String>>,
     /// Whether the store has told what is in production since the process started.
     is_known: AtomicBool,
+    /// What the disk does not have yet, and when it was tried in vain.
+    to_keep: Mutex<Option<ToKeep>>,
+    tried_to_keep: Mutex<Option<Instant>>,
     replica: ReplicaId,
     /// The generation that this replica reported last, 0 for no model, and when.
     reported: Mutex<Option<(Generation, Instant)>>,
+}
+
+/// A verified generation for the disk.
+#[derive(Clone)]
+struct ToKeep {
+    bundle: Bundle,
+    promotion: Promotion,
 }
 
 /// That a newer model than the one that serves would not be seen.
@@ -88,6 +102,8 @@ impl Serving {
             wanted: Notify::new(),
             trouble: Mutex::new(None),
             is_known: AtomicBool::new(false),
+            to_keep: Mutex::new(None),
+            tried_to_keep: Mutex::new(None),
             replica,
             reported: Mutex::new(None),
         }
@@ -151,7 +167,6 @@ impl Serving {
             // Given up as soon as the store is known to be away, and tried again when it is back.
             let pause = match self.store.guard(self.load_newest(&mut newest)).await {
                 Ok(Ok(())) => {
-                    self.is_known.store(true, Ordering::Relaxed);
                     *self.trouble.lock().expect("no holder panics") = None;
                     POLL
                 }
@@ -164,6 +179,7 @@ impl Serving {
                     continue;
                 }
             };
+            self.keep().await;
             let _ = self.store.guard(self.tell()).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -175,10 +191,8 @@ impl Serving {
     /// Serves what this machine served last, until the store tells what is in production.
     async fn load_cached(&self) {
         let Some(cache) = self.cache.clone() else { return };
-        let Ok(Some((bundle, record))) = tokio::task::spawn_blocking(move || cache.newest()).await else { return };
-        match bundle.open(&record).await {
-            Ok(production) => self.swap(production.into()),
-            Err(error) => tracing::warn!(%error, "the cached model is not used"),
+        if let Ok(Some(production)) = tokio::task::spawn_blocking(move || cache.production()).await {
+            self.swap(production.into());
         }
     }
 
@@ -198,30 +212,26 @@ impl Serving {
         }
     }
 
-    /// Takes the report back: nobody waits for a replica that stops.
+    /// Keeps what is not kept yet, and takes the report back: nobody waits for a replica that stops.
     pub(crate) async fn leave(&self) {
         let reported = self.reported.lock().expect("no holder panics").take();
-        let Some((generation, _)) = reported else { return };
-        let leaving = self.registry.forget_replica(&self.replica, generation);
-        if !matches!(tokio::time::timeout(LEAVE, self.store.guard(leaving)).await, Ok(Ok(Ok(())))) {
-            tracing::warn!("the report of this replica stays behind, because the store does not answer");
-        }
+        let leaving = async {
+            let Some((generation, _)) = reported else { return };
+            let forgetting = self.store.guard(self.registry.forget_replica(&self.replica, generation));
+            if !matches!(forgetting.await, Ok(Ok(()))) {
+                tracing::warn!("the report of this replica stays behind, because the store does not answer");
+            }
+        };
+        let _ = tokio::join!(tokio::time::timeout(LEAVE, self.keep()), tokio::time::timeout(LEAVE, leaving));
     }
 
     /// Looks for newer generations and loads the newest.
     async fn load_newest(&self, newest: &mut Option<Promotion>) -> Result<(), registry::Error> {
-        match newest {
-            None => *newest = self.registry.production().await?,
-            Some(promotion) => {
-                while let Some(next) = self.registry.promotion(promotion.record.generation.next()).await? {
-                    *promotion = next;
-                }
-            }
-        }
+        self.find_newest(newest).await?;
+        // Whatever comes of the model, the store has told what is in production.
+        self.is_known.store(true, Ordering::Relaxed);
         let Some(promotion) = newest else {
-            if self.live.swap(None).is_some() {
-                tracing::warn!("nothing is in production: the cached model serves no more");
-            }
+            self.serve_nothing();
             return Ok(());
         };
         if self.live().is_some_and(|live| live.record == promotion.digest) {
@@ -234,20 +244,60 @@ impl Serving {
         Ok(())
     }
 
+    /// Asks again when an answer is late: one that is lost must not hold up the next. A slow store gets more time each try.
+    async fn find_newest(&self, newest: &mut Option<Promotion>) -> Result<(), registry::Error> {
+        let mut patience = FIRST_PATIENCE;
+        loop {
+            let looking = async {
+                match newest {
+                    None => *newest = self.registry.production().await?,
+                    Some(promotion) => {
+                        while let Some(next) = self.registry.promotion(promotion.record.generation.next()).await? {
+                            *promotion = next;
+                        }
+                    }
+                }
+                Ok(())
+            };
+            match tokio::time::timeout(patience, looking).await {
+                Ok(looked) => return looked,
+                Err(_) => patience *= 2,
+            }
+        }
+    }
+
+    /// The model on disk was of a history that is gone.
+    fn serve_nothing(&self) {
+        if self.live.swap(None).is_some() {
+            tracing::warn!("nothing is in production: the cached model serves no more");
+            self.metrics.model.clear();
+            self.metrics.generation.set(0);
+        }
+    }
+
     async fn load(&self, promotion: &Promotion) -> Result<Live, registry::Error> {
         let bundle = self.registry.bundle(promotion).await?;
         let production = bundle.clone().open(&promotion.digest).await?;
-        self.keep(bundle, promotion).await;
+        if self.cache.is_some() {
+            *self.to_keep.lock().expect("no holder panics") = Some(ToKeep { bundle, promotion: promotion.clone() });
+        }
         Ok(production.into())
     }
 
-    /// Keeps a verified generation on disk, for a start without the store.
-    async fn keep(&self, bundle: Bundle, promotion: &Promotion) {
-        let Some(cache) = self.cache.clone() else { return };
-        let (generation, record) = (promotion.record.generation, promotion.digest.clone());
+    /// Keeps the generation that serves on disk, for a start without the store. A disk that is full is tried once a minute.
+    async fn keep(&self) {
+        let is_time = self.tried_to_keep.lock().expect("no holder panics").is_none_or(|at| at.elapsed() > KEEP_AGAIN);
+        let to_keep = self.to_keep.lock().expect("no holder panics").clone();
+        let (Some(cache), Some(ToKeep { bundle, promotion }), true) = (self.cache.clone(), to_keep, is_time) else {
+            return;
+        };
+        let (generation, record) = (promotion.record.generation, promotion.digest);
         let keeping = tokio::task::spawn_blocking(move || cache.keep(&bundle, generation, &record)).await;
         if let Ok(Err(error)) = keeping {
-            tracing::warn!(%error, "the model cannot be kept on disk; a start without the store will miss it");
+            tracing::warn!(%error, "the model cannot be kept on disk; a start without the store would miss it");
+            *self.tried_to_keep.lock().expect("no holder panics") = Some(Instant::now());
+        } else {
+            *self.to_keep.lock().expect("no holder panics") = None;
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Certificate {
     files: CertificateFiles,
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
+    /// What the files had when they were read.
+    seen: Contents,
 }
 
 #[derive(Debug)]
@@ -45,8 +47,8 @@ impl Certificate {
     /// Reads the files; the error names the one that is wrong.
     pub(crate) fn read(files: CertificateFiles) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let (key, _) = read(&files, &provider)?;
-        Ok(Self { files, provider, current: Arc::new(Current(ArcSwap::from_pointee(key))) })
+        let (key, seen) = read(&files, &provider)?;
+        Ok(Self { files, provider, current: Arc::new(Current(ArcSwap::from_pointee(key))), seen })
     }
 
     /// Speaks TLS 1.2 and 1.3 and shows whatever certificate is current.
@@ -60,19 +62,17 @@ impl Certificate {
     }
 
     /// Follows the files for ever. Files that do not fit together change nothing and are named once.
-    pub(crate) async fn follow(self) {
-        let mut seen = contents(&self.files).ok();
+    pub(crate) async fn follow(mut self) {
         let mut said = None;
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = contents(&self.files).ok();
-            if now == seen && said.is_none() {
+            if said.is_none() && contents(&self.files).is_ok_and(|now| now == self.seen) {
                 continue;
             }
             match read(&self.files, &self.provider) {
                 Ok((key, read)) => {
                     self.current.0.store(Arc::new(key));
-                    (seen, said) = (Some(read), None);
+                    (self.seen, said) = (read, None);
                     tracing::info!(certificate = %self.files.certificate.display(), "the new certificate is shown");
                 }
                 // One file may be new and the other not yet: it is tried again.

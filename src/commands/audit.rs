@@ -32,7 +32,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
 }
 
 fn print(entry: &Value) {
-    let text = |name: &str| entry[name].as_str().unwrap_or("-").to_owned();
+    let text = |name: &str| plain(entry[name].as_str().unwrap_or("-"));
     println!(
         "{:>6} {} {} {} {}: {} ({})",
         entry["sequence"],
@@ -44,6 +44,11 @@ fn print(entry: &Value) {
         text("detail"),
     );
     if let Some(reason) = entry["reason"].as_str() {
-        println!("       because: {reason}");
+        println!("       because: {}", plain(reason));
     }
+}
+
+/// What others wrote, on one line and without commands to the terminal.
+fn plain(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

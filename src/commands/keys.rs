@@ -32,10 +32,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
     let registry = settings.registry().await?;
     match command {
         Command::New { name, roles } => create(&registry, &name, &roles, settings).await,
-        Command::List => {
-            print(&registry.keys(&Keys::default()).await?);
-            Ok(())
-        }
+        Command::List => list(&registry).await,
         Command::Revoke { name, id } => revoke(&registry, &name, id.as_deref(), settings).await,
     }
 }
@@ -65,13 +62,18 @@ async fn revoke(registry: &Registry, name: &KeyName, id: Option<&str>, settings:
     Ok(())
 }
 
-fn print(keys: &Keys) {
-    println!("{:<24} {:<10} {:<24} {:<21} revoked", "name", "id", "roles", "made");
-    for KeyState { key, revoked } in keys.all() {
+async fn list(registry: &Registry) -> anyhow::Result<()> {
+    println!("{:<24} {:<10} {:<24} {:<32} revoked", "name", "id", "roles", "made");
+    for KeyState { key, is_revoked } in registry.keys(&Keys::default()).await?.all() {
         let made = format!("{} by {}", date(key.created), key.created_by);
-        let revoked = revoked.as_ref().map_or_else(|| "-".to_owned(), |r| format!("{} by {}", date(r.at), r.by));
-        println!("{:<24} {:<10} {:<24} {made:<21} {revoked}", key.name.as_str(), key.id, words(&key.roles));
+        let revoked = match registry.revocation(key).await? {
+            _ if !is_revoked => "-".to_owned(),
+            Some(revocation) => format!("{} by {}", date(revocation.at), revocation.by),
+            None => "yes".to_owned(),
+        };
+        println!("{:<24} {:<10} {:<24} {made:<32} {revoked}", key.name.as_str(), key.id, words(&key.roles));
     }
+    Ok(())
 }
 
 fn words(roles: &[Role]) -> String {

@@ -11,12 +11,17 @@ use std::{
 use anyhow::{Context, bail};
 use registry::{Cache, Registry, ReplicaId};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use super::start_logging;
 use crate::{
     process::Process,
     settings::{Settings, names},
     up::supervisor::stop_signal,
 };
+
+/// More than any number of connections that a service of this kind needs.
+const MANY_FILES: u64 = 65_536;
 
 /// Settings of the API
 #[derive(Debug, clap::Args)]
@@ -46,6 +51,16 @@ pub(super) struct Arguments {
         default_missing_value = "true"
     )]
     insecure: bool,
+    /// Ask for API keys even if none was ever made, also on a loopback address
+    #[arg(
+        long,
+        env = "THREATWATCH_REQUIRE_KEYS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true"
+    )]
+    require_keys: bool,
     /// Where the last models and the digests of API keys are kept; without it in the state directory
     #[arg(long, env = "THREATWATCH_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
@@ -101,6 +116,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
             arguments.address
         );
     }
+    allow_many_files();
     let s3 = settings.s3()?;
     let cache = Cache::new(&arguments.cache_dir.unwrap_or_else(|| settings.state_dir().join("cache")), &s3.place());
     // The bucket is made by others: the API starts and waits for it, however long that takes.
@@ -111,8 +127,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         metrics: api::Metrics::with_process(Box::new(Process)),
         cache: Some(cache),
         limits: arguments.limits.into(),
-        names: api::Names { hosts: arguments.hosts, origins: arguments.origins },
-        needs_keys: is_public,
+        names: api::Names::new(&arguments.hosts, &arguments.origins).map_err(anyhow::Error::msg)?,
+        needs_keys: is_public || arguments.require_keys,
         certificate,
         linger: Duration::from_secs(arguments.linger_seconds.into()),
         ..api::Service::new(registry, settings.orchestrator("api"), replica)
@@ -121,4 +137,16 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     api::serve(service, arguments.address, bound, async move { stop.received().await })
         .await
         .with_context(|| format!("serve the API on {}", arguments.address))
+}
+
+/// Each connection is a file. Systems give few to begin with, and more to those who ask.
+fn allow_many_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = match limit.maximum {
+        Some(most) => Some(most.min(MANY_FILES)),
+        None => Some(MANY_FILES),
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }

@@ -45,7 +45,8 @@ struct Entry {
     reason: Option<String>,
     /// The request, as the log has it.
     request_id: Option<String>,
-    /// `done`, `started` or `refused`; none if the service ended first.
+    /// `done`, `started`, `refused`, `unknown` where Temporal did not answer, or `corrupt` where the entry cannot be read;
+    /// none if the service ended first.
     outcome: Option<String>,
     /// The workflow and its run, or why it was refused.
     detail: Option<String>,

@@ -1,6 +1,6 @@
 //! `/health` and `/about`: is the service well, and what is it?
 
-use poem::http::StatusCode;
+use poem::{Request, http::StatusCode};
 use poem_openapi::{Object, OpenApi, payload::Json};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -8,7 +8,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{Tag, answers};
 use crate::{
     Context,
-    keys::{By, Caller, MaybeKey, Read},
+    keys::{self, By, Caller, MaybeKey, Read},
     kind::Kind,
     problem::Problem,
 };
@@ -90,19 +90,19 @@ answers! {
 impl Health {
     /// Is the process alive? Asks nobody else.
     #[oai(path = "/health/live", method = "get")]
-    async fn live(&self) -> HealthAnswer {
-        HealthAnswer::Ok(Json(self.state("live")))
+    async fn live(&self, request: &Request) -> HealthAnswer {
+        HealthAnswer::Ok(Json(self.state("live", request)))
     }
 
     /// Can it judge comments? Yes from the first model on, also while other parts are away.
     #[oai(path = "/health/ready", method = "get")]
-    async fn ready(&self) -> HealthAnswer {
+    async fn ready(&self, request: &Request) -> HealthAnswer {
         if *self.0.stopping.borrow() {
             let detail = "This replica was told to stop.";
             return Problem::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Stopping, detail).into();
         }
         if self.0.serving.live().is_some() {
-            return HealthAnswer::Ok(Json(self.state("ready")));
+            return HealthAnswer::Ok(Json(self.state("ready", request)));
         }
         let mut problem = self.0.serving.missing();
         if let Some(objection) = self.0.trust.known_objection() {
@@ -138,7 +138,10 @@ impl Health {
 }
 
 impl Health {
-    fn state(&self, status: &str) -> State {
+    /// Strangers are told that something is wrong, not what: reasons name hosts and paths.
+    fn state(&self, status: &str, request: &Request) -> State {
+        let is_trusted = keys::caller_of(request).is_trusted();
+        let told = |reason: String| if is_trusted { reason } else { "ask with an API key".to_owned() };
         let live = self.0.serving.live();
         let stale = self.0.serving.stale();
         State {
@@ -147,9 +150,9 @@ impl Health {
             generation: live.map(|live| live.generation.0),
             stale: stale.is_some().then_some(true),
             stale_since: stale.as_ref().and_then(|stale| OffsetDateTime::from(stale.since).format(&Rfc3339).ok()),
-            trouble: stale.map(|stale| stale.reason).or_else(|| self.0.serving.trouble()),
-            promotion_refused: self.0.trust.known_objection(),
-            temporal_trouble: self.0.temporal.outage().map(|outage| outage.reason),
+            trouble: stale.map(|stale| stale.reason).or_else(|| self.0.serving.trouble()).map(told),
+            promotion_refused: self.0.trust.known_objection().map(told),
+            temporal_trouble: self.0.temporal.outage().map(|outage| told(outage.reason)),
         }
     }
 }

@@ -66,6 +66,7 @@ answers! {
 #[oai(deny_unknown_fields)]
 struct SayBody {
     /// The run's workflow id.
+    #[oai(validator(max_length = 1000))]
     workflow_id: String,
     /// Who says so, for the history; with an API key it is the key's name.
     #[oai(validator(max_length = 500))]
@@ -151,6 +152,8 @@ impl Runs {
         let say = Say { actor, reason: body.reason };
         say.check().map_err(Problem::invalid)?;
         self.0.require_temporal()?;
+        // What cannot be done is not put on record: anybody could fill it.
+        answered_in_time(&self.0, self.0.orchestrator.is_running(&body.workflow_id)).await?;
         let deed = audit::Request {
             caller: &by.caller,
             actor: Some(&say.actor),

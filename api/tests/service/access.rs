@@ -7,7 +7,7 @@ use std::{
 };
 
 use model::Generation;
-use registry::{Keys, MemoryStore, Registry, Role, Store};
+use registry::{Key, Keys, MemoryStore, Registry, Role, Store};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -141,7 +141,6 @@ async fn keys_come_in_either_header_and_wrong_ones_never_count() {
     assert_eq!(send("x-api-key", key.clone()).await, 200);
     assert_eq!(send("authorization", format!("bearer {key}")).await, 200);
     let wrong = [
-        format!("Basic {key}"),
         key.clone(),
         "Bearer ".to_owned(),
         format!("Bearer {key}x"),
@@ -257,6 +256,97 @@ async fn an_address_that_needs_keys_is_not_served_without_one() {
     };
     let error = serve(&registry).await.unwrap_err().to_string();
     assert!(error.contains("threatwatch keys new"), "{error}");
+    // What an earlier run on a loopback address had seen is no key either.
+    let folder = tempfile::tempdir().unwrap();
+    let cache = registry::Cache::new(folder.path(), "a bucket");
+    cache.keep_keys(&Keys::default()).unwrap();
+    let mut service = service_on(&registry);
+    (service.needs_keys, service.cache) = (true, Some(cache));
+    let address = "127.0.0.1:0".parse().unwrap();
+    assert!(api::serve(service, address, |_| (), std::future::ready(())).await.is_err());
     registry.create_key(&"operator".parse().unwrap(), &[Role::Operate], "test").await.unwrap();
     serve(&registry).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_keys_on_a_slow_store_count_and_are_revoked_in_time() {
+    let inner = Arc::new(MemoryStore::default());
+    let quick = Registry::new(Arc::clone(&inner) as Arc<dyn Store>);
+    let name = "bot".parse().unwrap();
+    let mut keys = Vec::new();
+    for _ in 0..200 {
+        let (_, secret) = quick.create_key(&name, &[Role::Predict], "test").await.unwrap();
+        keys.push(secret.expose().to_owned());
+    }
+    let registry = Registry::new(Moody::new(Arc::clone(&inner), Mood::IsSlow) as Arc<dyn Store>);
+    let service = start_with(inner, service_on(&registry)).await;
+    let started = Instant::now();
+    while service.with_key(Method::GET, "/whoami", &keys[199]).await.status() != 200 {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(quick.revoke_keys(&name, None, "test").await.unwrap().len(), 200);
+    let started = Instant::now();
+    while service.with_key(Method::GET, "/models", &keys[0]).await.status() != 401 {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_closed_stays_closed_when_its_keys_are_lost_or_unreadable() {
+    let service = start().await;
+    let key = service.make_key("bot", &[Role::Predict]).await;
+    for path in service.store.list(Key::API_KEYS).await.unwrap() {
+        service.store.delete(&path).await.unwrap();
+    }
+    let started = Instant::now();
+    while service.with_key(Method::GET, "/models", &key).await.status() != 401 {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(service.get("/models").await.status(), 401);
+    // A key of a release to come, and no other.
+    let store = Arc::new(MemoryStore::default());
+    store.corrupt(&Key::ApiKey("bot", "00000000").path(), |bytes| bytes.extend(b"{\"roles\":[\"dance\"]}"));
+    let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+    let service = start_with(store, service_on(&registry)).await;
+    assert_eq!(service.get("/models").await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_take_the_keys_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_the_way = folder.path().join("cache");
+    std::fs::write(&in_the_way, "a file").unwrap();
+    let store = Arc::new(MemoryStore::default());
+    let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+    let mut service = service_on(&registry);
+    service.cache = Some(registry::Cache::new(&in_the_way, "a bucket"));
+    let service = start_with(store, service).await;
+    service.make_key("bot", &[Role::Predict]).await;
+    std::fs::remove_file(&in_the_way).unwrap();
+    let started = Instant::now();
+    while registry::Cache::new(&in_the_way, "a bucket").keys().is_none_or(|keys| keys.active().count() != 1) {
+        assert!(started.elapsed() < Duration::from_secs(6));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn strangers_are_told_that_something_is_wrong_and_not_what() {
+    let service = start().await;
+    service.promote(Preset::Default).await;
+    let key = service.make_key("bot", &[Role::Predict]).await;
+    let trouble = |ready: Value| ready["temporal_trouble"].as_str().unwrap_or_default().to_owned();
+    let started = Instant::now();
+    let known = loop {
+        let known = trouble(service.with_key(Method::GET, "/health/ready", &key).await.json().await.unwrap());
+        if !known.is_empty() {
+            break known;
+        }
+        assert!(started.elapsed() < Duration::from_secs(5));
+    };
+    assert!(known.contains("127.0.0.1:1"), "{known}");
+    assert_eq!(trouble(service.get("/health/ready").await.json().await.unwrap()), "ask with an API key");
 }

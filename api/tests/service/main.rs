@@ -82,6 +82,10 @@ impl Running {
 
     /// Puts a model into production behind the service's back and answers its artifact's path.
     async fn promote(&self, preset: Preset) -> String {
+        self.promote_on(&self.registry, preset).await
+    }
+
+    async fn promote_on(&self, registry: &Registry, preset: Preset) -> String {
         let (train, test) = split::held_out(1, model::corpus::sample().rows);
         let trainer = trainers::find("multinomial_nb").unwrap();
         let trained = experiment::train(trainer, &train, &Config { preset, ..Config::default() }, &|_, _| {}).unwrap();
@@ -90,7 +94,7 @@ impl Running {
         let manifest = ModelManifest {
             version: Version::derive(0, &id, "run", trainer.name()),
             artifact_bytes: bytes.len() as u64,
-            artifact: self.registry.put_artifact(bytes).await.unwrap(),
+            artifact: registry.put_artifact(bytes).await.unwrap(),
             features: 1,
             sample: None,
             operation: model::calibration::Operation::default(),
@@ -105,7 +109,7 @@ impl Running {
             run_id: "run".to_owned(),
             started: 0,
         };
-        self.registry.register(&manifest).await.unwrap();
+        registry.register(&manifest).await.unwrap();
         let input = PromoteInput {
             version: manifest.version,
             change_id: id,
@@ -115,7 +119,7 @@ impl Running {
             gate: None,
             forced: false,
         };
-        self.registry.promote(&input, 0).await.unwrap();
+        registry.promote(&input, 0).await.unwrap();
         Key::Blob(&manifest.artifact).path()
     }
 

@@ -152,8 +152,11 @@ async fn a_cached_model_of_another_bucket_is_not_served_and_one_that_is_out_of_p
     let (service, _) = start_moody(&Arc::default(), Mood::Answers, Some(folder.path())).await;
     let ready = service.ready_says(BOUND, |ready| ready["type"] == "/problems/no-model").await;
     assert_eq!(ready["type"], "/problems/no-model", "{ready}");
-    assert!(Cache::new(folder.path(), "a bucket").newest().is_some());
-    assert!(Cache::new(folder.path(), "another bucket").newest().is_none());
+    let metrics = service.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("\nthreatwatch_model_generation 0\n"), "an alert looks for it: {metrics}");
+    assert!(!metrics.contains("threatwatch_model_info{"), "{metrics}");
+    assert!(Cache::new(folder.path(), "a bucket").production().is_some());
+    assert!(Cache::new(folder.path(), "another bucket").production().is_none());
 }
 
 impl Running {
@@ -180,4 +183,28 @@ async fn a_service_that_stops_fails_readiness_first_and_answers_what_comes() {
     assert_eq!((answered.status().as_u16(), &answered.headers()["connection"]), (200, &"close".parse().unwrap()));
     service.ended.await.unwrap().unwrap();
     assert!(service.client.get(&service.url).send().await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_newest_model_that_is_corrupt_is_no_outage_of_the_store() {
+    let (folder, inner) = (tempfile::tempdir().unwrap(), Arc::new(MemoryStore::default()));
+    let (service, _) = start_moody(&inner, Mood::Answers, Some(folder.path())).await;
+    service.promote(Preset::Default).await;
+    assert!(service.serves(Generation(1), Duration::from_secs(2)).await);
+    service.stop().await;
+    // Promoted and broken while nobody serves.
+    let (service, store) = start_moody(&inner, Mood::Refuses, None).await;
+    let blob = service.promote_on(&Registry::new(Arc::clone(&inner) as Arc<dyn Store>), Preset::Sklearn).await;
+    inner.corrupt(&blob, |bytes| bytes[100] ^= 1);
+    service.stop().await;
+    drop(store);
+    let (service, _) = start_moody(&inner, Mood::Answers, Some(folder.path())).await;
+    let is_told = |ready: &Value| ready["trouble"].as_str().is_some_and(|trouble| trouble.contains("corrupt"));
+    let ready = service.ready_says(BOUND, is_told).await;
+    assert!(is_told(&ready) && ready["stale"].is_null() && ready["generation"] == 1, "{ready}");
+    service.stop().await;
+    // Without a model on disk the problem is not the store either.
+    let (service, _) = start_moody(&inner, Mood::Answers, None).await;
+    let ready = service.ready_says(BOUND, |ready| ready["type"] == "/problems/no-model").await;
+    assert!(ready["detail"].as_str().unwrap().contains("corrupt"), "{ready}");
 }

@@ -42,9 +42,13 @@ async fn start_serving(change: impl FnOnce(&mut api::Service)) -> Running {
     start_with(store, service).await
 }
 
+fn names(host: &str, origin: &str) -> api::Names {
+    api::Names::new(&[host.to_owned()], &[origin.to_owned()]).unwrap()
+}
+
 #[tokio::test]
 async fn a_host_that_is_not_ours_is_refused() {
-    let service = start_serving(|service| service.names.hosts.push("threatwatch.example".to_owned())).await;
+    let service = start_serving(|service| service.names = names("threatwatch.example", "")).await;
     let port = service.address().rsplit_once(':').unwrap().1.to_owned();
     let own =
         ["localhost".to_owned(), format!("localhost:{port}"), "[::1]".to_owned(), "threatwatch.example".to_owned()];
@@ -60,13 +64,15 @@ async fn a_host_that_is_not_ours_is_refused() {
     }
     let absolute = "GET http://evil.example/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     assert!(service.raw(absolute).await.starts_with("HTTP/1.1 421"), "the address counts before the header");
+    let both = "GET http://localhost/models HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
+    assert!(service.raw(both).await.starts_with("HTTP/1.1 421"), "and so does the header");
     let without = service.raw("GET /models HTTP/1.0\r\n\r\n").await;
     assert!(without.starts_with("HTTP/1.0 400") || without.starts_with("HTTP/1.1 400"), "{without}");
 }
 
 #[tokio::test]
 async fn a_change_that_another_sites_page_asks_for_is_refused() {
-    let service = start_serving(|service| service.names.origins.push("https://forum.example".to_owned())).await;
+    let service = start_serving(|service| service.names = names("", "https://forum.example")).await;
     let send = |method: Method, path: &str, origin: &str| {
         let request = service.client.request(method.clone(), format!("{}{path}", service.url)).header("origin", origin);
         let request = if method == Method::POST { request.json(&json!({ "text": "a" })) } else { request };
@@ -240,6 +246,17 @@ async fn what_a_stranger_sends_is_not_read() {
     let mut answer = [0; 12];
     tokio::time::timeout(Duration::from_secs(2), stream.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 401");
+}
+
+#[tokio::test]
+async fn a_body_that_no_route_reads_is_not_waited_for() {
+    let service = start().await;
+    let head = "GET /models HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n";
+    let mut stream = TcpStream::connect(service.address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    tokio::time::timeout(Duration::from_secs(2), stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
 #[tokio::test]

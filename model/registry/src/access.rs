@@ -2,13 +2,18 @@
 //!
 //! A key is an object and its revocation another, both written once. So a revoked key stays revoked, whoever writes what.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use model::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::{Created, Error, Key, Registry, Secret, now_millis};
+use crate::{Created, Error, Key, REQUESTS_AT_ONCE, Registry, Secret, now_millis};
 
 /// Every key begins with this, so that people and scanners know it when they see one.
 const PREFIX: &str = "tw_";
@@ -133,35 +138,40 @@ pub struct Revocation {
     pub by: String,
 }
 
-/// A key and its revocation, if it was revoked.
+/// A key, and whether it was revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyState {
     /// The key.
     pub key: ApiKey,
-    /// Its revocation.
-    pub revoked: Option<Revocation>,
+    /// Whether there is a revocation.
+    pub is_revoked: bool,
 }
 
 /// Every key that was ever made, by the path of its object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Keys(BTreeMap<String, KeyState>);
+pub struct Keys {
+    /// Whether a key was ever seen. It stays so: what was closed is not opened by an object that is lost.
+    were_made: bool,
+    keys: BTreeMap<String, KeyState>,
+    /// Objects that are no keys of ours. They are read once.
+    unreadable: BTreeSet<String>,
+}
 
 impl Keys {
-    /// Whether a key was ever made, even if all were revoked since.
+    /// Whether a key was ever made, even if all are revoked, lost or unreadable since.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn were_made(&self) -> bool {
+        self.were_made
     }
 
     /// Every key, by name, then by id.
     pub fn all(&self) -> impl Iterator<Item = &KeyState> {
-        self.0.values()
+        self.keys.values()
     }
 
     /// The keys that are not revoked.
     pub fn active(&self) -> impl Iterator<Item = &ApiKey> {
-        self.all().filter(|state| state.revoked.is_none()).map(|state| &state.key)
+        self.all().filter(|state| !state.is_revoked).map(|state| &state.key)
     }
 }
 
@@ -203,40 +213,53 @@ impl Registry {
         Ok(revoked)
     }
 
-    /// Every key. Those that are `known` and not revoked are not read again: a key never changes.
+    /// Every key. What is `known` is not read again: a key never changes, and a revocation counts by being there.
     ///
-    /// A key that cannot be read opens nothing; a revocation counts even if it cannot be read.
+    /// A key that cannot be read opens nothing.
     pub async fn keys(&self, known: &Keys) -> Result<Keys, Error> {
         let paths = self.store.list(Key::API_KEYS).await?;
-        let mut keys = BTreeMap::new();
-        for path in paths.iter().filter(|path| Key::is_api_key(path)) {
-            let state = match known.0.get(path) {
-                Some(state) => Some(state.clone()),
-                None => self.read_key(path).await?,
-            };
-            if let Some(state) = state {
-                keys.insert(path.clone(), state);
+        let (of_keys, others): (BTreeSet<String>, BTreeSet<String>) =
+            paths.into_iter().partition(|path| Key::is_api_key(path));
+        let is_known = |path: &String| known.keys.contains_key(path) || known.unreadable.contains(path);
+        let new: Vec<String> = of_keys.iter().filter(|path| !is_known(path)).cloned().collect();
+        let read = |path: String| {
+            let registry = self.clone();
+            async move { Ok::<_, Error>((registry.read_key(&path).await?, path)) }
+        };
+        let read: Vec<_> = stream::iter(new).map(read).buffered(REQUESTS_AT_ONCE).try_collect().await?;
+
+        let were_made = known.were_made || !of_keys.is_empty() || !others.is_empty();
+        let mut keys = Keys { were_made, ..known.clone() };
+        for (key, path) in read {
+            match key {
+                Some(key) => drop(keys.keys.insert(path, KeyState { key, is_revoked: false })),
+                None => drop(keys.unreadable.insert(path)),
             }
         }
-        for path in &paths {
-            let revoked = Key::revoked_key_of(path).and_then(|of| keys.get_mut(&of));
-            if let Some(state) = revoked.filter(|state| state.revoked.is_none()) {
-                let bytes = self.store.get(path).await?.unwrap_or_default();
-                let unreadable = || Revocation { at: 0, by: "unknown".to_owned() };
-                state.revoked = Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| unreadable()));
+        keys.keys.retain(|path, _| of_keys.contains(path));
+        keys.unreadable.retain(|path| of_keys.contains(path));
+        for path in others.iter().filter_map(|path| Key::revoked_key_of(path)) {
+            if let Some(state) = keys.keys.get_mut(&path) {
+                state.is_revoked = true;
             }
         }
-        Ok(Keys(keys))
+        Ok(keys)
     }
 
-    async fn read_key(&self, path: &str) -> Result<Option<KeyState>, Error> {
+    /// When and by whom a key was revoked, if that can be read.
+    pub async fn revocation(&self, key: &ApiKey) -> Result<Option<Revocation>, Error> {
+        let bytes = self.store.get(&Key::KeyRevocation(key.name.as_str(), &key.id).path()).await?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    async fn read_key(&self, path: &str) -> Result<Option<ApiKey>, Error> {
         let bytes: Bytes = self.store.get(path).await?.unwrap_or_default();
         let parsed = serde_json::from_slice::<ApiKey>(&bytes).ok();
         let key = parsed.filter(|key| Key::ApiKey(key.name.as_str(), &key.id).path() == path);
         if key.is_none() {
             tracing::warn!(path, "an API key that cannot be read opens nothing");
         }
-        Ok(key.map(|key| KeyState { key, revoked: None }))
+        Ok(key)
     }
 }
 

@@ -51,13 +51,15 @@ impl Bundle {
     /// Verifies and decodes. Takes some hundred milliseconds of another thread.
     pub async fn open(self, record: &Digest) -> Result<Production, Error> {
         let record = record.clone();
-        let open = move || {
-            let (promotion, manifest) = self.verify(&record)?;
-            let decoded = artifact::decode(&self.artifact);
-            let model = decoded.map_err(|error| Key::Blob(&manifest.artifact).corrupt(error))?;
-            Ok(Production { promotion, manifest, model })
-        };
-        blocking(open).await?
+        blocking(move || self.open_here(&record)).await?
+    }
+
+    /// Verifies and decodes, on this thread.
+    pub(crate) fn open_here(&self, record: &Digest) -> Result<Production, Error> {
+        let (promotion, manifest) = self.verify(record)?;
+        let decoded = artifact::decode(&self.artifact);
+        let model = decoded.map_err(|error| Key::Blob(&manifest.artifact).corrupt(error))?;
+        Ok(Production { promotion, manifest, model })
     }
 }
 

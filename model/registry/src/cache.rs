@@ -12,7 +12,7 @@ use std::{
 
 use model::{Digest, Generation};
 
-use crate::{Bundle, Keys};
+use crate::{Bundle, Keys, Production};
 
 /// Generations that are kept.
 const KEPT: usize = 3;
@@ -65,24 +65,23 @@ impl Cache {
                 return Err(error);
             }
         }
-        self.drop_old()
+        if let Err(error) = self.drop_old(generation, record) {
+            tracing::warn!(%error, "old generations stay on disk");
+        }
+        Ok(())
     }
 
-    /// The newest generation that is whole, with the digest of its record. What is not whole is named in a warning.
+    /// The newest generation that is whole and can be read. What is not is named in a warning.
     #[must_use]
-    pub fn newest(&self) -> Option<(Bundle, Digest)> {
-        self.kept().into_iter().rev().find_map(|(place, digest)| {
-            let whole = read(&place).map_err(|error| error.to_string()).and_then(|bundle| {
-                bundle.verify(&digest).map_err(|error| error.to_string())?;
-                Ok(bundle)
-            });
-            match whole {
-                Ok(bundle) => Some((bundle, digest)),
-                Err(reason) => {
-                    tracing::warn!(place = %place.display(), reason, "a cached generation is not used");
-                    None
-                }
-            }
+    pub fn production(&self) -> Option<Production> {
+        self.kept().into_iter().rev().find_map(|kept| {
+            let read = read(&kept.place).map_err(|error| error.to_string());
+            let opened = read.and_then(|bundle| bundle.open_here(&kept.record).map_err(|error| error.to_string()));
+            opened
+                .inspect_err(|reason| {
+                    tracing::warn!(place = %kept.place.display(), reason, "a cached generation is not used");
+                })
+                .ok()
         })
     }
 
@@ -90,9 +89,14 @@ impl Cache {
     pub fn keep_keys(&self, keys: &Keys) -> io::Result<()> {
         self.create()?;
         let bytes = serde_json::to_vec(keys)?;
-        let unfinished = self.unfinished_name();
-        write(&unfinished, &bytes)?;
-        fs::rename(&unfinished, self.folder.join(KEYS))?;
+        let (place, unfinished) = (self.folder.join(KEYS), self.unfinished_name());
+        let written = write(&unfinished, &bytes).and_then(|()| fs::rename(&unfinished, &place));
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+            // An old list may have a key that was revoked since: better none.
+            let _ = fs::remove_file(&place);
+        }
+        written?;
         sync_folder(&self.folder)
     }
 
@@ -102,23 +106,28 @@ impl Cache {
         serde_json::from_slice(&fs::read(self.folder.join(KEYS)).ok()?).ok()
     }
 
-    /// Every kept generation, oldest first, with the digest that its folder names.
-    fn kept(&self) -> Vec<(PathBuf, Digest)> {
+    /// Every kept generation, oldest first.
+    fn kept(&self) -> Vec<Kept> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let named = entries.filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let (generation, digest) = name.split_once('-')?;
-            Some((generation.parse::<u64>().ok()?, entry.path(), Digest::parse(digest).ok()?))
+            let (generation, record) = name.split_once('-')?;
+            let (generation, record) = (Generation(generation.parse().ok()?), Digest::parse(record).ok()?);
+            Some(Kept { generation, place: entry.path(), record })
         });
-        let mut kept: Vec<_> = named.collect();
-        kept.sort();
-        kept.into_iter().map(|(_, place, digest)| (place, digest)).collect()
+        let mut kept: Vec<Kept> = named.collect();
+        kept.sort_by_key(|kept| kept.generation);
+        kept
     }
 
-    /// Also what a process that was killed left unfinished. Other processes may do the same at this moment.
-    fn drop_old(&self) -> io::Result<()> {
-        let kept = self.kept();
-        let mut old: Vec<PathBuf> = kept.into_iter().rev().skip(KEPT).map(|(place, _)| place).collect();
+    /// Drops generations before the newest three, those of another history, and what a process that was killed left
+    /// unfinished. Other processes may do the same at this moment.
+    fn drop_old(&self, newest: Generation, record: &Digest) -> io::Result<()> {
+        // A bucket that was made anew, or restored, counts from an earlier generation.
+        let is_of_another = |kept: &Kept| kept.generation >= newest && kept.record != *record;
+        let (others, kept): (Vec<Kept>, Vec<Kept>) = self.kept().into_iter().partition(is_of_another);
+        let old = kept.into_iter().rev().skip(KEPT).chain(others);
+        let mut old: Vec<PathBuf> = old.map(|kept| kept.place).collect();
         for entry in fs::read_dir(&self.folder)?.flatten() {
             let written = entry.metadata().and_then(|about| about.modified()).ok();
             let is_abandoned = written.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ABANDONED);
@@ -153,6 +162,13 @@ impl Cache {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&self.folder)
     }
+}
+
+/// A generation's folder.
+struct Kept {
+    generation: Generation,
+    place: PathBuf,
+    record: Digest,
 }
 
 fn read(place: &Path) -> io::Result<Bundle> {

@@ -67,13 +67,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[derive(Clone, Debug)]
 pub struct Registry {
     store: Arc<dyn Store>,
+    /// The newest entry of the audit trail that is known here.
+    newest_audit: Arc<tokio::sync::Mutex<Option<u64>>>,
 }
 
 impl Registry {
     /// A registry on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, newest_audit: Arc::default() }
     }
 
     /// Stores an artifact under its digest. Storing it again changes nothing.

@@ -1,6 +1,6 @@
 //! The store on S3: SeaweedFS, MinIO, AWS or any server that honours `If-None-Match: *`.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
@@ -15,6 +15,7 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::{Created, Store, StoreError, store::Entry};
 
@@ -28,6 +29,9 @@ const TRIES: u32 = 3;
 const OPERATION: Duration = Duration::from_secs(15);
 /// A listing has a page a thousand objects.
 const LISTING: Duration = Duration::from_mins(2);
+
+/// Operations at once, whoever asks: each has a connection, and a process has so many files.
+const OPERATIONS_AT_ONCE: usize = 64;
 
 /// An idle connection is probed this often: one that a firewall forgot is noticed before it is used.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -84,6 +88,7 @@ impl fmt::Debug for Secret {
 pub struct S3Store {
     client: Client,
     bucket: String,
+    places: Arc<Semaphore>,
 }
 
 impl S3Store {
@@ -114,7 +119,8 @@ impl S3Store {
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
             .build();
-        Self { client: Client::from_conf(config), bucket: settings.bucket.clone() }
+        let places = Arc::new(Semaphore::new(OPERATIONS_AT_ONCE));
+        Self { client: Client::from_conf(config), bucket: settings.bucket.clone(), places }
     }
 
     /// Creates the bucket unless it is there.
@@ -131,6 +137,21 @@ impl S3Store {
 }
 
 impl S3Store {
+    /// Takes one of the places first; the wait for it counts.
+    async fn within<T>(
+        &self,
+        time: Duration,
+        operation: &'static str,
+        name: &str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let work = async {
+            let _place = self.places.acquire().await;
+            work.await
+        };
+        within(time, operation, name, work).await
+    }
+
     async fn try_get(&self, name: &str, tries: u32) -> Result<Option<Bytes>, StoreError> {
         let get = self.client.get_object().bucket(&self.bucket).key(name).customize();
         let object = match get.config_override(with_tries(tries)).send().await {
@@ -198,31 +219,32 @@ impl S3Store {
 #[async_trait]
 impl Store for S3Store {
     async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-        within(OPERATION, "read", name, self.try_get(name, TRIES)).await
+        self.within(OPERATION, "read", name, self.try_get(name, TRIES)).await
     }
 
     async fn get_at_once(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        // Waits for no place: it asks whether the store answers.
         within(OPERATION, "read", name, self.try_get(name, 1)).await
     }
 
     async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
-        within(OPERATION, "write", name, Box::pin(self.try_create(name, body))).await
+        self.within(OPERATION, "write", name, Box::pin(self.try_create(name, body))).await
     }
 
     async fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        within(LISTING, "list", prefix, self.try_entries(prefix)).await
+        self.within(LISTING, "list", prefix, self.try_entries(prefix)).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        within(OPERATION, "delete", name, self.try_delete(name, TRIES)).await
+        self.within(OPERATION, "delete", name, self.try_delete(name, TRIES)).await
     }
 
     async fn delete_at_once(&self, name: &str) -> Result<(), StoreError> {
-        within(OPERATION, "delete", name, self.try_delete(name, 1)).await
+        self.within(OPERATION, "delete", name, self.try_delete(name, 1)).await
     }
 
     async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
-        within(OPERATION, "write", name, Box::pin(self.try_refuses_a_wrong_checksum(name))).await
+        self.within(OPERATION, "write", name, Box::pin(self.try_refuses_a_wrong_checksum(name))).await
     }
 }
 

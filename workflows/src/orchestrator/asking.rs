@@ -3,7 +3,7 @@
 use temporalio_client::{
     Client, UntypedQuery, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowGetResultOptions,
     WorkflowHandle, WorkflowQueryOptions,
-    errors::{WorkflowGetResultError, WorkflowQueryError},
+    errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError},
     tonic,
 };
 use temporalio_common::{data_converters::RawValue, protos::temporal::api::failure::v1::failure::FailureInfo};
@@ -28,7 +28,10 @@ impl Orchestrator {
     pub async fn is_running(&self, workflow_id: &str) -> Result<bool, Error> {
         let handle = self.client().await?.get_workflow_handle::<UntypedWorkflow>(workflow_id);
         let described = handle.describe(WorkflowDescribeOptions::builder().build()).await;
-        let described = described.map_err(|error| Error::Unreachable(error.to_string()))?;
+        let described = described.map_err(|error| match error {
+            WorkflowInteractionError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
+            other => Error::Unreachable(other.to_string()),
+        })?;
         Ok(described.status() == WorkflowExecutionStatus::Running)
     }
 
