@@ -211,7 +211,11 @@ impl KeyRing {
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(LOOK).await;
+            if self.store.outage().is_some() {
+                self.store.answering().await;
+            } else {
+                tokio::time::sleep(LOOK).await;
+            }
         }
     }
 

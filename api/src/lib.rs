@@ -25,7 +25,6 @@ use anyhow::{Context as _, bail};
 use poem::{Endpoint, EndpointExt, Response, Route, get, middleware::CatchPanic};
 use registry::{Cache, Registry, ReplicaId, Trust};
 use tokio::{
-    net::TcpListener,
     sync::{Semaphore, watch},
     task::JoinSet,
 };
@@ -37,7 +36,7 @@ use self::{
     limits::Guarded,
     metrics::PartLabels,
     problem::{Methods, Problem},
-    server::Server,
+    server::{Door, Server},
     serving::Serving,
     tls::Certificate,
 };
@@ -168,7 +167,7 @@ pub async fn serve(
     let stopping = watch::Sender::new(false);
     let context = Context::new(service, stopping.subscribe());
     require_keys(&context.keys, needs_keys).await?;
-    let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+    let listener = server::listen(address).with_context(|| format!("listen on {address}"))?;
     bound(listener.local_addr()?);
     let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
     let mut background = in_background(&context);
@@ -177,7 +176,8 @@ pub async fn serve(
     }
     let (serving, metrics) = (Arc::clone(&context.serving), Arc::clone(&context.metrics));
     let endpoint = Arc::new(endpoint(context, &limits, names));
-    Server { listener, tls, endpoint, connections: limits.connections, metrics, linger, stopping }.run(stop).await;
+    let door = Door { tls, endpoint, metrics };
+    Server { listener, door, connections: limits.connections, linger, stopping }.run(stop).await;
     // Only when they have really ended can no report follow.
     background.shutdown().await;
     serving.leave().await;

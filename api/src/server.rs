@@ -26,7 +26,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use rustix::process::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::Sleep,
@@ -52,23 +52,42 @@ const RESERVED_FILES: u64 = 128;
 /// Requests in flight when the listener closes end within this time.
 const DRAIN: Duration = Duration::from_millis(3500);
 
+/// A connection that idles when the listener closes is closed after this time.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
+/// Connections that the system accepts before they are taken: a crowd that comes at once waits there.
+const BACKLOG: u32 = 4096;
+
 /// What a connection beyond the limit is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
 retry-after: 1\r\nconnection: close\r\ncontent-length: 127\r\n\r\n\
 {\"type\":\"/problems/too-many-requests\",\"title\":\"Too many requests\",\"status\":503,\"detail\":\"Too many connections are open here.\"}\n";
 
+/// What becomes of a connection.
+pub(crate) struct Door<E> {
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) endpoint: Arc<E>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
 /// What serves connections.
 pub(crate) struct Server<E> {
     pub(crate) listener: TcpListener,
-    pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) endpoint: Arc<E>,
+    pub(crate) door: Door<E>,
     /// Connections at once.
     pub(crate) connections: usize,
-    pub(crate) metrics: Arc<Metrics>,
     /// From when it is told to stop, new connections are taken for this time.
     pub(crate) linger: Duration,
     /// Told when it is told to stop, so that others learn of it.
     pub(crate) stopping: watch::Sender<bool>,
+}
+
+/// Listens on an address.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart finds the address free although connections of the last run are in their last minutes.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Server<E> {
@@ -80,11 +99,12 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
         let slots = Arc::new(Semaphore::new(self.connections.min(files_for_connections())));
         let closing = watch::Sender::new(false);
         let mut open = JoinSet::new();
+        let Self { listener, door, linger, stopping, .. } = self;
         let until = async {
             stop.await;
             tracing::info!("told to stop: readiness fails, requests are answered");
-            self.stopping.send_replace(true);
-            tokio::time::sleep(self.linger).await;
+            stopping.send_replace(true);
+            tokio::time::sleep(linger).await;
         };
         let mut until = pin!(until);
         let mut said = None;
@@ -93,8 +113,8 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
                 biased;
                 () = &mut until => break,
                 Some(_) = open.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((socket, peer)) => self.admit(socket, peer, &slots, &closing, &mut open),
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, peer)) => door.admit(socket, peer, &slots, &closing, &mut open),
                     Err(error) => {
                         if said.is_none_or(|at: Instant| at.elapsed() > SAY_AGAIN) {
                             tracing::warn!(%error, "a connection cannot be accepted");
@@ -105,15 +125,33 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
                 }
             }
         }
-        // Those that the system has accepted already and that are not taken yet.
-        while let Ok(Ok((socket, peer))) = tokio::time::timeout(Duration::ZERO, self.listener.accept()).await {
-            self.admit(socket, peer, &slots, &closing, &mut open);
-        }
-        drop(self.listener);
+        door.take_the_rest(listener, &slots, &closing, &mut open);
         closing.send_replace(true);
         let ended = async { while open.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!(connections = open.len(), "some requests did not end in time and are cut off");
+        }
+    }
+}
+
+impl<E: Endpoint<Output = Response> + 'static> Door<E> {
+    /// Takes those that the system has accepted already, and closes the listener.
+    ///
+    /// Asks the system itself: the runtime may not know of them yet.
+    fn take_the_rest(
+        &self,
+        listener: TcpListener,
+        slots: &Arc<Semaphore>,
+        closing: &watch::Sender<bool>,
+        open: &mut JoinSet<()>,
+    ) {
+        let Ok(listener) = listener.into_std() else { return };
+        for _ in 0..BACKLOG {
+            let Ok((socket, peer)) = listener.accept() else { return };
+            let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+            if let Ok(socket) = socket {
+                self.admit(socket, peer, slots, closing, open);
+            }
         }
     }
 
@@ -234,8 +272,13 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let mut connection = pin!(connection);
         tokio::select! {
             _ = &mut connection => return,
-            _ = self.closing.wait_for(|closing| *closing) => connection.as_mut().graceful_shutdown(),
+            _ = self.closing.wait_for(|closing| *closing) => {}
         }
+        // A request that is on its way is answered, and its answer closes the connection.
+        if tokio::time::timeout(LAST_REQUEST, &mut connection).await.is_ok() {
+            return;
+        }
+        connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
 }
