@@ -4,7 +4,7 @@ use registry::{AuditOutcome, Deed, Registry};
 
 use workflows::orchestrator;
 
-use crate::{commands::current_user, settings::Settings};
+use crate::settings::Settings;
 
 /// What a command is about to do.
 pub(crate) struct Act<'a> {
@@ -60,4 +60,9 @@ impl Act<'_> {
         }
         done
     }
+}
+
+/// Who asks, where the command line does not say.
+pub(crate) fn current_user() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.is_empty())
 }

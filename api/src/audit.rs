@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use registry::{AuditOutcome, Deed};
 
-use crate::{Context, keys::Caller, kind::Kind, problem::Problem, request_id};
+use crate::{caller::Caller, context::Context, kind::Kind, problem::Problem, request_id};
 
 /// The outcome is written within this time or left out: the deed is on record.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -4,7 +4,9 @@
 
 mod audit;
 mod body;
+mod caller;
 mod circuit;
+mod context;
 mod figures;
 mod keys;
 mod kind;
@@ -17,6 +19,7 @@ mod request_id;
 mod routes;
 mod server;
 mod serving;
+mod slow;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -31,13 +34,11 @@ use tokio::{
 use workflows::{Orchestrator, orchestrator};
 
 use self::{
-    circuit::{Circuit, Outage},
+    context::Context,
     keys::KeyRing,
     limits::Guarded,
-    metrics::PartLabels,
-    problem::{Methods, Problem},
+    problem::Methods,
     server::{Door, Server},
-    serving::Serving,
     tls::Certificate,
 };
 pub use self::{limits::Limits, metrics::Metrics, names::Names, tls::CertificateFiles};
@@ -84,61 +85,6 @@ impl Service {
             needs_keys: false,
             certificate: None,
             linger: Duration::ZERO,
-        }
-    }
-}
-
-/// What every handler may use.
-#[derive(Clone)]
-struct Context {
-    registry: Registry,
-    store: Circuit,
-    orchestrator: Arc<Orchestrator>,
-    temporal: Circuit,
-    temporal_ui: Option<Arc<str>>,
-    serving: Arc<Serving>,
-    trust: Trust,
-    metrics: Arc<Metrics>,
-    keys: Arc<KeyRing>,
-    /// Characters of a comment.
-    longest_text: usize,
-    stopping: watch::Receiver<bool>,
-}
-
-impl Context {
-    /// Asks the store, for as long as it is not known to be away.
-    fn ask_store<T>(
-        &self,
-        asking: impl Future<Output = Result<T, registry::Error>>,
-    ) -> impl Future<Output = Result<T, Problem>> {
-        let answer = self.store.guard(asking);
-        async move {
-            match answer.await {
-                Ok(answer) => answer.map_err(Problem::from),
-                Err(Outage { reason, .. }) => {
-                    Err(Problem::store_unavailable(format!("It is tried again and again: {reason}.")))
-                }
-            }
-        }
-    }
-
-    /// Refuses what cannot be done while Temporal is away.
-    fn require_temporal(&self) -> Result<(), Problem> {
-        match self.temporal.outage() {
-            None => Ok(()),
-            Some(outage) => Err(orchestrator::Error::Unreachable(outage.reason).into()),
-        }
-    }
-
-    /// Asks Temporal, for as long as it is not known to be away.
-    fn ask_temporal<T>(
-        &self,
-        asking: impl Future<Output = Result<T, orchestrator::Error>>,
-    ) -> impl Future<Output = Result<T, orchestrator::Error>> {
-        let answer = self.temporal.guard(asking);
-        async move {
-            let unreachable = |Outage { reason, .. }| Err(orchestrator::Error::Unreachable(reason));
-            answer.await.unwrap_or_else(unreachable)
         }
     }
 }
@@ -238,35 +184,6 @@ async fn probe_the_store(trust: Trust) {
                 tracing::debug!(%error, "the object store cannot be asked whether it may be trusted with promotions");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
-        }
-    }
-}
-
-impl Context {
-    fn new(service: Service, stopping: watch::Receiver<bool>) -> Self {
-        let Service { registry, cache, limits, .. } = service;
-        let metrics = Arc::new(service.metrics);
-        let circuit = |part| {
-            let up = metrics.part_up.get_or_create(&PartLabels { part }).clone();
-            Circuit::new(part, up)
-        };
-        let (store, temporal) = (circuit("object_store"), circuit("temporal"));
-        let (of_serving, of_keys) = (cache.clone(), cache);
-        let serving = Serving::new(registry.clone(), store.clone(), of_serving, Arc::clone(&metrics), service.replica);
-        let (needs_keys, rate) = (service.needs_keys, limits.requests_per_second);
-        let keys = KeyRing::new(registry.clone(), store.clone(), of_keys, needs_keys, rate);
-        Self {
-            trust: Trust::new(registry.clone()),
-            registry,
-            store,
-            orchestrator: Arc::new(service.orchestrator),
-            temporal,
-            temporal_ui: service.temporal_ui.map(Into::into),
-            serving: Arc::new(serving),
-            metrics,
-            keys: Arc::new(keys),
-            longest_text: limits.text,
-            stopping,
         }
     }
 }

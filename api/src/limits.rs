@@ -17,7 +17,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use crate::{
-    keys::{self, KeyRing},
+    keys::KeyRing,
     kind::Kind,
     metrics::{HandlerLabels, Metrics, RequestLabels},
     names::{Names, Sharing},
@@ -143,7 +143,7 @@ impl<E: Endpoint> Guarded<E> {
     /// Notes who calls; answers the body, and the memory that it may take.
     async fn admit(&self, request: &mut Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), Problem> {
         let caller = self.keys.caller(request);
-        keys::limit_rate(&caller)?;
+        caller.limit_rate()?;
         if request.method().is_safe() {
             // No route reads a body then.
             request.take_body();

@@ -3,8 +3,10 @@
 use registry::{ApiKey, KeyName, KeyState, Keys, Registry, Role};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::current_user;
-use crate::{audited::Act, settings::Settings};
+use crate::{
+    audited::{Act, current_user},
+    settings::Settings,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

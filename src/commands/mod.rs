@@ -158,11 +158,6 @@ pub(crate) fn variables() -> Vec<String> {
     found
 }
 
-/// Who asks, where the command line does not say.
-pub(crate) fn current_user() -> Option<String> {
-    std::env::var("USER").ok().filter(|name| !name.is_empty())
-}
-
 /// Logs of the long-running parts: to standard error, as text or JSON.
 fn start_logging() {
     use tracing_subscriber::EnvFilter;

@@ -3,8 +3,10 @@
 use model::{Generation, Version};
 use workflows::steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say};
 
-use super::current_user;
-use crate::{audited::Act, settings::Settings};
+use crate::{
+    audited::{Act, current_user},
+    settings::Settings,
+};
 
 /// What to promote
 #[derive(Debug, clap::Args)]

@@ -9,8 +9,10 @@ use workflows::{
     steps::{AutoPromote, RetentionRequest, TrainRequest},
 };
 
-use super::current_user;
-use crate::{audited::Act, settings::Settings};
+use crate::{
+    audited::{Act, current_user},
+    settings::Settings,
+};
 
 /// What to do with the schedules
 #[derive(Debug, clap::Subcommand)]

@@ -42,24 +42,10 @@ pub(super) struct Arguments {
     #[arg(long, env = "THREATWATCH_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
     /// Serve on an address that others reach without TLS, and without keys until one is made
-    #[arg(
-        long,
-        env = "THREATWATCH_INSECURE",
-        num_args = 0..=1,
-        require_equals = true,
-        default_value_t = false,
-        default_missing_value = "true"
-    )]
+    #[arg(long, env = "THREATWATCH_INSECURE")]
     insecure: bool,
     /// Ask for API keys even if none was ever made, also on a loopback address
-    #[arg(
-        long,
-        env = "THREATWATCH_REQUIRE_KEYS",
-        num_args = 0..=1,
-        require_equals = true,
-        default_value_t = false,
-        default_missing_value = "true"
-    )]
+    #[arg(long, env = "THREATWATCH_REQUIRE_KEYS")]
     require_keys: bool,
     /// Where the last models and the digests of API keys are kept; without it in the state directory
     #[arg(long, env = "THREATWATCH_CACHE_DIR", value_name = "DIR")]

@@ -9,12 +9,9 @@ use model::{
 };
 use workflows::steps::{AutoPromote, TrainReport, TrainRequest};
 
-use super::{
-    current_user,
-    promote::{print_gate, print_replicas},
-};
+use super::promote::{print_gate, print_replicas};
 use crate::{
-    audited::Act,
+    audited::{Act, current_user},
     following::follow,
     settings::{Settings, names},
 };

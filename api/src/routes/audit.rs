@@ -5,9 +5,9 @@ use registry::Audited;
 
 use super::{Tag, answers};
 use crate::{
-    Context,
+    caller::{By, Operate},
+    context::Context,
     figures::rfc3339,
-    keys::{By, Operate},
     problem::Problem,
 };
 

@@ -7,8 +7,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Tag, answers};
 use crate::{
-    Context,
-    keys::{self, By, Caller, MaybeKey, Read},
+    caller::{self, By, Caller, MaybeKey, Read},
+    context::Context,
     kind::Kind,
     problem::Problem,
 };
@@ -140,7 +140,7 @@ impl Health {
 impl Health {
     /// Strangers are told that something is wrong, not what: reasons name hosts and paths.
     fn state(&self, status: &str, request: &Request) -> State {
-        let is_trusted = keys::caller_of(request).is_trusted();
+        let is_trusted = caller::caller_of(request).is_trusted();
         let told = |reason: String| if is_trusted { reason } else { "ask with an API key".to_owned() };
         let live = self.0.serving.live();
         let stale = self.0.serving.stale();

@@ -10,7 +10,7 @@ mod training;
 
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
-use crate::Context;
+use crate::context::Context;
 
 #[derive(Tags)]
 enum Tag {

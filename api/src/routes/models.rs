@@ -11,9 +11,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Tag, answers};
 use crate::{
-    Context,
+    caller::{By, Read},
+    context::Context,
     figures::{ModelSummary, PromotionSummary},
-    keys::{By, Read},
     kind::Kind,
     problem::Problem,
 };

@@ -7,9 +7,9 @@ use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
 use super::{Tag, answers};
 use crate::{
-    Context,
     body::Body,
-    keys::{self, By},
+    caller::{self, By},
+    context::Context,
     metrics::DecisionLabels,
     problem::Problem,
     serving::Live,
@@ -109,7 +109,7 @@ answers! {
 impl Predict {
     /// Judge a comment.
     #[oai(path = "/predict", method = "post", tag = "Tag::Predict")]
-    async fn post(&self, _by: By<keys::Predict>, body: Body<PredictRequest>) -> Predicted {
+    async fn post(&self, _by: By<caller::Predict>, body: Body<PredictRequest>) -> Predicted {
         self.judge(&body.0.text, body.0.explain)
     }
 
@@ -119,7 +119,7 @@ impl Predict {
     #[oai(path = "/predict", method = "get", tag = "Tag::Predict")]
     async fn get(
         &self,
-        _by: By<keys::Predict>,
+        _by: By<caller::Predict>,
         /// The comment, of at most 20000 characters unless the service is set otherwise.
         text: Query<String>,
         /// Say what each word adds.

@@ -14,10 +14,10 @@ use super::{
     runs::{Run, answered_in_time},
 };
 use crate::{
-    Context,
     audit::{self, Recorded},
     body::Body,
-    keys::{By, Operate},
+    caller::{By, Operate},
+    context::Context,
     problem::Problem,
 };
 

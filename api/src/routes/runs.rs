@@ -10,9 +10,10 @@ use workflows::{
 
 use super::{Tag, answers};
 use crate::{
-    Context, audit,
+    audit,
     body::Body,
-    keys::{By, Read, Review},
+    caller::{By, Read, Review},
+    context::Context,
     problem::Problem,
 };
 

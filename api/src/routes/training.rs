@@ -12,9 +12,10 @@ use super::{
     runs::{Run, answered_in_time},
 };
 use crate::{
-    Context, audit,
+    audit,
     body::Body,
-    keys::{By, Operate},
+    caller::{By, Operate},
+    context::Context,
     problem::Problem,
 };
 

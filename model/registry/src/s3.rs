@@ -7,7 +7,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_s3::{
     Client,
     config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
 };
 use aws_smithy_http_client::{
     pool::{Client as PooledClient, ConnectionPool},
@@ -267,6 +267,20 @@ fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
+/// An error and its causes, from the outermost to the innermost.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut words = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(error) = next {
+        let cause = error.to_string();
+        if !words.last().is_some_and(|last| last.contains(&cause)) {
+            words.push(cause);
+        }
+        next = error.source();
+    }
+    words.join(": ")
+}
+
 fn broken_off(
     operation: &'static str,
     name: &str,
@@ -287,7 +301,7 @@ where
     let reason = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        _ => DisplayErrorContext(&error).to_string(),
+        _ => causes(&error),
     };
     StoreError { operation, name: name.to_owned(), reason, is_transient, source: Some(Box::new(error)) }
 }

@@ -18,6 +18,11 @@ use crate::ATTRIBUTES;
 /// A server on the same network answers within this time or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// The innermost cause: the SDK's own words quote the structure of what is in between.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
 impl Orchestrator {
     /// The client; connects if it has not yet. Bounded: two seconds for the connection.
     pub async fn client(&self) -> Result<Client, Error> {
@@ -44,7 +49,7 @@ impl Orchestrator {
         connection.connect_timeout = Some(CONNECT);
         connection.metrics_meter.clone_from(&self.meter);
         let connection =
-            Connection::connect(connection).await.map_err(|error| Error::Unreachable(error.to_string()))?;
+            Connection::connect(connection).await.map_err(|error| Error::Unreachable(innermost(&error)))?;
         let client = Client::new(connection, options).map_err(|error| Error::Settings(error.to_string()))?;
         Ok(self.client.get_or_init(|| client).clone())
     }

@@ -1,0 +1,99 @@
+//! What every handler may use, and how it asks the parts that may be away.
+
+use std::sync::Arc;
+
+use registry::{Registry, Trust};
+use tokio::sync::watch;
+use workflows::{Orchestrator, orchestrator};
+
+use crate::{
+    Service,
+    circuit::{Circuit, Outage},
+    keys::KeyRing,
+    metrics::{Metrics, PartLabels},
+    problem::Problem,
+    serving::Serving,
+};
+
+/// What every handler may use.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) registry: Registry,
+    pub(crate) store: Circuit,
+    pub(crate) orchestrator: Arc<Orchestrator>,
+    pub(crate) temporal: Circuit,
+    pub(crate) temporal_ui: Option<Arc<str>>,
+    pub(crate) serving: Arc<Serving>,
+    pub(crate) trust: Trust,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) keys: Arc<KeyRing>,
+    /// Characters of a comment.
+    pub(crate) longest_text: usize,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl Context {
+    /// Everything that a service of these parts needs; nothing is asked yet.
+    pub(crate) fn new(service: Service, stopping: watch::Receiver<bool>) -> Self {
+        let Service { registry, cache, limits, .. } = service;
+        let metrics = Arc::new(service.metrics);
+        let circuit = |part| {
+            let up = metrics.part_up.get_or_create(&PartLabels { part }).clone();
+            Circuit::new(part, up)
+        };
+        let (store, temporal) = (circuit("object_store"), circuit("temporal"));
+        let (of_serving, of_keys) = (cache.clone(), cache);
+        let serving = Serving::new(registry.clone(), store.clone(), of_serving, Arc::clone(&metrics), service.replica);
+        let (needs_keys, rate) = (service.needs_keys, limits.requests_per_second);
+        let keys = KeyRing::new(registry.clone(), store.clone(), of_keys, needs_keys, rate);
+        Self {
+            trust: Trust::new(registry.clone()),
+            registry,
+            store,
+            orchestrator: Arc::new(service.orchestrator),
+            temporal,
+            temporal_ui: service.temporal_ui.map(Into::into),
+            serving: Arc::new(serving),
+            metrics,
+            keys: Arc::new(keys),
+            longest_text: limits.text,
+            stopping,
+        }
+    }
+
+    /// Asks the store, for as long as it is not known to be away.
+    pub(crate) fn ask_store<T>(
+        &self,
+        asking: impl Future<Output = Result<T, registry::Error>>,
+    ) -> impl Future<Output = Result<T, Problem>> {
+        let answer = self.store.guard(asking);
+        async move {
+            match answer.await {
+                Ok(answer) => answer.map_err(Problem::from),
+                Err(Outage { reason, .. }) => {
+                    Err(Problem::store_unavailable(format!("It is tried again and again: {reason}.")))
+                }
+            }
+        }
+    }
+
+    /// Refuses what cannot be done while Temporal is away.
+    pub(crate) fn require_temporal(&self) -> Result<(), Problem> {
+        match self.temporal.outage() {
+            None => Ok(()),
+            Some(outage) => Err(orchestrator::Error::Unreachable(outage.reason).into()),
+        }
+    }
+
+    /// Asks Temporal, for as long as it is not known to be away.
+    pub(crate) fn ask_temporal<T>(
+        &self,
+        asking: impl Future<Output = Result<T, orchestrator::Error>>,
+    ) -> impl Future<Output = Result<T, orchestrator::Error>> {
+        let answer = self.temporal.guard(asking);
+        async move {
+            let unreachable = |Outage { reason, .. }| Err(orchestrator::Error::Unreachable(reason));
+            answer.await.unwrap_or_else(unreachable)
+        }
+    }
+}
