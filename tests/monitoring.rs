@@ -157,17 +157,12 @@ fn local_configuration(up: &Up) -> String {
         let name = Path::new(rule.as_str().unwrap()).file_name().unwrap().to_owned();
         *rule = Yaml::from(grafana().join("rules").join(name).display().to_string());
     }
-    // Jobs in files of their own are read where they are.
-    config.as_mapping_mut().unwrap().remove("scrape_config_files").unwrap();
-    let of_api = fs::read_to_string(grafana().join("scrape/api.yml")).unwrap();
-    let of_api: Yaml = serde_norway::from_str(&of_api).unwrap();
     let jobs = config["scrape_configs"].as_sequence_mut().unwrap();
-    jobs.extend(of_api["scrape_configs"].as_sequence().unwrap().clone());
     jobs.retain(|job| ["api", "worker"].contains(&job["job_name"].as_str().unwrap()));
     for job in jobs.iter_mut() {
         let port = if job["job_name"] == "api" { up.ports.api } else { up.ports.worker };
         let job = job.as_mapping_mut().unwrap();
-        job.remove("dns_sd_configs").unwrap();
+        job.remove("dns_sd_configs").or_else(|| job.remove("file_sd_configs")).unwrap();
         let targets = format!("[{{\"targets\": [\"127.0.0.1:{port}\"]}}]");
         job.insert(Yaml::from("static_configs"), serde_norway::from_str(&targets).unwrap());
     }

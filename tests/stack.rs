@@ -110,5 +110,5 @@ fn for_other_machines_the_api_has_tls_and_insists_on_keys() {
     let of_base = base["services"]["prometheus"]["volumes"].as_sequence().unwrap();
     assert!(of_base.iter().any(|volume| volume["target"] == scrape["target"]), "it takes the place of the one without");
     let file = read(scrape["source"].as_str().unwrap());
-    assert_eq!(file["scrape_configs"][0]["scheme"], "https");
+    assert_eq!(file[0]["labels"]["__scheme__"], "https");
 }
