@@ -3,7 +3,7 @@
 //! What is wrong is said by the names of our own fields, or by the place in the text. What the caller wrote is never
 //! repeated. Numbers are not text, a field is given once, and no field is ignored.
 
-use std::{fmt, marker::PhantomData};
+use std::{any::TypeId, collections::BTreeMap, fmt, marker::PhantomData, sync::RwLock};
 
 use poem::{FromRequest, Request, RequestBody, Result, error::ResponseError, http::StatusCode};
 use poem_openapi::{
@@ -33,17 +33,18 @@ impl ResponseError for Refused {
     }
 }
 
-impl<T: ParseFromJSON> Body<T> {
+impl<T: ParseFromJSON + 'static> Body<T> {
     fn parse(bytes: &[u8]) -> Result<Self, Refused> {
         let fields = read_object(bytes)?;
-        check(&fields, &T::schema_ref(), &registry_of::<T>())?;
+        let (schema, registry) = schema_of::<T>();
+        check(&fields, schema, registry)?;
         // The schema is made from the same definition, so what passed it can be read.
         let parsed = T::parse_from_json(Some(Value::Object(fields)));
         parsed.map(Self).map_err(|_| Refused("The body is not what /docs shows for this path.".to_owned()))
     }
 }
 
-impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
+impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for Body<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamType = ();
@@ -68,10 +69,16 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
     }
 }
 
-fn registry_of<T: Type>() -> Registry {
+/// The schema of a type and the types that it names, made once.
+fn schema_of<T: Type + 'static>() -> &'static (MetaSchemaRef, Registry) {
+    static MADE: RwLock<BTreeMap<TypeId, &(MetaSchemaRef, Registry)>> = RwLock::new(BTreeMap::new());
+    if let Some(made) = MADE.read().expect("no holder panics").get(&TypeId::of::<T>()) {
+        return made;
+    }
     let mut registry = Registry::new();
     T::register(&mut registry);
-    registry
+    let made = Box::leak(Box::new((T::schema_ref(), registry)));
+    MADE.write().expect("no holder panics").entry(TypeId::of::<T>()).or_insert(made)
 }
 
 /// The fields of an object, each given once.

@@ -39,7 +39,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 pub struct Limits {
     /// Characters (Unicode code points) of a comment.
     pub text: usize,
-    /// Bytes of a body.
+    /// Bytes of a body, below 4 GiB.
     pub body: usize,
     /// Connections at once; never more than the process may have files.
     pub connections: usize,

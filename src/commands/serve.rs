@@ -65,7 +65,7 @@ struct Limits {
     max_text_characters: NonZeroUsize,
     /// Bytes of a body
     #[arg(long, env = "THREATWATCH_MAX_BODY_BYTES", value_name = "NUMBER", default_value = "262144")]
-    max_body_bytes: NonZeroUsize,
+    max_body_bytes: NonZeroU32,
     /// Connections at once; fewer if the process may not have so many files
     #[arg(long, env = "THREATWATCH_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "2000")]
     max_connections: NonZeroUsize,
@@ -81,7 +81,7 @@ impl From<Limits> for api::Limits {
     fn from(limits: Limits) -> Self {
         Self {
             text: limits.max_text_characters.get(),
-            body: limits.max_body_bytes.get(),
+            body: limits.max_body_bytes.get() as usize,
             connections: limits.max_connections.get(),
             requests: limits.max_requests.get(),
             requests_per_second: NonZeroU32::new(limits.max_requests_per_second),

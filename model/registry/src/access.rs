@@ -154,6 +154,7 @@ pub struct Keys {
     were_made: bool,
     keys: BTreeMap<String, KeyState>,
     /// Objects that are no keys of ours. They are read once.
+    #[serde(default)]
     unreadable: BTreeSet<String>,
 }
 
