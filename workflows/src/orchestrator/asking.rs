@@ -30,6 +30,10 @@ impl Orchestrator {
         let described = handle.describe(WorkflowDescribeOptions::builder().build()).await;
         let described = described.map_err(|error| match error {
             WorkflowInteractionError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
+            // No id can be like that: an empty one, for example.
+            WorkflowInteractionError::Rpc(status) if status.code() == tonic::Code::InvalidArgument => {
+                Error::NotFound(format!("of the id `{workflow_id}`"))
+            }
             other => Error::Unreachable(other.to_string()),
         })?;
         Ok(described.status() == WorkflowExecutionStatus::Running)
