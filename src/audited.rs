@@ -36,7 +36,7 @@ impl Act<'_> {
     ) -> anyhow::Result<T> {
         let registry = Registry::new(std::sync::Arc::new(settings.store()?));
         let deed = Deed {
-            actor: current_user().unwrap_or_else(|| "unknown".to_owned()),
+            actor: actor(),
             key: None,
             action: self.action.to_owned(),
             subject: self.subject,
@@ -65,4 +65,9 @@ impl Act<'_> {
 /// Who asks, where the command line does not say.
 pub(crate) fn current_user() -> Option<String> {
     std::env::var("USER").ok().filter(|name| !name.is_empty())
+}
+
+/// Who asks, for what needs a name.
+pub(crate) fn actor() -> String {
+    current_user().unwrap_or_else(|| "unknown".to_owned())
 }

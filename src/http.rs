@@ -34,11 +34,6 @@ pub(crate) async fn get_text(url: &str) -> anyhow::Result<String> {
     Ok(response.error_for_status()?.text().await?)
 }
 
-/// The JSON that a service answers; a problem body becomes the error.
-pub(crate) async fn get(url: &str) -> anyhow::Result<Value> {
-    answer(url, client(TIMEOUT)?.build()?.get(url)).await
-}
-
 /// Our API, asked with the key of `THREATWATCH_API_KEY` if there is one.
 pub(crate) struct Api {
     url: String,

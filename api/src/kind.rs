@@ -187,8 +187,8 @@ impl Kind {
             Self::NoModel => (
                 "no-model",
                 "No model is in production",
-                "The store answers, and no version was ever promoted. Train one with POST /train, then promote it with \
-                 POST /promote.",
+                "The store answers. Either no version was ever promoted: train one with POST /train, then promote it with \
+                 POST /promote. Or the newest one cannot be loaded: the detail says why.",
             ),
             Self::StoreUnavailable => (
                 "store-unavailable",

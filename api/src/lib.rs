@@ -33,14 +33,7 @@ use tokio::{
 };
 use workflows::{Orchestrator, orchestrator};
 
-use self::{
-    context::Context,
-    keys::KeyRing,
-    limits::Guarded,
-    problem::Methods,
-    server::{Door, Server},
-    tls::Certificate,
-};
+use self::{context::Context, keys::KeyRing, limits::Guarded, problem::Methods, server::Server, tls::Certificate};
 pub use self::{limits::Limits, metrics::Metrics, names::Names, tls::CertificateFiles};
 
 /// What the service works with.
@@ -122,8 +115,8 @@ pub async fn serve(
     }
     let (serving, metrics) = (Arc::clone(&context.serving), Arc::clone(&context.metrics));
     let endpoint = Arc::new(endpoint(context, &limits, names));
-    let door = Door { tls, endpoint, metrics };
-    Server { listener, door, connections: limits.connections, linger, stopping }.run(stop).await;
+    let connections = limits.connections;
+    Server { listener, tls, endpoint, metrics, connections, linger, stopping }.run(stop).await;
     // Only when they have really ended can no report follow.
     background.shutdown().await;
     serving.leave().await;

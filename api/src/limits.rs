@@ -84,7 +84,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let started = Instant::now();
         let _in_flight = InFlight::enter(&self.metrics);
         let method = method_label(request.method().as_str());
-        let is_encrypted = *request.scheme() == Scheme::HTTPS;
+        let (is_encrypted, is_change) = (*request.scheme() == Scheme::HTTPS, is_change(&request));
         let id = request_id::of(&request);
         let span = tracing::info_span!("request", request.id = %id);
         let answering = request_id::within(id.clone(), self.answer(request));
@@ -94,7 +94,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         // Every body is in memory already: taking it costs nothing and tells its length.
         let body = response.take_body().into_bytes().await.unwrap_or_default();
         let handler = handler(&response);
-        span.in_scope(|| log(method, handler, response.status(), started.elapsed()));
+        span.in_scope(|| log((method, handler), is_change, response.status(), started.elapsed()));
         self.count(method, handler.to_owned(), response.status(), (request_bytes, body.len()), started.elapsed());
         response.set_body(body);
         Ok(response)
@@ -267,10 +267,14 @@ fn handler(response: &Response) -> &str {
     if pattern.is_empty() { "none" } else { pattern }
 }
 
+/// Whether a request asks for a change: all that is not safe, but for verdicts.
+pub(crate) fn is_change(request: &Request) -> bool {
+    !request.method().is_safe() && request.uri().path() != "/predict"
+}
+
 /// One line a request: what failed and what changes something always, the rest for those who ask for it.
-fn log(method: &str, handler: &str, status: StatusCode, took: Duration) {
+fn log((method, handler): (&str, &str), is_change: bool, status: StatusCode, took: Duration) {
     let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1000.0);
-    let is_change = !matches!(method, "GET" | "HEAD") && handler != "/predict";
     if status >= 500 {
         tracing::warn!(method, handler, status, ms, "answered");
     } else if status >= 400 || is_change {

@@ -63,8 +63,7 @@ impl Names {
             return Ok(Sharing::With(origin.clone()));
         }
         let is_own = text.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
-        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if is_own || is_safe {
+        if is_own || request.method().is_safe() {
             return Ok(Sharing::None);
         }
         let detail = "A page of another origin asked for this. See `serve --cors-origin`.";

@@ -29,6 +29,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    limits::is_change,
     metrics::Metrics,
     slow::{HEAD, Requests, Watched},
 };
@@ -56,23 +57,28 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 retry-after: 1\r\nconnection: close\r\ncontent-length: 127\r\n\r\n\
 {\"type\":\"/problems/too-many-requests\",\"title\":\"Too many requests\",\"status\":503,\"detail\":\"Too many connections are open here.\"}\n";
 
-/// What becomes of a connection.
-pub(crate) struct Door<E> {
-    pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) endpoint: Arc<E>,
-    pub(crate) metrics: Arc<Metrics>,
-}
-
 /// What serves connections.
 pub(crate) struct Server<E> {
     pub(crate) listener: TcpListener,
-    pub(crate) door: Door<E>,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) endpoint: Arc<E>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Connections at once.
     pub(crate) connections: usize,
     /// From when it is told to stop, new connections are taken for this time.
     pub(crate) linger: Duration,
     /// Told when it is told to stop, so that others learn of it.
     pub(crate) stopping: watch::Sender<bool>,
+}
+
+/// Lets connections in, and knows those that are.
+struct Door<E> {
+    tls: Option<TlsAcceptor>,
+    endpoint: Arc<E>,
+    metrics: Arc<Metrics>,
+    slots: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+    open: JoinSet<()>,
 }
 
 /// Listens on an address.
@@ -90,10 +96,9 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
     /// First readiness fails and every answer closes its connection, while new ones are still taken. Then nobody is let
     /// in any more, idle connections are closed, and requests in flight end.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let slots = Arc::new(Semaphore::new(self.connections.min(files_for_connections())));
-        let closing = watch::Sender::new(false);
-        let mut open = JoinSet::new();
-        let Self { listener, door, linger, stopping, .. } = self;
+        let Self { listener, tls, endpoint, metrics, connections, linger, stopping } = self;
+        let slots = Arc::new(Semaphore::new(connections.min(files_for_connections())));
+        let mut door = Door { tls, endpoint, metrics, slots, closing: watch::Sender::new(false), open: JoinSet::new() };
         let until = async {
             stop.await;
             tracing::info!("told to stop: readiness fails, requests are answered");
@@ -106,9 +111,9 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
             tokio::select! {
                 biased;
                 () = &mut until => break,
-                Some(_) = open.join_next() => {}
+                Some(_) = door.open.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, peer)) => door.admit(socket, peer, &slots, &closing, &mut open),
+                    Ok((socket, peer)) => door.admit(socket, peer),
                     Err(error) => {
                         if said.is_none_or(|at: Instant| at.elapsed() > SAY_AGAIN) {
                             tracing::warn!(%error, "a connection cannot be accepted");
@@ -119,11 +124,11 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
                 }
             }
         }
-        door.take_the_rest(listener, &slots, &closing, &mut open);
-        closing.send_replace(true);
-        let ended = async { while open.join_next().await.is_some() {} };
+        door.take_the_rest(listener);
+        door.closing.send_replace(true);
+        let ended = async { while door.open.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
-            tracing::warn!(connections = open.len(), "some requests did not end in time and are cut off");
+            tracing::warn!(connections = door.open.len(), "some requests did not end in time and are cut off");
         }
     }
 }
@@ -132,41 +137,28 @@ impl<E: Endpoint<Output = Response> + 'static> Door<E> {
     /// Takes those that the system has accepted already, and closes the listener.
     ///
     /// Asks the system itself: the runtime may not know of them yet.
-    fn take_the_rest(
-        &self,
-        listener: TcpListener,
-        slots: &Arc<Semaphore>,
-        closing: &watch::Sender<bool>,
-        open: &mut JoinSet<()>,
-    ) {
+    fn take_the_rest(&mut self, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else { return };
         for _ in 0..BACKLOG {
             let Ok((socket, peer)) = listener.accept() else { return };
             let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
             if let Ok(socket) = socket {
-                self.admit(socket, peer, slots, closing, open);
+                self.admit(socket, peer);
             }
         }
     }
 
-    fn admit(
-        &self,
-        socket: TcpStream,
-        peer: SocketAddr,
-        slots: &Arc<Semaphore>,
-        closing: &watch::Sender<bool>,
-        open: &mut JoinSet<()>,
-    ) {
-        let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             self.metrics.connections_refused.inc();
             if self.tls.is_none() {
                 refuse(socket);
             }
             return;
         };
-        let (endpoint, tls, closing) = (Arc::clone(&self.endpoint), self.tls.clone(), closing.subscribe());
+        let (endpoint, tls, closing) = (Arc::clone(&self.endpoint), self.tls.clone(), self.closing.subscribe());
         let counted = Counted::new(&self.metrics);
-        open.spawn(async move {
+        self.open.spawn(async move {
             let _counted = counted;
             let Ok(connection) = Connection::new(&socket, peer, endpoint, closing, slot) else { return };
             // Answers are small: waiting for more to send would only delay them.
@@ -241,7 +233,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             let request: Request = (request, here.clone(), peer.clone(), scheme.clone()).into();
             let endpoint = Arc::clone(&endpoint);
             // What changes something ends, whether or not its caller waits for the end.
-            let is_change = !request.method().is_safe() && request.uri().path() != "/predict";
+            let is_change = is_change(&request);
             let answering = async move {
                 let response = endpoint.get_response(request).await;
                 drop(answered);

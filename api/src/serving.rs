@@ -60,9 +60,8 @@ pub(crate) struct Serving {
     trouble: Mutex<Option<String>>,
     /// Whether the store has told what is in production since the process started.
     is_known: AtomicBool,
-    /// What the disk does not have yet, and when it was tried in vain.
+    /// What the disk does not have yet.
     to_keep: Mutex<Option<ToKeep>>,
-    tried_to_keep: Mutex<Option<Instant>>,
     replica: ReplicaId,
     /// The generation that this replica reported last, 0 for no model, and when.
     reported: Mutex<Option<(Generation, Instant)>>,
@@ -72,7 +71,10 @@ pub(crate) struct Serving {
 #[derive(Clone)]
 struct ToKeep {
     bundle: Bundle,
-    promotion: Promotion,
+    generation: Generation,
+    record: Digest,
+    /// When the disk did not take it.
+    failed: Option<Instant>,
 }
 
 /// That a newer model than the one that serves would not be seen.
@@ -103,7 +105,6 @@ impl Serving {
             trouble: Mutex::new(None),
             is_known: AtomicBool::new(false),
             to_keep: Mutex::new(None),
-            tried_to_keep: Mutex::new(None),
             replica,
             reported: Mutex::new(None),
         }
@@ -133,7 +134,7 @@ impl Serving {
     pub(crate) fn missing(&self) -> Problem {
         if let Some(Stale { reason, .. }) = self.stale() {
             let detail =
-                format!("The object store does not answer ({reason}), and no model is kept on this replica's disk.");
+                format!("The object store does not answer ({reason}), and no model from this replica's disk serves.");
             return Problem::store_unavailable(detail);
         }
         match self.trouble() {
@@ -279,26 +280,29 @@ impl Serving {
         let bundle = self.registry.bundle(promotion).await?;
         let production = bundle.clone().open(&promotion.digest).await?;
         if self.cache.is_some() {
-            *self.to_keep.lock().expect("no holder panics") = Some(ToKeep { bundle, promotion: promotion.clone() });
+            let (generation, record) = (promotion.record.generation, promotion.digest.clone());
+            *self.to_keep.lock().expect("no holder panics") = Some(ToKeep { bundle, generation, record, failed: None });
         }
         Ok(production.into())
     }
 
     /// Keeps the generation that serves on disk, for a start without the store. A disk that is full is tried once a minute.
     async fn keep(&self) {
-        let is_time = self.tried_to_keep.lock().expect("no holder panics").is_none_or(|at| at.elapsed() > KEEP_AGAIN);
         let to_keep = self.to_keep.lock().expect("no holder panics").clone();
-        let (Some(cache), Some(ToKeep { bundle, promotion }), true) = (self.cache.clone(), to_keep, is_time) else {
+        let (Some(cache), Some(to_keep)) = (self.cache.clone(), to_keep) else { return };
+        if to_keep.failed.is_some_and(|at| at.elapsed() < KEEP_AGAIN) {
             return;
-        };
-        let (generation, record) = (promotion.record.generation, promotion.digest);
-        let keeping = tokio::task::spawn_blocking(move || cache.keep(&bundle, generation, &record)).await;
-        if let Ok(Err(error)) = keeping {
-            tracing::warn!(%error, "the model cannot be kept on disk; a start without the store would miss it");
-            *self.tried_to_keep.lock().expect("no holder panics") = Some(Instant::now());
-        } else {
-            *self.to_keep.lock().expect("no holder panics") = None;
         }
+        let trying = to_keep.clone();
+        let keep = move || cache.keep(&trying.bundle, trying.generation, &trying.record);
+        let left = match tokio::task::spawn_blocking(keep).await {
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the model cannot be kept on disk; a start without the store would miss it");
+                Some(ToKeep { failed: Some(Instant::now()), ..to_keep })
+            }
+            _ => None,
+        };
+        *self.to_keep.lock().expect("no holder panics") = left;
     }
 
     fn swap(&self, live: Live) {

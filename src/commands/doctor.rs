@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 
-use crate::{http, settings::Settings};
+use crate::{
+    http::{self, Api},
+    settings::Settings,
+};
 
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut is_well = true;
@@ -62,7 +65,8 @@ async fn worker(settings: &Settings) -> anyhow::Result<String> {
 
 async fn api(settings: &Settings) -> anyhow::Result<String> {
     let url = settings.api_url();
-    let state = http::get(&format!("{url}/health/ready")).await?;
+    // With the key, if there is one: strangers are not told what is wrong.
+    let state = Api::new(settings)?.get("/health/ready").await?;
     match state["trouble"].as_str() {
         Some(trouble) => bail!("{url} serves, but does not follow production: {trouble}"),
         None => Ok(format!("{url} serves {}", state["model_version"].as_str().unwrap_or("?"))),

@@ -1,10 +1,10 @@
 //! `threatwatch keys`: makes, lists and revokes API keys.
 
 use registry::{ApiKey, KeyName, KeyState, Keys, Registry, Role};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::rfc3339;
 use crate::{
-    audited::{Act, current_user},
+    audited::{Act, actor},
     settings::Settings,
 };
 
@@ -40,9 +40,8 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
 }
 
 async fn create(registry: &Registry, name: &KeyName, roles: &[Role], settings: &Settings) -> anyhow::Result<()> {
-    let (who, may) = (who(), words(roles));
-    let act = Act { action: "keys_new", subject: Some(name.to_string()), reason: Some(&may) };
-    let making = async { Ok(registry.create_key(name, roles, &who).await?) };
+    let act = Act { action: "keys_new", subject: Some(format!("{name} ({})", words(roles))), reason: None };
+    let making = async { Ok(registry.create_key(name, roles, &actor()).await?) };
     let (key, secret) = act.on_record(settings, making, |(key, _)| format!("made {}", key.id)).await?;
     eprintln!("The key of {name} ({}), id {}. It is shown this once:", words(&key.roles), key.id);
     println!("{}", secret.expose());
@@ -50,9 +49,9 @@ async fn create(registry: &Registry, name: &KeyName, roles: &[Role], settings: &
 }
 
 async fn revoke(registry: &Registry, name: &KeyName, id: Option<&str>, settings: &Settings) -> anyhow::Result<()> {
-    let who = who();
-    let act = Act { action: "keys_revoke", subject: Some(name.to_string()), reason: id };
-    let revoking = async { Ok(registry.revoke_keys(name, id, &who).await?) };
+    let meant = id.map_or_else(|| name.to_string(), |id| format!("{name} {id}"));
+    let act = Act { action: "keys_revoke", subject: Some(meant), reason: None };
+    let revoking = async { Ok(registry.revoke_keys(name, id, &actor()).await?) };
     let ids = |keys: &Vec<ApiKey>| keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ");
     let revoked = act.on_record(settings, revoking, |keys| format!("revoked {}", ids(keys))).await?;
     if revoked.is_empty() {
@@ -67,10 +66,10 @@ async fn revoke(registry: &Registry, name: &KeyName, id: Option<&str>, settings:
 async fn list(registry: &Registry) -> anyhow::Result<()> {
     println!("{:<24} {:<10} {:<24} {:<32} revoked", "name", "id", "roles", "made");
     for KeyState { key, is_revoked } in registry.keys(&Keys::default()).await?.all() {
-        let made = format!("{} by {}", date(key.created), key.created_by);
+        let made = format!("{} by {}", rfc3339(key.created), key.created_by);
         let revoked = match registry.revocation(key).await? {
             _ if !is_revoked => "-".to_owned(),
-            Some(revocation) => format!("{} by {}", date(revocation.at), revocation.by),
+            Some(revocation) => format!("{} by {}", rfc3339(revocation.at), revocation.by),
             None => "yes".to_owned(),
         };
         println!("{:<24} {:<10} {:<24} {made:<32} {revoked}", key.name.as_str(), key.id, words(&key.roles));
@@ -80,13 +79,4 @@ async fn list(registry: &Registry) -> anyhow::Result<()> {
 
 fn words(roles: &[Role]) -> String {
     roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn date(millis: i64) -> String {
-    let at = OffsetDateTime::from_unix_timestamp(millis / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    at.format(&Rfc3339).unwrap_or_default()
-}
-
-fn who() -> String {
-    current_user().unwrap_or_else(|| "unknown".to_owned())
 }

@@ -17,6 +17,7 @@ mod worker;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     http,
@@ -156,6 +157,12 @@ pub(crate) fn variables() -> Vec<String> {
     let mut found = Vec::new();
     collect(&<Cli as clap::CommandFactory>::command(), &mut found);
     found
+}
+
+/// A time in milliseconds since 1970, UTC, for people.
+fn rfc3339(millis: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
+    at.unwrap_or(OffsetDateTime::UNIX_EPOCH).format(&Rfc3339).unwrap_or_default()
 }
 
 /// Logs of the long-running parts: to standard error, as text or JSON.

@@ -6,6 +6,7 @@ use registry::{ModelManifest, PromotionRecord};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use workflows::steps::{ReproduceRequest, RetentionRequest};
 
+use super::rfc3339;
 use crate::{audited::Act, settings::Settings};
 
 /// What to show, or to do
@@ -136,9 +137,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
 }
 
 fn print_promotion(record: &PromotionRecord) {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(record.at) * 1_000_000);
-    let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let at = at.format(&Rfc3339).unwrap_or_default();
+    let at = rfc3339(record.at);
     let forced = if record.forced { "  FORCED" } else { "" };
     println!("{:>6}  {}  {at}  {:<20} {}{forced}", record.generation.0, record.version, record.actor, record.reason);
 }

@@ -4,7 +4,7 @@ use model::{Generation, Version};
 use workflows::steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say};
 
 use crate::{
-    audited::{Act, current_user},
+    audited::{Act, actor, current_user},
     settings::Settings,
 };
 
@@ -93,7 +93,7 @@ pub(super) async fn roll_back(arguments: RollbackArguments, settings: &Settings)
 
 /// Approves or rejects the promotion that a training run waits with.
 pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Settings) -> anyhow::Result<()> {
-    let say = Say { actor: current_user().unwrap_or_else(|| "unknown".to_owned()), reason: arguments.reason };
+    let say = Say { actor: actor(), reason: arguments.reason };
     say.check().map_err(anyhow::Error::msg)?;
     let orchestrator = settings.orchestrator("cli");
     let act = Act {
