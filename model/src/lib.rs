@@ -32,12 +32,12 @@ pub mod features;
 pub mod gate;
 pub mod linear;
 pub mod protocol;
-pub mod random;
 pub mod text;
 pub mod trainers;
 pub mod version;
 
 pub use corpus::Row;
+pub use encoder::random;
 pub use linear::{Model, Verdict};
 pub use version::{Digest, Generation, Version};
 

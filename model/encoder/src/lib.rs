@@ -1,0 +1,23 @@
+//! A small transformer that reads sentences: its arithmetic, fine-tuning and compact form.
+#![allow(clippy::inline_always, reason = "what is not inlined is not compiled for wide vectors")]
+
+mod attention;
+mod base;
+mod checkpoint;
+mod compact;
+mod config;
+mod gemm;
+mod integer;
+mod math;
+mod network;
+pub mod random;
+mod simd;
+mod tokens;
+mod training;
+
+pub use base::{Base, BaseFiles, WrongBase};
+pub use checkpoint::NotACheckpoint;
+pub use compact::{About, Encoder, NotAnEncoder, Room};
+pub use config::{Config, MAX_TOKENS, WrongShape};
+pub use tokens::{NotATokenizer, Tokens};
+pub use training::{Example, Recipe, State, Stepped, Training};

@@ -1,0 +1,115 @@
+//! From a sentence to the numbers of its word pieces.
+
+use serde_json::json;
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::config::MAX_TOKENS;
+
+/// More of a sentence is not looked at: word pieces are used up long before.
+const MAX_BYTES: usize = 16 << 10;
+
+/// A tokenizer that cuts sentences to [`MAX_TOKENS`], special signs included.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    tokenizer: Tokenizer,
+    json: String,
+}
+
+/// Bytes that are no tokenizer, with the library's own words.
+#[derive(Debug, thiserror::Error)]
+#[error("the encoder's tokenizer.json cannot be used: {0}")]
+pub struct NotATokenizer(String);
+
+impl Tokens {
+    /// Reads a `tokenizer.json`; how it would pad and cut does not matter.
+    pub fn read(json: &[u8]) -> Result<Self, NotATokenizer> {
+        let refused = |error: &dyn std::fmt::Display| NotATokenizer(error.to_string());
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| refused(&error))?;
+        tokenizer.with_padding(None);
+        let cut = TruncationParams { max_length: MAX_TOKENS, ..TruncationParams::default() };
+        tokenizer.with_truncation(Some(cut)).map_err(|error| refused(&error))?;
+        let json = String::from_utf8(json.to_vec()).map_err(|error| refused(&error))?;
+        Ok(Self { tokenizer, json })
+    }
+
+    /// What it was read from.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// All numbers are below this.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab(true).values().max().map_or(0, |most| *most as usize + 1)
+    }
+
+    /// The numbers of a sentence's word pieces, between the signs of its beginning and its end.
+    #[must_use]
+    pub fn encode(&self, sentence: &str) -> Vec<u32> {
+        let sentence = &sentence[..sentence.floor_char_boundary(MAX_BYTES)];
+        // Word pieces have a number for what they do not know: nothing fails.
+        self.tokenizer.encode_fast(sentence, true).map(|found| found.get_ids().to_vec()).unwrap_or_default()
+    }
+
+    /// A tokenizer of single letters and some words.
+    pub(crate) fn of_letters() -> Self {
+        let words = "i you we he she they will kill die shoot burn hurt your my the a and not this that is are to of in";
+        let letters = || ('a'..='z').chain('0'..='9').map(String::from);
+        let signs = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].map(str::to_owned);
+        let marks = ".,!?'-:".chars().map(String::from);
+        let tails = letters().map(|letter| format!("##{letter}"));
+        let words = words.split(' ').map(str::to_owned).filter(|word| word.len() > 1);
+        let all = signs.into_iter().chain(letters()).chain(marks).chain(tails).chain(words);
+        let vocab: serde_json::Map<String, serde_json::Value> = all.zip(0..).map(|(word, at)| (word, at.into())).collect();
+        let sign = |name: &str, id: u32| json!({ "id": name, "ids": [id], "tokens": [name] });
+        let special = |name: &str| json!({ "SpecialToken": { "id": name, "type_id": 0 } });
+        let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+        let json = json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": [],
+            "normalizer": {
+                "type": "BertNormalizer",
+                "clean_text": true,
+                "handle_chinese_chars": true,
+                "strip_accents": null,
+                "lowercase": true
+            },
+            "pre_tokenizer": { "type": "BertPreTokenizer" },
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [special("[CLS]"), text, special("[SEP]")],
+                "pair": [special("[CLS]"), text, special("[SEP]")],
+                "special_tokens": { "[CLS]": sign("[CLS]", 2), "[SEP]": sign("[SEP]", 3) }
+            },
+            "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+            "model": {
+                "type": "WordPiece",
+                "unk_token": "[UNK]",
+                "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+                "vocab": vocab
+            }
+        });
+        Self::read(json.to_string().as_bytes()).expect("this tokenizer is well formed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_is_cut_and_keeps_its_end() {
+        let tokens = Tokens::of_letters();
+        assert_eq!(tokens.encode(""), [2, 3]);
+        let long = tokens.encode(&"we will ".repeat(100));
+        assert_eq!((long.len(), long[0], long[MAX_TOKENS - 1]), (MAX_TOKENS, 2, 3));
+        assert_eq!(tokens.encode("Will"), tokens.encode("will"));
+        assert_eq!(tokens.encode("ß東\u{0}\u{202e}🙂").first(), Some(&2));
+        assert!(tokens.encode(&"é".repeat(MAX_BYTES)).len() <= MAX_TOKENS);
+        assert!(Tokens::read(b"{}").unwrap_err().to_string().contains("tokenizer.json"));
+    }
+}
