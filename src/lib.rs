@@ -3,6 +3,7 @@
 mod audited;
 mod commands;
 mod corpus_file;
+pub mod encoder_base;
 mod following;
 mod http;
 mod process;

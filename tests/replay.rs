@@ -22,8 +22,11 @@ impl prometheus_client::collector::Collector for Nothing {
 async fn every_recorded_history_replays() {
     let registry = Registry::new(Arc::new(MemoryStore::default()));
     let metrics = Arc::new(activities::Metrics::new(Box::new(Nothing)));
+    let nowhere = tempfile::tempdir().unwrap();
+    let settings = threatwatch::settings::Settings::load(nowhere.path()).unwrap();
+    let bases = Arc::new(threatwatch::encoder_base::EncoderBase::of(&settings));
     let options = WorkflowReplayerOptions::new()
-        .worker_plugin(activities::plugin(registry, &metrics, std::num::NonZero::<usize>::MIN))
+        .worker_plugin(activities::plugin(registry, &metrics, bases, std::num::NonZero::<usize>::MIN))
         .build();
     let replayer = WorkflowReplayer::new(options).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use temporalio_common::data_converters::TemporalSerializable;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::failure::Failure;
@@ -14,13 +15,24 @@ pub(crate) async fn alive<T>(
     ctx: &ActivityContext,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, ActivityError> {
+    tokio::select! {
+        done = telling(ctx, work, || ()) => done,
+        () = ctx.cancelled() => Err(ActivityError::cancelled()),
+    }
+}
+
+/// Waits for `work`, telling where it stands every two seconds. What ends when the activity is cancelled is up to it.
+pub(crate) async fn telling<T, D: TemporalSerializable + 'static>(
+    ctx: &ActivityContext,
+    work: impl Future<Output = Result<T, Failure>>,
+    details: impl Fn() -> D,
+) -> Result<T, ActivityError> {
     let mut beat = tokio::time::interval(BEAT);
     tokio::pin!(work);
     loop {
         tokio::select! {
             done = &mut work => return done.map_err(Failure::into_activity_error),
-            () = ctx.cancelled() => return Err(ActivityError::cancelled()),
-            _ = beat.tick() => ctx.record_heartbeat(()).await?,
+            _ = beat.tick() => ctx.record_heartbeat(details()).await?,
         }
     }
 }

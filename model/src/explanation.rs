@@ -121,9 +121,8 @@ mod tests {
     fn models() -> &'static [Model] {
         static MODELS: std::sync::OnceLock<Vec<Model>> = std::sync::OnceLock::new();
         MODELS.get_or_init(|| {
-            let rows = corpus::sample().rows;
             let train = |trainer: &&dyn trainers::Trainer| {
-                experiment::train(*trainer, &rows, &experiment::Config::default(), &|_, _| {}).unwrap().model
+                experiment::train_small(*trainer, &experiment::Config::default()).model
             };
             trainers::TRAINERS.iter().map(train).collect()
         })

@@ -25,7 +25,7 @@ use temporalio_common::telemetry::{
 use temporalio_sdk::{Runtime, runtime::RuntimeOptions};
 
 use super::start_logging;
-use crate::{http, process::Process, settings::Settings, up::supervisor::stop_signal};
+use crate::{encoder_base::EncoderBase, http, process::Process, settings::Settings, up::supervisor::stop_signal};
 
 /// Pause between tries while a part that the worker needs is away.
 const RETRY: Duration = Duration::from_secs(2);
@@ -71,7 +71,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         let stop = stop.clone();
         let threads =
             arguments.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
-        let plugin = activities::plugin(registry, &metrics, threads);
+        let bases = Arc::new(EncoderBase::of(settings));
+        let plugin = activities::plugin(registry, &metrics, bases, threads);
         activities::run(&telemetry.runtime, client, plugin, async move { stop.received().await }).await
     };
     tokio::select! {

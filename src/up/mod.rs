@@ -25,7 +25,7 @@ use crate::{
     corpus_file,
     following::follow,
     http, programs,
-    settings::{Settings, env_file, from_environment, names, read_pairs, write_pairs, write_private},
+    settings::{Settings, env_file, from_environment, names, read_pairs, tools, write_pairs, write_private},
 };
 
 /// What `up` is told.
@@ -304,11 +304,6 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
     let cli = cli.map_or_else(|| "temporal".to_owned(), |installed| installed.display().to_string());
     let flag = address_flag(settings);
     println!("  Try:  {cli} workflow start --type TrainWorkflow --task-queue threatwatch{flag}\n");
-}
-
-/// Where programs are installed.
-fn tools(state_dir: &Path) -> PathBuf {
-    std::env::var_os(names::TOOLS_DIR).map_or_else(|| state_dir.join("tools"), PathBuf::from)
 }
 
 /// The Temporal CLI's own default needs no flag.

@@ -4,6 +4,7 @@
 
 pub mod lenient;
 pub mod orchestrator;
+mod fine_tuning;
 mod policy;
 mod progress;
 mod promote;
@@ -21,7 +22,7 @@ pub use self::{
     orchestrator::Orchestrator,
     policy::TRIES,
     promote::{PromoteWorkflow, RollbackWorkflow},
-    running::{Running, running},
+    running::{Running, goes_on, running},
     search::ATTRIBUTES,
     train::TrainWorkflow,
     upkeep::{ReproduceWorkflow, RetentionWorkflow},
@@ -29,6 +30,9 @@ pub use self::{
 
 /// Where workers wait for work.
 pub const TASK_QUEUE: &str = "threatwatch";
+
+/// Where they wait for fine-tuning, each for one encoder at a time: several workers then share the folds.
+pub const FINE_TUNING_QUEUE: &str = "threatwatch-fine-tuning";
 
 /// Workflow id of promotions and rollbacks: one id, so one at a time.
 pub const PROMOTE_WORKFLOW_ID: &str = "promote-production";
@@ -54,11 +58,22 @@ pub mod failure {
     pub const STORE_UNSAFE: &str = "StoreUnsafe";
     /// There is nothing in production, or nothing to go back to.
     pub const NO_TARGET: &str = "NoTarget";
+    /// The base weights of an encoder are neither here nor in the bucket, and cannot be fetched.
+    pub const NO_ENCODER_BASE: &str = "NoEncoderBase";
 
     /// A run does not wait for approval, or not any more.
     pub const NOT_WAITING: &str = "NotWaiting";
 
     /// All that an activity may end with.
-    pub const FINAL: [&str; 8] =
-        [INVALID_INPUT, INVALID_DATASET, NOT_FOUND, CORRUPT, CONFLICT, GATE_FAILED, STORE_UNSAFE, NO_TARGET];
+    pub const FINAL: [&str; 9] = [
+        INVALID_INPUT,
+        INVALID_DATASET,
+        NOT_FOUND,
+        CORRUPT,
+        CONFLICT,
+        GATE_FAILED,
+        STORE_UNSAFE,
+        NO_TARGET,
+        NO_ENCODER_BASE,
+    ];
 }

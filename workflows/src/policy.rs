@@ -5,7 +5,7 @@ use std::time::Duration;
 use temporalio_common::RetryPolicy;
 use temporalio_sdk::ActivityOptions;
 
-use crate::failure;
+use crate::{FINE_TUNING_QUEUE, failure};
 
 /// Reads and writes of small objects: the store's own bound is 15 s an operation, and a step has a handful.
 pub(crate) fn short(summary: impl Into<String>) -> ActivityOptions {
@@ -15,6 +15,14 @@ pub(crate) fn short(summary: impl Into<String>) -> ActivityOptions {
 /// Reading a dataset, fitting, scoring: an hour is far past ten million sentences.
 pub(crate) fn long(summary: impl Into<String>) -> ActivityOptions {
     options(Duration::from_hours(1), summary.into())
+}
+
+/// Fine-tuning an encoder, on a queue of its own where a worker takes one at a time: a day is past a million sentences
+/// on two cores, and what is lost with a worker is a minute.
+pub(crate) fn fine_tuning(summary: impl Into<String>) -> ActivityOptions {
+    let mut options = options(Duration::from_hours(24), summary.into());
+    options.task_queue = Some(FINE_TUNING_QUEUE.to_owned());
+    options
 }
 
 /// What a finished promotion adds to its report: three tries of 15 s, and then it goes without.

@@ -1,7 +1,9 @@
 //! Which runs of ours are under way, and what they use.
 
 use futures_util::StreamExt;
-use temporalio_client::{Client, WorkflowListOptions};
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowHandle, WorkflowListOptions,
+};
 
 use crate::{
     orchestrator::{Error, status_of},
@@ -41,4 +43,13 @@ pub async fn running(client: &Client) -> Result<Vec<Running>, Error> {
         found.push(Running { workflow_type: run.workflow_type().to_owned(), status });
     }
     Ok(found)
+}
+
+/// Whether a run goes on; also where Temporal does not say.
+pub async fn goes_on(client: &Client, workflow_id: &str, run_id: Option<&str>) -> bool {
+    let mut info = client.get_workflow_handle::<UntypedWorkflow>(workflow_id).info().clone();
+    info.run_id = run_id.map(str::to_owned);
+    let handle = WorkflowHandle::<_, UntypedWorkflow>::new(client.clone(), info);
+    let described = handle.describe(WorkflowDescribeOptions::builder().build()).await;
+    described.map_or(true, |described| described.status() == WorkflowExecutionStatus::Running)
 }

@@ -5,13 +5,13 @@ use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
 pub use self::steps::{
-    AwaitReplicas, CountShards, Evaluate, FindRollback, Gate, GatherSample, Ingest, MergeCounts, Promote, Prune,
+    AwaitReplicas, CountShards, Evaluate, FindEncoderBase, FindRollback, FineTune, Gate, GatherSample, Ingest, MergeCounts, Promote, Prune,
     Recall, Register, SampleShards, Train,
 };
 use crate::steps::{
-    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
+    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput, FindRollbackInput, FoundBase, FoundRollback, GateInput, Gated,
     GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput,
-    Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
+    Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
 };
 
 /// Signatures only; no worker registers this type.
@@ -48,6 +48,18 @@ impl Steps {
     /// Adds the counts of different shards.
     #[activity(name = "merge_counts")]
     pub fn merge_counts(input: MergeInput) -> Result<Counted, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Finds what an encoder begins with and puts it into the bucket.
+    #[activity(name = "find_encoder_base")]
+    pub fn find_encoder_base(input: FindBaseInput) -> Result<FoundBase, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Fine-tunes an encoder without one fold, or on all training rows.
+    #[activity(name = "fine_tune")]
+    pub fn fine_tune(input: TuneInput) -> Result<Tuned, ActivityError> {
         unimplemented!()
     }
 

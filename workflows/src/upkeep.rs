@@ -4,7 +4,7 @@ use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::{
-    Lenient, policy,
+    Lenient, fine_tuning, policy,
     progress::{Tells, enter, step_done},
     promote::rethrow,
     search,
@@ -82,7 +82,7 @@ impl ReproduceWorkflow {
         enter(ctx, "recall", format!("reading the manifest of {}", request.version));
         let input = RecallInput { version: request.version.clone() };
         let recalled = ctx.execute_activity(Steps::recall, input, policy::short("read the manifest")).await;
-        let Recalled { mut input, shards, artifact, code_version } =
+        let Recalled { mut input, shards, artifact, code_version, base } =
             recalled.map_err(|error| rethrow("recall", error))?;
         ctx.upsert_search_attributes([search::DATASET_SHA.value_set(input.dataset.to_string())]);
         ctx.state_mut(|w| w.status.dataset = Some(input.dataset.clone()));
@@ -92,6 +92,10 @@ impl ReproduceWorkflow {
             let order =
                 Order { dataset: &input.dataset, shards, trainers: &trainers, preset: input.preset, seed: input.seed };
             input.counts = count(ctx, &order).await?;
+        }
+        if let Some(base) = base {
+            ctx.state_mut(|w| w.status.total += fine_tuning::STEPS);
+            input.encoder = Some(fine_tuning::fine_tune(ctx, &input, Some(base)).await?);
         }
         enter(ctx, "train", format!("training {} again", input.trainer));
         let options = policy::long(format!("train {} again", input.trainer));

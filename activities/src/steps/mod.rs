@@ -4,6 +4,7 @@
 
 mod counting;
 mod dataset;
+mod encoder;
 mod gating;
 mod production;
 mod retention;
@@ -14,19 +15,26 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use ::encoder::Base;
+use model::Digest;
 use registry::{Registry, Trust};
 use temporalio_sdk::activities::{ActivityContext, ActivityError, activities};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use workflows::{
     signatures,
     steps::{
-        AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindRollbackInput, FoundRollback, GateInput, Gated,
+        AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput, FindRollbackInput, FoundBase, FoundRollback, GateInput, Gated,
         GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned,
-        RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained,
+        RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
     },
 };
 
-use crate::{alive::alive, failure::Failure, metrics::Metrics};
+use crate::{
+    BaseSource,
+    alive::{alive, telling},
+    failure::Failure,
+    metrics::Metrics,
+};
 
 /// The activities and what they may touch: the registry and the metrics, nothing else.
 pub struct Activities {
@@ -39,14 +47,19 @@ pub struct Activities {
     /// As many of these computations run at once; the others wait, so that memory is bounded and a rollback is not kept
     /// waiting by a training run.
     turns: Semaphore,
+    /// Where the base of an encoder is found.
+    bases: Arc<dyn BaseSource>,
+    /// The base that was used last.
+    base: Mutex<Option<(Digest, Arc<Base>)>>,
 }
 
 impl Activities {
     /// Activities on a registry, with so many threads for what takes long.
     #[must_use]
-    pub fn new(registry: Registry, metrics: Arc<Metrics>, threads: usize) -> Self {
+    pub fn new(registry: Registry, metrics: Arc<Metrics>, bases: Arc<dyn BaseSource>, threads: usize) -> Self {
         let trust = Trust::new(registry.clone());
-        Self { registry, trust, metrics, threads, turns: Semaphore::new(threads) }
+        let turns = Semaphore::new(threads);
+        Self { registry, trust, metrics, threads, turns, bases, base: Mutex::default() }
     }
 
     /// Waits for its turn, then works.
@@ -102,6 +115,28 @@ impl Activities {
         input: MergeInput,
     ) -> Result<Counted, ActivityError> {
         alive(&ctx, self.in_turn(self.merge(input))).await
+    }
+
+    /// Finds what an encoder begins with and puts it into the bucket.
+    #[activity(definition = signatures::FindEncoderBase)]
+    pub async fn find_encoder_base(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: FindBaseInput,
+    ) -> Result<FoundBase, ActivityError> {
+        alive(&ctx, self.find_base(input)).await
+    }
+
+    /// Fine-tunes an encoder without one fold, or on all training rows.
+    #[activity(definition = signatures::FineTune)]
+    pub async fn fine_tune(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: TuneInput,
+    ) -> Result<Tuned, ActivityError> {
+        let progress = std::sync::Mutex::new(None);
+        let details = || progress.lock().expect("no holder panics").clone();
+        telling(&ctx, self.tune(&ctx, input, &progress), details).await
     }
 
     /// Trains one trainer on the training rows and stores the artifact.

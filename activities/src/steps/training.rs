@@ -1,12 +1,12 @@
 //! From rows to a registered version, and back to how it was trained.
 
 use model::{artifact, experiment, trainers};
-use registry::ModelManifest;
+use registry::{EncoderFacts, ModelManifest};
 use workflows::steps::{
     EvaluateInput, Evaluated, RecallInput, Recalled, RegisterInput, Registered, TrainInput, Trained,
 };
 
-use super::Activities;
+use super::{Activities, encoder};
 use crate::{alive::compute, failure::Failure};
 
 impl Activities {
@@ -25,21 +25,25 @@ impl Activities {
             threads: self.threads,
             ..experiment::Config::default()
         };
-        let (bytes, features, cross_validation) = compute(move || {
+        let encoder = match &input.encoder {
+            Some(tuned) => Some(self.tuned(tuned, &encoder::folds_of(is_sampled, &train, &config)?).await?),
+            None => None,
+        };
+        let (bytes, features, cross_validation, everywhere) = compute(move || {
             // By the sample, never by the counts: what a trainer makes must not depend on what is trained beside it.
             let trained = if is_sampled {
-                experiment::train_counted(trainer, &train, &counts, &config, &|_, _| {})?
+                experiment::train_counted(trainer, &train, &counts, encoder, &config, &|_, _| {})?
             } else {
-                experiment::train(trainer, &train, &config, &|_, _| {})?
+                experiment::train_with_encoder(trainer, &train, encoder, &config, &|_, _| {})?
             };
             let features = trained.model.table().keys().len() as u64;
-            Ok((artifact::encode(&trained.model), features, trained.cross_validation))
+            Ok((artifact::encode(&trained.model), features, trained.cross_validation, trained.everywhere))
         })
         .await?;
         let artifact_bytes = bytes.len() as u64;
         let artifact = self.registry.put_artifact(bytes).await?;
         tracing::info!(trainer = %input.trainer, artifact = %artifact.short(), features, "trained");
-        Ok(Trained { trainer: input.trainer, artifact, artifact_bytes, features, cross_validation })
+        Ok(Trained { trainer: input.trainer, artifact, artifact_bytes, features, cross_validation, everywhere })
     }
 
     pub(super) async fn judge_artifact(&self, input: EvaluateInput) -> Result<Evaluated, Failure> {
@@ -62,6 +66,7 @@ impl Activities {
             seed: input.input.seed,
             cross_validation: input.trained.cross_validation,
             held_out: input.evaluated.held_out,
+            encoder: input.input.encoder.map(|tuned| EncoderFacts { base: tuned.base, everywhere: input.trained.everywhere }),
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             workflow_id: input.workflow_id,
             run_id: input.run_id,
@@ -84,7 +89,9 @@ impl Activities {
             operation: manifest.operation,
             sample: manifest.sample,
             counts: Vec::new(),
+            encoder: None,
         };
-        Ok(Recalled { input, shards, artifact: manifest.artifact, code_version: manifest.code_version })
+        let base = manifest.encoder.map(|encoder| encoder.base);
+        Ok(Recalled { input, shards, artifact: manifest.artifact, code_version: manifest.code_version, base })
     }
 }

@@ -104,6 +104,7 @@ impl Running {
             seed: 1,
             held_out: experiment::evaluate(&trained.model, &test),
             cross_validation: trained.cross_validation,
+            encoder: None,
             code_version: "test".to_owned(),
             workflow_id: id.clone(),
             run_id: "run".to_owned(),

@@ -61,6 +61,26 @@ impl BaseFiles {
         hex::encode(digest.finalize())
     }
 
+    /// The three files in one row of bytes: the length of each in 8 bytes, little-endian, then its bytes.
+    #[must_use]
+    pub fn pack(&self) -> Vec<u8> {
+        let files = [&self.config, &self.tokenizer, &self.weights];
+        files.into_iter().flat_map(|file| [&(file.len() as u64).to_le_bytes()[..], file].concat()).collect()
+    }
+
+    /// The files in such bytes, if that is what they are.
+    #[must_use]
+    pub fn unpack(mut bytes: &[u8]) -> Option<Self> {
+        let mut file = || {
+            let (length, rest) = bytes.split_first_chunk::<8>()?;
+            let (file, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+            bytes = rest;
+            Some(file.to_vec())
+        };
+        let files = Self { config: file()?, tokenizer: file()?, weights: file()? };
+        bytes.is_empty().then_some(files)
+    }
+
     /// A small encoder of random weights that knows letters and a few words: for tests, and to try the way of a
     /// training run without waiting for it.
     #[must_use]

@@ -53,6 +53,12 @@ impl Config {
         Ok(())
     }
 
+    /// How many numbers an encoder of this shape has, as far as they are used.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.layout().len()
+    }
+
     /// Where the numbers of an encoder of this shape lie.
     pub(crate) fn layout(&self) -> Layout {
         let mut at = 0;

@@ -388,7 +388,7 @@ mod tests {
         let base = base().with_head(&(0..32).map(|i| (i as f32).sin()).collect::<Vec<f32>>(), 0.1);
         let mut training = Training::new(&base, examples(&base), Recipe { dropout: 0.0, ..Recipe::default() }, 1);
         let batch: Vec<u32> = (0..training.examples.len() as u32).collect();
-        let mut loss = |training: &mut Training, numbers: Vec<f32>| {
+        let loss = |training: &mut Training, numbers: Vec<f32>| {
             training.state.numbers = numbers;
             let ids: Vec<Vec<u32>> = training.examples.iter().map(|example| example.ids.clone()).collect();
             training.embed(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>());

@@ -7,6 +7,7 @@ use model::{Digest, Generation, Version};
 use crate::Error;
 
 const KEY_ENDING: &str = ".key.json";
+const INDEX_ENDING: &str = ".index.json";
 const REVOCATION_ENDING: &str = ".revoked.json";
 
 /// The name of an object.
@@ -38,6 +39,10 @@ pub enum Key<'a> {
     Audit(u64),
     /// How the deed of an entry of the audit trail ended.
     AuditOutcome(u64),
+    /// The index of an encoder's base.
+    EncoderBase(&'a Digest),
+    /// The index of a checkpoint of a piece of work: its step, and a number that nobody else has.
+    Checkpoint(&'a Digest, u64, u32),
 }
 
 impl Key<'_> {
@@ -61,6 +66,8 @@ impl Key<'_> {
     pub const API_KEYS: &'static str = "keys/";
     /// Prefix of the entries of the audit trail.
     pub const AUDIT: &'static str = "audit/";
+    /// Prefix of all checkpoints.
+    pub const CHECKPOINTS: &'static str = "checkpoints/";
     /// Prefix of what probes write.
     pub(crate) const PROBES: &'static str = "probe/";
 
@@ -81,6 +88,10 @@ impl Key<'_> {
             Self::KeyRevocation(name, id) => format!("{}{name}/{id}{REVOCATION_ENDING}", Self::API_KEYS),
             Self::Audit(number) => format!("{}{number:010}.json", Self::AUDIT),
             Self::AuditOutcome(number) => format!("audit-outcomes/{number:010}.json"),
+            Self::EncoderBase(digest) => format!("encoders/{digest}{INDEX_ENDING}"),
+            Self::Checkpoint(work, step, nonce) => {
+                format!("{}{step:010}-{nonce:08x}{INDEX_ENDING}", Self::checkpoints(work))
+            }
         }
     }
 
@@ -88,6 +99,26 @@ impl Key<'_> {
     #[must_use]
     pub fn announcements(path: &str) -> String {
         format!("{}{path}/", Self::ANNOUNCEMENTS)
+    }
+
+    /// Prefix of the checkpoints of a piece of work.
+    #[must_use]
+    pub fn checkpoints(work: &Digest) -> String {
+        format!("{}{work}/", Self::CHECKPOINTS)
+    }
+
+    /// Step and number of the checkpoint whose index is at a path.
+    #[must_use]
+    pub fn checkpoint_of(path: &str) -> Option<(u64, u32)> {
+        let name = path.strip_prefix(Self::CHECKPOINTS)?.split_once('/')?.1.strip_suffix(INDEX_ENDING)?;
+        let (step, nonce) = name.split_once('-')?;
+        Some((step.parse().ok()?, u32::from_str_radix(nonce, 16).ok()?))
+    }
+
+    /// The path of a part of what an index is of.
+    #[must_use]
+    pub fn part_of(index: &str, number: u32) -> String {
+        format!("{index}.part-{number:05}")
     }
 
     /// The object that the mark at a path is on.
@@ -167,6 +198,8 @@ impl Key<'_> {
             Self::ApiKey(..) => "API key",
             Self::KeyRevocation(..) => "revocation of an API key",
             Self::Audit(_) => "entry of the audit trail",
+            Self::EncoderBase(_) => "encoder's base",
+            Self::Checkpoint(..) => "checkpoint",
             Self::AuditOutcome(_) => "outcome in the audit trail",
         }
     }

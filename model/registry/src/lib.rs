@@ -10,8 +10,10 @@ mod bundle;
 mod cache;
 mod dataset;
 mod error;
+mod fine_tuning;
 mod history;
 mod key;
+mod large;
 mod manifest;
 mod marks;
 mod memory;
@@ -41,7 +43,7 @@ pub use self::{
     error::Error,
     history::{Promotion, PromotionRecord},
     key::Key,
-    manifest::{LoadedModel, ModelManifest},
+    manifest::{EncoderFacts, LoadedModel, ModelManifest},
     memory::MemoryStore,
     probe::Trust,
     replicas::{RENEW, ReplicaId, Serving},

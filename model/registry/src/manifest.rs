@@ -37,6 +37,9 @@ pub struct ModelManifest {
     pub cross_validation: Scores,
     /// Figures on the held-out rows.
     pub held_out: Scores,
+    /// How an encoder takes part in it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<EncoderFacts>,
     /// Release of threatwatch that trained it.
     pub code_version: String,
     /// The workflow.
@@ -45,6 +48,16 @@ pub struct ModelManifest {
     pub run_id: String,
     /// Start of the run: seconds since 1970, UTC.
     pub started: i64,
+}
+
+/// How an encoder takes part in a version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncoderFacts {
+    /// The digest of the base that it was fine-tuned from.
+    pub base: String,
+    /// The cross-validated figures if it were asked about every sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub everywhere: Option<Scores>,
 }
 
 impl ModelManifest {
@@ -70,6 +83,7 @@ impl ModelManifest {
                 ("operating_point", manifest.operation.point.clone()),
                 ("comments_per_day", manifest.operation.comments_per_day.to_string()),
                 ("flags_per_day", manifest.operation.flags_per_day.to_string()),
+                ("encoder_base", manifest.encoder.as_ref().map_or("none", |encoder| &encoder.base).to_owned()),
                 ("code_version", manifest.code_version.clone()),
                 ("artifact", manifest.artifact.to_string()),
             ]

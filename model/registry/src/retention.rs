@@ -114,13 +114,14 @@ impl Registry {
         Ok(Survey { due: unneeded, unmarked, stale, generation })
     }
 
-    /// Old reports of generations before the last two, probes and announcements: nobody looks at them.
+    /// Old reports of generations before the last two, probes, announcements and checkpoints: nobody looks at them.
     async fn litter(&self, current: Generation, now: i64) -> Result<Vec<Entry>, Error> {
         let recent = Key::reports(Generation(current.0.saturating_sub(1)));
         let mut litter = self.store.entries(Key::REPORTS).await?;
         litter.retain(|entry| entry.name < recent);
         litter.extend(self.store.entries(Key::PROBES).await?);
         litter.extend(self.store.entries(Key::ANNOUNCEMENTS).await?);
+        litter.extend(self.store.entries(Key::CHECKPOINTS).await?);
         litter.retain(|entry| is_old(entry, now));
         Ok(litter)
     }

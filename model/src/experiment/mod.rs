@@ -8,6 +8,8 @@
 //! - **Out**: [`Trained`]: a finished model and its cross-validated figures; [`evaluate`] judges held-out rows.
 //! - **Callers**: activities, the command `experiment`, benchmarks; the gate, for probabilities of rows.
 
+mod cascade;
+mod encoder;
 mod logistic;
 mod parallel;
 mod second_stage;
@@ -16,15 +18,19 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use self::second_stage::{SecondStage, Unseen};
+pub use self::encoder::{EncoderFits, encoder_examples, encoder_scores, fit_encoder};
+use self::{
+    cascade::{Both, Learned},
+    second_stage::{SecondStage, Unseen},
+};
 use crate::{
     Row,
     calibration::Operation,
     corpus::split,
     counts::CountsByFold,
-    evaluation::{Judged, Scores},
+    evaluation::Scores,
     linear::{Model, Scratch},
-    trainers::{self, Fitted, Learner, Preset, Trainer},
+    trainers::{self, Fitted, Learner, Preset, Trainer, Voice},
 };
 
 /// What a training run is given, apart from its rows.
@@ -70,6 +76,8 @@ pub struct Trained {
     pub cross_validation: Scores,
     /// The probabilities behind these figures, by row.
     pub unseen: Vec<f64>,
+    /// With an encoder: the figures if it were asked about every sentence, not only those that are passed to it.
+    pub everywhere: Option<Scores>,
 }
 
 /// Trains on counts of a whole corpus and on a sample of its training rows.
@@ -80,13 +88,12 @@ pub fn train_counted(
     trainer: &dyn Trainer,
     sample: &[Row],
     counts: &[CountsByFold],
+    encoder: Option<EncoderFits>,
     config: &Config,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Trained, trainers::Error> {
     let folds = config.folds.max(2);
-    let place = |row: &Row| split::place(config.seed, &row.commenter, folds);
-    let assigned: Option<Vec<usize>> = sample.iter().map(place).collect();
-    let assigned = assigned.ok_or(trainers::Error::Empty("a held-out commenter is in the sample"))?;
+    let assigned = folds_of_sample(sample, config)?;
     if counts.iter().any(|counts| counts.folds() != folds) {
         return Err(trainers::Error::Empty("the counts have another number of folds"));
     }
@@ -95,7 +102,20 @@ pub fn train_counted(
         return Err(trainers::Error::Empty("the counts lack the features of a learner"));
     }
     let fits = Fits { trainer, rows: sample, assigned: &assigned, folds, counts };
-    fits.finish(config, progress)
+    fits.finish(config, encoder, progress)
+}
+
+/// The fold of each row of a sample, by its commenter's name alone.
+pub fn folds_of_sample(sample: &[Row], config: &Config) -> Result<Vec<usize>, trainers::Error> {
+    let place = |row: &Row| split::place(config.seed, &row.commenter, config.folds.max(2));
+    let assigned: Option<Vec<usize>> = sample.iter().map(place).collect();
+    assigned.ok_or(trainers::Error::Empty("a held-out commenter is in the sample"))
+}
+
+/// The fold of each row of a whole corpus.
+#[must_use]
+pub fn folds_of_all(rows: &[Row], config: &Config) -> Vec<usize> {
+    split::folds(config.seed, rows, config.folds.max(2))
 }
 
 /// Trains on every row; the second stage, calibration and operating points come from cross-validation by commenter.
@@ -107,9 +127,19 @@ pub fn train(
     config: &Config,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Trained, trainers::Error> {
-    let folds = config.folds.max(2);
-    let assigned = split::folds(config.seed, rows, folds);
-    Fits { trainer, rows, assigned: &assigned, folds, counts: &[] }.finish(config, progress)
+    train_with_encoder(trainer, rows, None, config, progress)
+}
+
+/// The same, for a trainer that may need an encoder; its scores are by row, of the folds of [`folds_of_all`].
+pub fn train_with_encoder(
+    trainer: &dyn Trainer,
+    rows: &[Row],
+    encoder: Option<EncoderFits>,
+    config: &Config,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Trained, trainers::Error> {
+    let (folds, assigned) = (config.folds.max(2), folds_of_all(rows, config));
+    Fits { trainer, rows, assigned: &assigned, folds, counts: &[] }.finish(config, encoder, progress)
 }
 
 /// Figures of a model on rows; sentences of a comment follow each other.
@@ -123,10 +153,19 @@ pub fn evaluate(model: &Model, rows: &[Row]) -> Scores {
 pub fn probabilities(model: &Model, rows: &[Row]) -> Vec<f64> {
     let mut scratch = Scratch::default();
     let own: Vec<f64> = rows.iter().map(|row| model.score(&row.text, &mut scratch).logit).collect();
+    let comments = comments(rows);
+    // Places among the rows, comment by comment.
+    let passed = |comment: &Range<usize>| model.passed(&model.fast_probabilities(&own[comment.clone()]));
+    let passed: Vec<Vec<usize>> = comments.iter().map(passed).collect();
+    let asked = comments.iter().zip(&passed).flat_map(|(comment, passed)| passed.iter().map(|i| comment.start + i));
+    let texts: Vec<&str> = asked.map(|i| rows[i].text.as_str()).collect();
+    let said = model.cascade().map_or_else(Vec::new, |(_, encoder)| encoder_scores(encoder, &texts));
+    let mut said = &said[..];
     let mut probabilities = Vec::with_capacity(rows.len());
-    for comment in comments(rows) {
-        let scores = model.in_context(&own[comment]);
-        probabilities.extend(scores.into_iter().map(|s| model.spec().calibration.probability(s)));
+    for (comment, passed) in comments.into_iter().zip(passed) {
+        let (of_comment, rest) = said.split_at(passed.len());
+        said = rest;
+        probabilities.extend(model.probabilities(&own[comment], &passed, of_comment));
     }
     probabilities
 }
@@ -143,7 +182,20 @@ struct Fits<'a> {
 }
 
 impl Fits<'_> {
-    fn finish(&self, config: &Config, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Trained, trainers::Error> {
+    fn finish(
+        &self,
+        config: &Config,
+        encoder: Option<EncoderFits>,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Trained, trainers::Error> {
+        let voice = self.trainer.encoder();
+        let encoder = match voice {
+            None => None,
+            Some(_) => Some(encoder.ok_or(trainers::Error::NoEncoder(self.trainer.name()))?),
+        };
+        if encoder.as_ref().is_some_and(|encoder| encoder.unseen.len() != self.rows.len()) {
+            return Err(trainers::Error::OtherRows);
+        }
         let (scores, parts) = self.fit_all(config, progress)?;
         let (name, rows) = (self.trainer.name(), self.rows);
         let unseen = Unseen { rows, assigned: self.assigned, scores: &scores };
@@ -152,21 +204,51 @@ impl Fits<'_> {
             let own: Vec<f64> = (0..rows.len()).map(|i| scores.iter().map(|learner| learner[i]).sum()).collect();
             let probabilities: Vec<f64> = own.iter().map(|&s| model.spec().calibration.probability(s)).collect();
             let cross_validation = Scores::of(rows, &probabilities, model.threshold());
-            return Ok(Trained { model, cross_validation, unseen: probabilities });
+            return Ok(Trained { model, cross_validation, unseen: probabilities, everywhere: None });
         }
 
         let stage = SecondStage::fit(&unseen, |_| true);
-        let probabilities = stage.probabilities(&unseen);
-        let highest = |comment: Range<usize>| probabilities[comment].iter().copied().fold(0.0, f64::max);
-        let of_comments: Vec<f64> = comments(rows).into_iter().map(highest).collect();
-        let judged: Vec<Judged> = probabilities.iter().copied().zip(rows.iter().map(Row::is_threat)).collect();
-        let points = config.operation.points(&judged, &of_comments);
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let points = unseen.points(&config.operation, &stage.probabilities(&unseen), &all);
         let model = trainers::assemble(name, parts, &stage.weights, stage.intercept)?;
         let model = model.finished(Some(stage.context), stage.calibration, points)?;
+        let (Some(voice), Some(EncoderFits { unseen: by_encoder, encoder })) = (voice, encoder) else {
+            let crossed = cross_fitted(&unseen, self.folds);
+            let cross_validation = Scores::of(rows, &crossed, model.threshold());
+            return Ok(Trained { model, cross_validation, unseen: crossed, everywhere: None });
+        };
 
-        let crossed = cross_fitted(&unseen, self.folds);
-        let cross_validation = Scores::of(rows, &crossed, model.threshold());
-        Ok(Trained { model, cross_validation, unseen: crossed })
+        let by_encoder: Vec<f64> = by_encoder.into_iter().map(f64::from).collect();
+        let both = Both::of(&unseen, &stage, &by_encoder);
+        let learned = Learned::of(&both, voice, &config.operation, |_| true);
+        let model = model.joined_by(encoder, learned.cascade(&both, &config.operation))?;
+        let [served, everywhere] = self.cross_fitted_cascade(&unseen, &by_encoder, voice, config);
+        let cross_validation = Scores::of(rows, &served, model.threshold());
+        let everywhere = Some(Scores::of(rows, &everywhere, model.threshold()));
+        Ok(Trained { model, cross_validation, unseen: served, everywhere })
+    }
+
+    /// Each row's probability by a cascade that was learned on the other folds: as it is served, and with the encoder
+    /// asked about every row.
+    fn cross_fitted_cascade(
+        &self,
+        unseen: &Unseen<'_>,
+        by_encoder: &[f64],
+        voice: Voice,
+        config: &Config,
+    ) -> [Vec<f64>; 2] {
+        let mut crossed = [(); 2].map(|()| vec![0.0; self.rows.len()]);
+        for fold in 0..self.folds {
+            let is_other = |i: usize| self.assigned[i] != fold;
+            let both = Both::of(unseen, &SecondStage::fit(unseen, is_other), by_encoder);
+            let learned = Learned::of(&both, voice, &config.operation, is_other);
+            for (crossed, probabilities) in crossed.iter_mut().zip(learned.probabilities(&both)) {
+                for (i, p) in probabilities.into_iter().enumerate().filter(|&(i, _)| !is_other(i)) {
+                    crossed[i] = p;
+                }
+            }
+        }
+        crossed
     }
 
     /// Fits each learner without each fold, and on everything: scores of unseen rows by learner, and the final parts.
@@ -246,6 +328,9 @@ fn comments(rows: &[Row]) -> Vec<Range<usize>> {
 }
 
 #[cfg(test)]
+pub(crate) use self::encoder::train_small;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
@@ -284,17 +369,17 @@ mod tests {
             counter.finish()
         };
         let counts: Vec<CountsByFold> = features.iter().map(count).collect();
-        let of_counts = train_counted(trainer, &sample, &counts, &config, &|_, _| {}).unwrap();
+        let of_counts = train_counted(trainer, &sample, &counts, None, &config, &|_, _| {}).unwrap();
         let of_rows = train(trainer, &sample, &config, &|_, _| {}).unwrap();
         assert_eq!(of_counts.model.table(), of_rows.model.table());
         assert_eq!(of_counts.model.spec().components, of_rows.model.spec().components);
-        assert!(train_counted(trainer, &sample, &[], &config, &|_, _| {}).is_err(), "the sample is no substitute");
+        assert!(train_counted(trainer, &sample, &[], None, &config, &|_, _| {}).is_err(), "the sample is no substitute");
         let assigned: Vec<usize> =
             sample.iter().map(|row| split::place(config.seed, &row.commenter, FOLDS).unwrap()).collect();
         let plain = Fits { trainer, rows: &sample, assigned: &assigned, folds: FOLDS, counts: &[] };
-        let of_sample = plain.finish(&config, &|_, _| {}).unwrap();
+        let of_sample = plain.finish(&config, None, &|_, _| {}).unwrap();
         assert_eq!(of_counts.unseen, of_sample.unseen, "a row's fold is in what it is judged by");
-        assert!(train_counted(trainer, &rows, &counts, &config, &|_, _| {}).is_err(), "held-out rows must not train");
+        assert!(train_counted(trainer, &rows, &counts, None, &config, &|_, _| {}).is_err(), "held-out rows must not train");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What is learned from scores: how learners are weighed, what neighbouring sentences say, the calibration.
 
+use std::ops::Range;
+
 use super::{comments, logistic};
 use crate::{
     Row,
-    calibration::Platt,
+    calibration::{OperatingPoint, Operation, Platt},
+    evaluation::Judged,
     linear::{Context, apply_context},
 };
 
@@ -13,6 +16,16 @@ pub(super) struct Unseen<'a> {
     pub(super) assigned: &'a [usize],
     /// By learner, then by row.
     pub(super) scores: &'a [Vec<f64>],
+}
+
+impl Unseen<'_> {
+    /// Thresholds for the probabilities of some rows, of which whole comments are used or not.
+    pub(super) fn points(&self, operation: &Operation, probabilities: &[f64], used: &[usize]) -> Vec<OperatingPoint> {
+        let judged: Vec<Judged> = used.iter().map(|&i| (probabilities[i], self.rows[i].is_threat())).collect();
+        let of_used = comments(self.rows).into_iter().filter(|comment| used.binary_search(&comment.start).is_ok());
+        let highest = |comment: Range<usize>| probabilities[comment].iter().copied().fold(0.0, f64::max);
+        operation.points(&judged, &of_used.map(highest).collect::<Vec<f64>>())
+    }
 }
 
 /// The second stage.
@@ -27,21 +40,42 @@ pub(super) struct SecondStage {
 impl SecondStage {
     /// Learns from the rows that `is_used` names; whole comments are used or not.
     pub(super) fn fit(unseen: &Unseen<'_>, is_used: impl Fn(usize) -> bool) -> Self {
-        let mut used: Vec<usize> = (0..unseen.rows.len()).filter(|&i| is_used(i)).collect();
-        let (weights, intercept) = weigh(unseen, &mut used);
+        let (weights, intercept) = weigh(unseen, &mut used(unseen, &is_used));
+        Self::weighed(unseen, is_used, weights, intercept)
+    }
+
+    /// Learns context and calibration where the weights are known.
+    pub(super) fn weighed(
+        unseen: &Unseen<'_>,
+        is_used: impl Fn(usize) -> bool,
+        weights: Vec<f64>,
+        intercept: f64,
+    ) -> Self {
         let combined = combine(unseen, &weights, intercept);
         let context = learn_context(unseen, &combined, &is_used);
         let scores = in_context(unseen, &combined, &context);
-        let labels: Vec<bool> = used.iter().map(|&i| unseen.rows[i].is_threat()).collect();
-        let of_used: Vec<f64> = used.iter().map(|&i| scores[i]).collect();
+        // Sums of floats depend on their order: the rows' must not matter.
+        let mut used: Vec<(f64, bool)> =
+            used(unseen, &is_used).into_iter().map(|i| (scores[i], unseen.rows[i].is_threat())).collect();
+        used.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let (of_used, labels): (Vec<f64>, Vec<bool>) = used.into_iter().unzip();
         Self { weights, intercept, context, calibration: Platt::fit(&of_used, &labels) }
+    }
+
+    /// Every row's score before context.
+    pub(super) fn combined(&self, unseen: &Unseen<'_>) -> Vec<f64> {
+        combine(unseen, &self.weights, self.intercept)
     }
 
     /// The probability of every row.
     pub(super) fn probabilities(&self, unseen: &Unseen<'_>) -> Vec<f64> {
-        let combined = combine(unseen, &self.weights, self.intercept);
+        let combined = self.combined(unseen);
         in_context(unseen, &combined, &self.context).into_iter().map(|s| self.calibration.probability(s)).collect()
     }
+}
+
+fn used(unseen: &Unseen<'_>, is_used: &impl Fn(usize) -> bool) -> Vec<usize> {
+    (0..unseen.rows.len()).filter(|&i| is_used(i)).collect()
 }
 
 /// Weights of one or two learners: logistic regression on standardised scores.

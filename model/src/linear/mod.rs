@@ -8,6 +8,7 @@
 //! - **Callers**: trainers and the artifact put models together; experiment, gate, explanation and the service judge
 //!   with them.
 
+mod cascade;
 mod columns;
 mod invalid;
 mod runs;
@@ -16,7 +17,10 @@ mod scratch;
 mod spec;
 pub mod table;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use encoder::Encoder;
 
 pub(crate) use self::columns::term_frequency;
 use self::{
@@ -25,8 +29,9 @@ use self::{
     table::{Index, Table},
 };
 pub use self::{
+    cascade::{Cascade, JudgedBy, Line},
     invalid::Invalid,
-    scoring::{Score, SentenceVerdict, Verdict, apply_context},
+    scoring::{Reading, Score, SentenceVerdict, Verdict, apply_context},
     scratch::{Scratch, with_scratch},
     spec::{Component, Context, Normalisation, Spec},
 };
@@ -54,11 +59,22 @@ pub struct Model {
     /// The table's cells by component, each as small as scoring allows and the commonest features first: memory is what
     /// a lookup waits for, and what is asked for often then lies together.
     columns: Vec<Column>,
+    /// There exactly where the specification has a cascade.
+    encoder: Option<Arc<Encoder>>,
 }
 
 impl Model {
-    /// Puts a model together; refuses one that could not score.
+    /// Puts a model without an encoder together; refuses one that could not score.
     pub fn new(spec: Spec, table: Table) -> Result<Self, Invalid> {
+        Self::with_encoder(spec, table, None)
+    }
+
+    /// Puts a model together, with an encoder where its specification has a cascade; refuses one that could not score.
+    pub fn with_encoder(spec: Spec, table: Table, encoder: Option<Arc<Encoder>>) -> Result<Self, Invalid> {
+        if spec.cascade.is_some() != encoder.is_some() {
+            return Err(Invalid::OutOfRange("encoder"));
+        }
+        spec.cascade.as_ref().map_or(Ok(()), Cascade::check)?;
         let analyser = spec.features.analyser()?;
         let mut extractors: Vec<&String> = spec.features.extractors.iter().collect();
         extractors.sort_unstable();
@@ -103,7 +119,7 @@ impl Model {
         let columns = spec.components.iter().map(&mut column).collect();
         let index = Index::new(order.iter().map(|&row| table.keys()[row as usize]));
         let id = MODELS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, spec, analyser, table, index, columns })
+        Ok(Self { id, spec, analyser, table, index, columns, encoder })
     }
 
     /// What it is, apart from its weights.
@@ -132,16 +148,28 @@ impl Model {
         &self.columns
     }
 
+    /// The encoder, and how it takes part.
+    #[must_use]
+    pub fn cascade(&self) -> Option<(&Cascade, &Arc<Encoder>)> {
+        self.spec.cascade.as_ref().zip(self.encoder.as_ref())
+    }
+
+    /// Thresholds with names; the first is the default.
+    #[must_use]
+    pub fn operating_points(&self) -> &[OperatingPoint] {
+        self.spec.cascade.as_ref().map_or(&self.spec.operating_points, |cascade| &cascade.operating_points)
+    }
+
     /// The default operating point's threshold.
     #[must_use]
     pub fn threshold(&self) -> f64 {
-        self.spec.operating_points[0].threshold
+        self.operating_points()[0].threshold
     }
 
     /// What is left to people.
     #[must_use]
     pub fn band(&self) -> Band {
-        Band::of(&self.spec.operating_points)
+        Band::of(self.operating_points())
     }
 
     /// The same model with another context, calibration and operating points.
@@ -151,7 +179,13 @@ impl Model {
         calibration: Platt,
         operating_points: Vec<OperatingPoint>,
     ) -> Result<Self, Invalid> {
-        Self::new(Spec { context, calibration, operating_points, ..self.spec }, self.table)
+        let spec = Spec { context, calibration, operating_points, ..self.spec };
+        Self::with_encoder(spec, self.table, self.encoder)
+    }
+
+    /// The same model with an encoder beside it.
+    pub fn joined_by(self, encoder: Arc<Encoder>, cascade: Cascade) -> Result<Self, Invalid> {
+        Self::with_encoder(Spec { cascade: Some(cascade), ..self.spec }, self.table, Some(encoder))
     }
 }
 
@@ -178,6 +212,7 @@ mod tests {
             context: None,
             calibration: Platt::IDENTITY,
             operating_points: vec![OperatingPoint { name: "even_odds".into(), threshold: 0.5 }],
+            cascade: None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! From a sentence to a score, from a comment to a verdict.
 
 use super::{
-    Context, Model, Normalisation, Scratch, UNITS,
+    Cascade, Context, JudgedBy, Model, Normalisation, Scratch, UNITS,
     columns::{Column, length_normalised},
     runs::{Found, Passing},
+    scratch::with_room,
     with_scratch,
 };
 use crate::{
@@ -38,6 +39,21 @@ pub struct Verdict {
     pub sentences: Vec<SentenceVerdict>,
     /// Share of the comment's features that the model does not know, from 0 to 1.
     pub unknown_share: f64,
+    /// [`JudgedBy::Encoder`] where the encoder judged any of its sentences.
+    pub judged_by: JudgedBy,
+}
+
+/// A comment as the fast part reads it.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The bytes of each sentence, in order.
+    pub places: Vec<std::ops::Range<usize>>,
+    /// Each sentence's own score.
+    pub scores: Vec<Score>,
+    /// Each sentence's probability, in context.
+    pub fast: Vec<f64>,
+    /// The sentences that the encoder is asked about.
+    pub passed: Vec<usize>,
 }
 
 /// What the model says of a sentence of a comment.
@@ -47,6 +63,8 @@ pub struct SentenceVerdict {
     pub bytes: std::ops::Range<usize>,
     /// Probability that it is a threat.
     pub probability: f64,
+    /// Who judged it.
+    pub judged_by: JudgedBy,
 }
 
 impl Model {
@@ -161,34 +179,98 @@ impl Model {
         }
     }
 
-    /// Judges a comment.
+    /// Judges a comment, by the encoder as well if there is one, on the thread that calls.
     ///
     /// A comment is as threatening as its most threatening sentence: one threat among ten friendly sentences is a
     /// threat, and the labels of a comment's sentences are combined in the same way when a model is evaluated.
     #[must_use]
     pub fn judge(&self, comment: &str) -> Verdict {
-        with_scratch(|scratch| self.judge_with(comment, scratch))
+        let reading = self.read(comment);
+        let by_encoder = self.cascade().map(|(_, encoder)| {
+            let ids: Vec<Vec<u32>> =
+                reading.passed.iter().map(|&i| encoder.tokens().encode(&comment[reading.places[i].clone()])).collect();
+            let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+            with_room(|room| encoder.score(&ids, room))
+        });
+        self.conclude(reading, by_encoder.as_deref())
     }
 
-    fn judge_with(&self, comment: &str, scratch: &mut Scratch) -> Verdict {
+    /// Reads a comment by the fast part, and says what the encoder should be asked about.
+    #[must_use]
+    pub fn read(&self, comment: &str) -> Reading {
         let mut places = text::sentences(comment);
         if places.is_empty() {
             places.push(0..0);
         }
-        let scores: Vec<Score> = places.iter().map(|place| self.score(&comment[place.clone()], scratch)).collect();
+        let of_each = |scratch: &mut Scratch| -> Vec<Score> {
+            places.iter().map(|place| self.score(&comment[place.clone()], scratch)).collect()
+        };
+        let scores = with_scratch(of_each);
         let own: Vec<f64> = scores.iter().map(|score| score.logit).collect();
-        let probabilities = self.in_context(&own).into_iter().map(|s| self.spec.calibration.probability(s));
+        let fast = self.fast_probabilities(&own);
+        let passed = self.passed(&fast);
+        Reading { places, scores, fast, passed }
+    }
+
+    /// The probabilities of a comment's sentences by the fast part alone, from their own scores.
+    #[must_use]
+    pub fn fast_probabilities(&self, own: &[f64]) -> Vec<f64> {
+        self.in_context(own).into_iter().map(|s| self.spec.calibration.probability(s)).collect()
+    }
+
+    /// Which of a comment's sentences the encoder is asked about, by their fast probabilities.
+    #[must_use]
+    pub fn passed(&self, fast: &[f64]) -> Vec<usize> {
+        let Some(cascade) = &self.spec.cascade else { return Vec::new() };
+        (0..fast.len()).filter(|&i| fast[i] >= cascade.pass_from).collect()
+    }
+
+    /// The probabilities of a comment's sentences by the whole cascade, from their own scores and those of the encoder.
+    fn cascade_probabilities(&self, cascade: &Cascade, own: &[f64], passed: &[usize], by_encoder: &[f32]) -> Vec<f64> {
+        let mut encoder = vec![None; own.len()];
+        for (&i, &score) in passed.iter().zip(by_encoder) {
+            encoder[i] = Some(f64::from(score));
+        }
+        let combined: Vec<f64> = own.iter().zip(encoder).map(|(&own, encoder)| cascade.combine(own, encoder)).collect();
+        let scores = apply_context(&cascade.context, &combined).into_iter();
+        scores.map(|score| cascade.calibration.probability(score)).collect()
+    }
+
+    /// The probabilities of a comment's sentences, from their own scores and those that the encoder has of the passed.
+    #[must_use]
+    pub fn probabilities(&self, own: &[f64], passed: &[usize], by_encoder: &[f32]) -> Vec<f64> {
+        match &self.spec.cascade {
+            Some(cascade) => self.cascade_probabilities(cascade, own, passed, by_encoder),
+            None => self.fast_probabilities(own),
+        }
+    }
+
+    /// The verdict on a comment; without the encoder's scores of what was passed to it, that of the fast part.
+    #[must_use]
+    pub fn conclude(&self, reading: Reading, by_encoder: Option<&[f32]>) -> Verdict {
+        let Reading { places, scores, fast, passed } = reading;
+        let (probabilities, points, passed) = match (&self.spec.cascade, by_encoder) {
+            (Some(cascade), Some(by_encoder)) => {
+                let own: Vec<f64> = scores.iter().map(|score| score.logit).collect();
+                let probabilities = self.cascade_probabilities(cascade, &own, &passed, by_encoder);
+                (probabilities, &cascade.operating_points, passed)
+            }
+            _ => (fast, &self.spec.operating_points, Vec::new()),
+        };
+        let judged_by = |i: usize| if passed.contains(&i) { JudgedBy::Encoder } else { JudgedBy::Fast };
         let sentences: Vec<SentenceVerdict> = places
             .into_iter()
             .zip(probabilities)
-            .map(|(bytes, probability)| SentenceVerdict { bytes, probability })
+            .enumerate()
+            .map(|(i, (bytes, probability))| SentenceVerdict { bytes, probability, judged_by: judged_by(i) })
             .collect();
         let probability = sentences.iter().map(|s| s.probability).fold(0.0, f64::max);
         let (features, known) = scores.iter().fold((0, 0), |(f, k), score| (f + score.features, k + score.known));
         let unknown_share = if features == 0 { 0.0 } else { 1.0 - f64::from(known) / f64::from(features) };
-        let threshold = self.threshold();
-        let band = self.band();
-        Verdict { probability, is_threat: probability >= threshold, threshold, band, sentences, unknown_share }
+        let (threshold, band) = (points[0].threshold, Band::of(points));
+        let judged_by = if passed.is_empty() { JudgedBy::Fast } else { JudgedBy::Encoder };
+        let is_threat = probability >= threshold;
+        Verdict { probability, is_threat, threshold, band, sentences, unknown_share, judged_by }
     }
 }
 

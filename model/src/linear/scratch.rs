@@ -49,3 +49,11 @@ pub fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     }
     SCRATCH.with_borrow_mut(work)
 }
+
+/// Lends the encoder's memory of this thread.
+pub(super) fn with_room<T>(work: impl FnOnce(&mut encoder::Room) -> T) -> T {
+    thread_local! {
+        static ROOM: RefCell<encoder::Room> = RefCell::default();
+    }
+    ROOM.with_borrow_mut(work)
+}

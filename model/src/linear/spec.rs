@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Cascade;
 use crate::{
     calibration::{OperatingPoint, Platt},
     features::FeatureSet,
@@ -25,6 +26,9 @@ pub struct Spec {
     pub calibration: Platt,
     /// Thresholds with names; the first is the default.
     pub operating_points: Vec<OperatingPoint>,
+    /// How an encoder takes part, if it does; everything above is then what is said without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<Cascade>,
 }
 
 /// A linear model of its own.

@@ -4,9 +4,11 @@
 //! - **Out**: a [`Fitted`] component for each learner; [`assemble`] makes one model of them.
 //! - **Callers**: experiment, which decides what each learner may see. The gate and the service know no trainer.
 
+mod encoder;
 mod linear_svc;
 mod multinomial_nb;
 mod stacked;
+mod stacked_encoder;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +29,21 @@ pub trait Trainer: Send + Sync {
     fn name(&self) -> &'static str;
     /// One line for people.
     fn summary(&self) -> &'static str;
-    /// What it is made of; all must cut words by the same rule.
+    /// What its fast part is made of; all must cut words by the same rule.
     fn learners(&self) -> &'static [&'static dyn Learner];
+    /// What a fine-tuned encoder says beside them, if there is one.
+    fn encoder(&self) -> Option<Voice> {
+        None
+    }
+}
+
+/// What an encoder's score is worth beside the fast one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// It decides alone; the fast part says which sentences it is asked about, and stands in for it.
+    Alone,
+    /// Both are weighed.
+    Beside,
 }
 
 /// A way of learning one component from rows.
@@ -50,7 +65,13 @@ pub trait AdditiveLearner: Send + Sync {
 }
 
 /// Every trainer, by name.
-pub const TRAINERS: &[&dyn Trainer] = &[&linear_svc::LinearSvc, &multinomial_nb::MultinomialNb, &stacked::Stacked];
+pub const TRAINERS: &[&dyn Trainer] = &[
+    &encoder::Encoder,
+    &linear_svc::LinearSvc,
+    &multinomial_nb::MultinomialNb,
+    &stacked::Stacked,
+    &stacked_encoder::StackedEncoder,
+];
 
 /// A component and its table.
 #[derive(Clone, Debug)]
@@ -97,6 +118,12 @@ pub enum Error {
     /// The library that fits refused.
     #[error("fit naive Bayes")]
     Fit(#[source] smartcore::error::Failed),
+    /// A trainer with an encoder was given none.
+    #[error("the trainer `{0}` needs a fine-tuned encoder")]
+    NoEncoder(&'static str),
+    /// The encoder's scores are not of these rows.
+    #[error("the encoder's scores are of other rows")]
+    OtherRows,
     /// The features do not exist.
     #[error(transparent)]
     Features(#[from] UnknownExtractor),
@@ -162,6 +189,7 @@ pub fn assemble(trainer: &str, parts: Vec<Fitted>, weights: &[f64], intercept: f
         context: None,
         calibration: Platt::IDENTITY,
         operating_points: vec![OperatingPoint { name: EVEN_ODDS.to_owned(), threshold: 0.5 }],
+        cascade: None,
     };
     Ok(Model::new(spec, Table::beside(&tables)?)?)
 }
@@ -185,17 +213,17 @@ mod tests {
     fn every_trainer_ranks_threats_first_and_repeats_its_bytes_on_any_number_of_threads() {
         let rows = corpus::sample().rows;
         for trainer in TRAINERS {
-            let train = |threads, rows: &[Row]| {
+            let train = |threads| {
                 let config = experiment::Config { threads, ..experiment::Config::default() };
-                experiment::train(*trainer, rows, &config, &|_, _| {}).unwrap()
+                experiment::train_small(*trainer, &config)
             };
-            let trained = train(1, &rows);
+            let trained = train(1);
             let base_rate = rows.iter().filter(|r| r.is_threat()).count() as f64 / rows.len() as f64;
             let pr_auc = trained.cross_validation.sentence.pr_auc;
             assert!(pr_auc > 2.5 * base_rate, "{}: PR-AUC {pr_auc}", trainer.name());
             let digest = |model| crate::Digest::of(&artifact::encode(model));
             let expected = digest(&trained.model);
-            assert_eq!(digest(&train(16, &rows).model), expected, "{}", trainer.name());
+            assert_eq!(digest(&train(16).model), expected, "{}", trainer.name());
         }
     }
 

@@ -3,6 +3,8 @@
 use model::{Digest, Version, calibration::Operation, evaluation::Scores, trainers::Preset};
 use serde::{Deserialize, Serialize};
 
+use super::TunedEncoder;
+
 /// What `train` is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainInput {
@@ -23,6 +25,9 @@ pub struct TrainInput {
     /// Counts of the whole dataset, for the learners that need no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<Digest>,
+    /// For a trainer with an encoder: what fine-tuning made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<TunedEncoder>,
 }
 
 /// What `train` made.
@@ -38,6 +43,9 @@ pub struct Trained {
     pub features: u64,
     /// Figures of cross-validation by commenter on the training rows.
     pub cross_validation: Scores,
+    /// With an encoder: these figures if it were asked about every sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub everywhere: Option<Scores>,
 }
 
 /// What `evaluate` is given.

@@ -5,6 +5,7 @@
 
 mod candidate;
 mod data;
+mod encoder;
 mod promotion;
 mod status;
 mod training;
@@ -18,6 +19,7 @@ pub use model::{
 pub use self::{
     candidate::{EvaluateInput, Evaluated, RegisterInput, Registered, TrainInput, Trained},
     data::{CountInput, Counted, GatherInput, Gathered, IngestInput, Ingested, MergeInput, SampleInput, Sampled},
+    encoder::{FindBaseInput, FoundBase, TuneInput, Tuned, TunedEncoder, Tuning},
     promotion::{
         AwaitInput, FindRollbackInput, FoundRollback, GateInput, Outcome, PromoteReport, PromoteRequest, Replicas,
         RollbackRequest,

@@ -61,6 +61,9 @@ pub struct Recalled {
     pub artifact: Digest,
     /// Release of threatwatch that trained it.
     pub code_version: String,
+    /// With an encoder: the digest of the base that it was fine-tuned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
 }
 
 /// What `ReproduceWorkflow` gives.

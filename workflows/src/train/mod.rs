@@ -11,7 +11,7 @@ use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, 
 
 use self::approval::{APPROVED, REJECTED, Refusal};
 use crate::{
-    Lenient,
+    Lenient, fine_tuning,
     progress::{Tells, step_done},
     promote::await_replicas,
     steps::{Approval, AutoPromote, Candidate, Gated, Promoted, Replicas, Say, Status, TrainReport, TrainRequest},
@@ -31,8 +31,11 @@ impl TrainWorkflow {
     #[init]
     pub fn new(_: &WorkflowContextView, request: Lenient<TrainRequest>) -> Self {
         let trainers = request.0.as_ref().map_or(0, |r| r.trainers.len() as u32);
+        let takes_encoder = request.0.iter().flat_map(|r| &r.trainers).any(|trainer| fine_tuning::takes_encoder(trainer));
+        let of_encoder = if takes_encoder { fine_tuning::STEPS } else { 0 };
         // ingest, three steps a trainer, gate
-        let status = Status { stage: "ingest".to_owned(), total: 2 + 3 * trainers, ..Status::default() };
+        let total = 2 + 3 * trainers + of_encoder;
+        let status = Status { stage: "ingest".to_owned(), total, ..Status::default() };
         Self { request, status, approval: None }
     }
 

@@ -5,6 +5,7 @@ use temporalio_sdk::WorkflowTermination;
 
 use super::{Context, Decided};
 use crate::{
+    fine_tuning::{fine_tune, takes_encoder},
     policy,
     progress::{enter, side_by_side, step_done},
     promote::{change_id, rethrow, word},
@@ -63,23 +64,31 @@ pub(super) async fn train(
     ingested: &Ingested,
     counts: Vec<Digest>,
 ) -> Result<Vec<(TrainInput, Trained)>, WorkflowTermination> {
+    let input = |trainer: &String| TrainInput {
+        dataset: ingested.dataset.clone(),
+        trainer: trainer.clone(),
+        preset: request.preset,
+        seed: request.seed,
+        operation: request.operation.clone(),
+        sample: ingested.sample.clone(),
+        counts: counts.clone(),
+        encoder: None,
+    };
+    let inputs: Vec<TrainInput> = request.trainers.iter().map(input).collect();
+    // One encoder for all that take one.
+    let encoder = match inputs.iter().find(|input| takes_encoder(&input.trainer)) {
+        Some(input) => Some(fine_tune(ctx, input, None).await?),
+        None => None,
+    };
     let names = request.trainers.join(", ");
     let rows = match ingested.sample {
         Some(_) => format!("{} sentences, a sample of {} in memory", ingested.sentences, ingested.sampled),
         None => format!("{} sentences", ingested.sentences - ingested.held_out),
     };
     enter(ctx, "train", format!("training {names} on {rows}"));
-    let runs = request.trainers.iter().map(|trainer| {
+    let runs = inputs.into_iter().map(|mut input| {
         let ctx = ctx.clone();
-        let input = TrainInput {
-            dataset: ingested.dataset.clone(),
-            trainer: trainer.clone(),
-            preset: request.preset,
-            seed: request.seed,
-            operation: request.operation.clone(),
-            sample: ingested.sample.clone(),
-            counts: counts.clone(),
-        };
+        input.encoder = encoder.clone().filter(|_| takes_encoder(&input.trainer));
         async move {
             let options = policy::long(format!("train {}", input.trainer));
             let trained = ctx.execute_activity(Steps::train, input.clone(), options).await?;

@@ -31,6 +31,7 @@ pub static TEMPLATE: LazyLock<(Vec<u8>, ModelManifest)> = LazyLock::new(|| {
         operation: model::calibration::Operation::default(),
         held_out: trained.cross_validation.clone(),
         cross_validation: trained.cross_validation,
+        encoder: None,
         code_version: "test".to_owned(),
         workflow_id: "template".to_owned(),
         run_id: "run".to_owned(),

@@ -1,0 +1,282 @@
+//! Finding an encoder's base, and fine-tuning: a minute's work at most is lost with a worker.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use encoder::{Base, BaseFiles, Encoder, Recipe, State, Training};
+use model::{
+    Digest, Row,
+    experiment::{self, EncoderFits},
+};
+use temporalio_sdk::activities::ActivityContext;
+use tokio::sync::mpsc;
+use workflows::steps::{FindBaseInput, FoundBase, TuneInput, Tuned, TunedEncoder, Tuning};
+
+use super::Activities;
+use crate::{alive::compute, failure::Failure};
+
+/// So much work is lost at the most when a worker dies.
+const CHECKPOINT: Duration = Duration::from_mins(1);
+/// The loss that is told is the mean of so many steps.
+const RECENT: usize = 100;
+
+impl Activities {
+    pub(super) async fn find_base(&self, input: FindBaseInput) -> Result<FoundBase, Failure> {
+        let base = self.base_in_bucket(input).await?;
+        let millions = self.base(&base).await?.config().parameters() as f64 / 1e6;
+        Ok(FoundBase { base: base.to_string(), millions })
+    }
+
+    /// Sees to it that the bucket has the base, so that every worker finds it.
+    async fn base_in_bucket(&self, input: FindBaseInput) -> Result<Digest, Failure> {
+        let wanted = input.base.map(|base| Digest::parse(&base)).transpose();
+        let wanted = wanted.map_err(|_| Failure::NoBase("the base that is asked for has no digest".to_owned()))?;
+        if let Some(wanted) = &wanted
+            && self.registry.has_encoder_base(wanted).await?
+        {
+            return Ok(wanted.clone());
+        }
+        let source = Arc::clone(&self.bases);
+        let here = compute(move || source.here().map_err(|error| Failure::NoBase(format!("{error:#}")))).await?;
+        let files = match here {
+            Some(files) if wanted.as_ref().is_none_or(|wanted| *wanted == digest(&files)) => files,
+            _ => {
+                let published = self.bases.published();
+                match &wanted {
+                    Some(wanted) if *wanted != published => {
+                        let reason = format!("the base {} is neither in the bucket nor on this machine", wanted.short());
+                        return Err(Failure::NoBase(reason));
+                    }
+                    _ if self.registry.has_encoder_base(&published).await? => return Ok(published),
+                    _ => {}
+                }
+                tracing::info!("fetching the base weights of the encoder");
+                let source = Arc::clone(&self.bases);
+                compute(move || source.fetch().map_err(|error| Failure::NoBase(format!("{error:#}")))).await?
+            }
+        };
+        let (digest, packed) = compute(move || {
+            Base::read(&files).map_err(|error| Failure::NoBase(error.to_string()))?;
+            Ok((digest(&files), files.pack()))
+        })
+        .await?;
+        self.registry.put_encoder_base(&digest, packed).await?;
+        tracing::info!(base = %digest.short(), "the bucket has the base weights of the encoder");
+        Ok(digest)
+    }
+
+    /// A base from the bucket; the last one stays in memory.
+    async fn base(&self, wanted: &Digest) -> Result<Arc<Base>, Failure> {
+        let mut kept = self.base.lock().await;
+        if let Some((digest, base)) = &*kept
+            && digest == wanted
+        {
+            return Ok(Arc::clone(base));
+        }
+        let packed = self.registry.encoder_base(wanted).await?;
+        let packed = packed.ok_or_else(|| Failure::NoBase(format!("the base {} left the bucket", wanted.short())))?;
+        let name = wanted.clone();
+        let base = compute(move || {
+            let files = BaseFiles::unpack(&packed).filter(|files| digest(files) == name);
+            let files = files.ok_or_else(|| Failure::NoBase(format!("the base {} has changed", name.short())))?;
+            Base::read(&files).map(Arc::new).map_err(|error| Failure::NoBase(error.to_string()))
+        })
+        .await?;
+        *kept = Some((wanted.clone(), Arc::clone(&base)));
+        Ok(base)
+    }
+
+    /// Learns; tells `progress` where it stands.
+    pub(super) async fn tune(
+        &self,
+        ctx: &ActivityContext,
+        input: TuneInput,
+        progress: &Mutex<Option<Tuning>>,
+    ) -> Result<Tuned, Failure> {
+        let base = self.base(&Digest::parse(&input.base).map_err(|_| Failure::NoBase("no digest".to_owned()))?).await?;
+        let (rows, _) = self.rows(input.sample.as_ref().unwrap_or(&input.dataset), input.seed).await?;
+        let recipe = Recipe::default();
+        let work = work(&input, &recipe);
+        let saved = self.registry.newest_checkpoint(&work).await?;
+        let (stop, (save, mut saves)) = (Stop::default(), mpsc::channel(1));
+        let part = Part { base, rows, recipe, input, threads: self.threads };
+        let learning = {
+            let (stopped, progress_of) = (Arc::clone(&stop.0), Arc::new(Mutex::new(None)));
+            let told = Arc::clone(&progress_of);
+            let learning = compute(move || part.learn(saved.as_deref(), &stopped, &progress_of, &save));
+            (learning, told)
+        };
+        let (learning, told) = learning;
+        tokio::pin!(learning);
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        let saving = async {
+            while let Some((step, bytes)) = saves.recv().await {
+                // What is not kept now is kept a minute later.
+                if let Err(error) = self.registry.put_checkpoint(&work, step, bytes).await {
+                    tracing::warn!(%error, step, "a checkpoint could not be kept");
+                }
+            }
+        };
+        tokio::pin!(saving);
+        let mut is_saving = true;
+        let made = loop {
+            tokio::select! {
+                made = &mut learning => break made?,
+                () = &mut saving, if is_saving => is_saving = false,
+                _ = tick.tick() => *progress.lock().expect("no holder panics") = told.lock().expect("no holder panics").clone(),
+                () = ctx.cancelled() => {
+                    drop(stop);
+                    self.forget_if_unwanted(ctx, &work).await;
+                    return Err(Failure::Cancelled);
+                }
+            }
+        };
+        let made = self.registry.put_artifact(made).await?;
+        self.registry.delete_checkpoints(&work, None).await?;
+        Ok(Tuned { made })
+    }
+
+    /// Deletes the checkpoints of a run that was cancelled; those of a worker that is told to stop are needed.
+    async fn forget_if_unwanted(&self, ctx: &ActivityContext, work: &Digest) {
+        let Some(id) = ctx.info().workflow_id.clone() else { return };
+        let asking = async {
+            if !workflows::goes_on(&ctx.client(), &id, ctx.info().workflow_run_id.as_deref()).await {
+                let _ = self.registry.delete_checkpoints(work, None).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(2), asking).await;
+    }
+
+    /// What fine-tuning made for a trainer, by the order of its rows.
+    pub(super) async fn tuned(
+        &self,
+        tuned: &TunedEncoder,
+        assigned: &[usize],
+    ) -> Result<EncoderFits, Failure> {
+        let bytes = self.registry.artifact(&tuned.encoder).await?;
+        let mut unseen = vec![0.0; assigned.len()];
+        for (fold, blob) in tuned.unseen.iter().enumerate() {
+            let scores = self.registry.artifact(blob).await?;
+            let scores = scores.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            let places = assigned.iter().zip(&mut unseen).filter(|(of, _)| **of == fold).map(|(_, score)| score);
+            for (place, score) in places.zip(scores) {
+                *place = score;
+            }
+        }
+        let encoder = compute(move || Encoder::decode(&bytes).map_err(Failure::Encoder)).await?;
+        Ok(EncoderFits { unseen, encoder: Arc::new(encoder) })
+    }
+}
+
+/// Tells a computation that nobody waits for it any more.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn digest(files: &BaseFiles) -> Digest {
+    Digest::parse(&files.digest()).expect("a digest of a base is one of SHA-256")
+}
+
+/// Names a piece of work by all that decides its outcome: whoever does it again goes on where it was left.
+fn work(input: &TuneInput, recipe: &Recipe) -> Digest {
+    let all = serde_json::json!({ "input": input, "recipe": recipe, "code": env!("CARGO_PKG_VERSION") });
+    Digest::of(all.to_string().as_bytes())
+}
+
+/// The fold of each row.
+pub(super) fn folds_of(is_sample: bool, rows: &[Row], config: &experiment::Config) -> Result<Vec<usize>, Failure> {
+    if is_sample { Ok(experiment::folds_of_sample(rows, config)?) } else { Ok(experiment::folds_of_all(rows, config)) }
+}
+
+/// One encoder to fine-tune.
+struct Part {
+    base: Arc<Base>,
+    rows: Vec<Row>,
+    recipe: Recipe,
+    input: TuneInput,
+    threads: usize,
+}
+
+impl Part {
+    /// Learns from what was saved on, or from the beginning; gives the encoder's bytes, or those of the fold's scores.
+    fn learn(
+        &self,
+        saved: Option<&[u8]>,
+        stopped: &AtomicBool,
+        progress: &Mutex<Option<Tuning>>,
+        save: &mpsc::Sender<(u64, Vec<u8>)>,
+    ) -> Result<Vec<u8>, Failure> {
+        let Self { base, rows, recipe, input, .. } = self;
+        let config = experiment::Config { seed: input.seed, ..experiment::Config::default() };
+        let assigned = folds_of(input.sample.is_some(), rows, &config)?;
+        let without = input.without.map_or(config.folds, |fold| fold as usize);
+        let examples = experiment::encoder_examples(base.tokens(), rows, &assigned, without);
+        if examples.is_empty() {
+            return Err(model::trainers::Error::Empty("no sentence is left to learn from").into());
+        }
+        let mut training = Training::new(base, examples, *recipe, input.seed.wrapping_add(without as u64));
+        if let Some(state) = saved.and_then(|bytes| State::decode(bytes, base).ok()) {
+            tracing::info!(part = input.part(), step = state.step(), "goes on from a checkpoint");
+            training = training.resume(state);
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads)
+            .thread_name(|number| format!("fine-tuning-{number}"))
+            .start_handler(|_| be_nice())
+            .build()
+            .map_err(|_| Failure::Panicked)?;
+        let (started, mut kept, mut sentences) = (Instant::now(), Instant::now(), 0);
+        let mut losses: VecDeque<f32> = VecDeque::new();
+        while !training.is_done() {
+            if stopped.load(Ordering::Relaxed) {
+                return Err(Failure::Cancelled);
+            }
+            let stepped = pool.install(|| training.step());
+            sentences += stepped.sentences;
+            losses.push_back(stepped.loss);
+            if losses.len() > RECENT {
+                losses.pop_front();
+            }
+            *progress.lock().expect("no holder panics") = Some(Tuning {
+                part: input.part(),
+                step: stepped.step,
+                of: stepped.of,
+                loss: losses.iter().sum::<f32>() / losses.len() as f32,
+                sentences_per_second: sentences as f32 / started.elapsed().as_secs_f32(),
+            });
+            // One that is still on its way is not overtaken.
+            if kept.elapsed() > CHECKPOINT
+                && let Ok(place) = save.try_reserve()
+            {
+                kept = Instant::now();
+                place.send((stepped.step, training.state().encode(base)));
+            }
+        }
+        let encoder = Encoder::of(&training, base);
+        let Some(_) = input.without else { return Ok(encoder.encode()) };
+        let unseen = rows.iter().zip(&assigned).filter(|&(_, &fold)| fold == without);
+        let texts: Vec<&str> = unseen.map(|(row, _)| row.text.as_str()).collect();
+        let scores = experiment::encoder_scores(&encoder, &texts);
+        Ok(scores.into_iter().flat_map(f32::to_le_bytes).collect())
+    }
+}
+
+/// Lets verdicts and heartbeats go first.
+fn be_nice() {
+    #[cfg(target_os = "linux")]
+    {
+        // On Linux a thread has a priority of its own. Who may not change it goes on as before.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
+    }
+}

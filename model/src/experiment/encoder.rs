@@ -1,0 +1,84 @@
+//! Fine-tuning in memory, fold by fold, and an encoder's scores of many sentences.
+
+use std::sync::Arc;
+
+use encoder::{Base, Encoder, Example, Recipe, Stepped, Tokens, Training};
+
+use super::{Config, folds_of_all, parallel};
+use crate::Row;
+
+/// Sentences that an encoder reads together.
+const TOGETHER: usize = 32;
+
+/// What fine-tuning makes: an encoder, and what others, fine-tuned without each fold, say of it.
+#[derive(Clone, Debug)]
+pub struct EncoderFits {
+    /// The score of each row, by an encoder that had not seen its commenter.
+    pub unseen: Vec<f32>,
+    /// The encoder that was fine-tuned on all rows.
+    pub encoder: Arc<Encoder>,
+}
+
+/// What an encoder learns from: the rows that are not in the fold; all of them where there is no such fold.
+#[must_use]
+pub fn encoder_examples(tokens: &Tokens, rows: &[Row], assigned: &[usize], without: usize) -> Vec<Example> {
+    let seen = rows.iter().zip(assigned).filter(|&(_, &fold)| fold != without);
+    seen.map(|(row, _)| Example { ids: tokens.encode(&row.text), is_threat: row.is_threat() }).collect()
+}
+
+/// The encoder's scores of sentences, on every thread that there is.
+#[must_use]
+pub fn encoder_scores(encoder: &Encoder, sentences: &[&str]) -> Vec<f32> {
+    let ids: Vec<Vec<u32>> = sentences.iter().map(|sentence| encoder.tokens().encode(sentence)).collect();
+    let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let batches: Vec<&[&[u32]]> = ids.chunks(TOGETHER).collect();
+    let score = |batch: &&[&[u32]]| encoder.score(batch, &mut encoder::Room::default());
+    parallel::map(&batches, parallel::available(), score, &|_, _| {}).concat()
+}
+
+/// Fine-tunes an encoder without each fold, and one on all rows, one after another, on the threads of the current pool.
+///
+/// `progress` is told the fit (the number of the fold, or that of folds for the last) and its step.
+#[must_use]
+pub fn fit_encoder(
+    base: &Base,
+    rows: &[Row],
+    recipe: Recipe,
+    config: &Config,
+    progress: &mut dyn FnMut(usize, Stepped),
+) -> EncoderFits {
+    let (folds, assigned) = (config.folds.max(2), folds_of_all(rows, config));
+    let mut fit = |without: usize| {
+        let examples = encoder_examples(base.tokens(), rows, &assigned, without);
+        let mut training = Training::new(base, examples, recipe, config.seed.wrapping_add(without as u64));
+        while !training.is_done() {
+            let stepped = training.step();
+            progress(without, stepped);
+        }
+        Encoder::of(&training, base)
+    };
+    let mut unseen = vec![0.0; rows.len()];
+    for fold in 0..folds {
+        let encoder = fit(fold);
+        let places: Vec<usize> = (0..rows.len()).filter(|&i| assigned[i] == fold).collect();
+        let texts: Vec<&str> = places.iter().map(|&i| rows[i].text.as_str()).collect();
+        for (i, score) in places.into_iter().zip(encoder_scores(&encoder, &texts)) {
+            unseen[i] = score;
+        }
+    }
+    EncoderFits { unseen, encoder: Arc::new(fit(folds)) }
+}
+
+/// Trains on the sample; an encoder, if it takes one, is a small one that began with random weights.
+#[cfg(test)]
+pub(crate) fn train_small(trainer: &dyn crate::trainers::Trainer, config: &Config) -> super::Trained {
+    static FITS: std::sync::OnceLock<EncoderFits> = std::sync::OnceLock::new();
+    let rows = crate::corpus::sample().rows;
+    let fit = || {
+        let base = Base::read(&encoder::BaseFiles::random(1, 16, 1)).unwrap();
+        let recipe = Recipe { epochs: 4, batch: 16, rate: 3e-3, head_rate: 1e-2, ..Recipe::default() };
+        fit_encoder(&base, &rows, recipe, config, &mut |_, _| {})
+    };
+    let fits = trainer.encoder().map(|_| FITS.get_or_init(fit).clone());
+    super::train_with_encoder(trainer, &rows, fits, config, &|_, _| {}).unwrap()
+}

