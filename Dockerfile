@@ -9,13 +9,14 @@ WORKDIR /src
 # Dependencies alone: manifests, the lock file and empty sources. This layer is made anew only when one of them changes.
 COPY Cargo.toml Cargo.lock ./
 COPY model/Cargo.toml model/
+COPY model/encoder/Cargo.toml model/encoder/
 COPY model/registry/Cargo.toml model/registry/
 COPY workflows/Cargo.toml workflows/
 COPY activities/Cargo.toml activities/
 COPY api/Cargo.toml api/
-RUN mkdir -p src model/src model/benches model/registry/src workflows/src activities/src api/src \
+RUN mkdir -p src model/src model/benches model/encoder/src model/registry/src workflows/src activities/src api/src \
     && echo 'fn main() {}' > src/main.rs \
-    && touch src/lib.rs model/src/lib.rs model/benches/measure.rs model/registry/src/lib.rs \
+    && touch src/lib.rs model/src/lib.rs model/benches/measure.rs model/encoder/src/lib.rs model/registry/src/lib.rs \
              workflows/src/lib.rs activities/src/lib.rs api/src/lib.rs \
     && cargo build --release --locked --bin threatwatch
 

@@ -28,7 +28,12 @@ pub(crate) async fn follow(
                 {
                     bar.set_length(u64::from(status.total));
                     bar.set_position(u64::from(status.done));
-                    bar.set_message(format!("{}: {}", status.stage, status.message));
+                    let mut message = format!("{}: {}", status.stage, status.message);
+                    if status.stage == workflows::FINE_TUNING_STAGE {
+                        let tunings = orchestrator.tunings(&started.workflow_id).await.unwrap_or_default();
+                        message += &tunings.iter().map(|tuning| format!("\n    {tuning}")).collect::<String>();
+                    }
+                    bar.set_message(message);
                 }
             }
         }

@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("registry", &["model"]),
     ("workflows", &["model"]),
     ("activities", &["encoder", "model", "registry", "workflows"]),
-    ("api", &["model", "registry", "workflows"]),
+    ("api", &["encoder", "model", "registry", "workflows"]),
     ("threatwatch", &["activities", "api", "encoder", "model", "registry", "workflows"]),
 ];
 

@@ -25,8 +25,9 @@ async fn every_recorded_history_replays() {
     let nowhere = tempfile::tempdir().unwrap();
     let settings = threatwatch::settings::Settings::load(nowhere.path()).unwrap();
     let bases = Arc::new(threatwatch::encoder_base::EncoderBase::of(&settings));
+    let tuning = activities::FineTuning { bases, checkpoint: std::time::Duration::from_mins(1) };
     let options = WorkflowReplayerOptions::new()
-        .worker_plugin(activities::plugin(registry, &metrics, bases, std::num::NonZero::<usize>::MIN))
+        .worker_plugin(activities::plugin(registry, &metrics, tuning, std::num::NonZero::<usize>::MIN))
         .build();
     let replayer = WorkflowReplayer::new(options).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");

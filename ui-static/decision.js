@@ -1,4 +1,4 @@
-// What is to be done at a probability: the words, and the scale with the band that is left to people.
+// What is to be done at a probability, and who says so: the words, and the scale with the band that is left to people.
 
 import { element, svgElement } from "./dom.js";
 import { percent } from "./figures.js";
@@ -29,6 +29,26 @@ export function decisionTag(sentence) {
   const text = `${wordsFor(sentence).word.toLowerCase()}\u00a0${percent(probability)}`;
   const tag = isLeftAlone(sentence) ? "small" : "strong";
   return element(tag, { class: "decision-tag", "data-decision": decision, dir: "ltr" }, text);
+}
+
+// ---- Who judged ----------------------------------------------------------------------------------------------------
+
+const WITH_ENCODER = ["encoder", "stacked_encoder"];
+
+const JUDGES = { fast: "fast model", encoder: "encoder" };
+
+export function hasEncoder({ trainer }) {
+  return WITH_ENCODER.includes(trainer);
+}
+
+export function isByEncoder({ judged_by: judge }) {
+  return judge === "encoder";
+}
+
+// Who judged the comment or one of its sentences; nothing for a model without an encoder, which is all by one judge.
+export function judgeTag(verdict, { judged_by: judge }) {
+  if (!hasEncoder(verdict) || !JUDGES[judge]) return [];
+  return [element("small", { class: "judge-tag", "data-judge": judge, dir: "ltr" }, JUDGES[judge])];
 }
 
 // ---- The band in one sentence --------------------------------------------------------------------------------------

@@ -1,13 +1,25 @@
 // Judging a comment, and showing what the model says of it.
 
 import { asProblem, post } from "./api.js";
-import { bandSentence, decisionTag, isLeftAlone, isThreat, probabilityScale, wordsFor } from "./decision.js";
+import {
+  bandSentence,
+  decisionTag,
+  hasEncoder,
+  isByEncoder,
+  isLeftAlone,
+  isThreat,
+  judgeTag,
+  probabilityScale,
+  wordsFor,
+} from "./decision.js";
 import { byId, element, setText } from "./dom.js";
 import { judgedWords, reasons, textOf, underlineKey } from "./explanation.js";
-import { percent } from "./figures.js";
-import { problemNotice } from "./notice.js";
+import { percent, plural } from "./figures.js";
+import { notice, problemNotice } from "./notice.js";
 
 const MOSTLY_UNKNOWN = 0.5;
+
+const NO_TIME = { queue_full: "queue full", deadline: "deadline passed" };
 
 let isJudging = false;
 
@@ -58,17 +70,18 @@ function setJudging(judging) {
 function showVerdict(text, verdict) {
   // Offsets count code points, a JavaScript string UTF-16 units.
   const points = Array.from(text);
-  byId("verdict").replaceChildren(verdictWords(verdict));
+  byId("verdict").replaceChildren(verdictWords(verdict), ...fallbackNote(verdict));
   byId("verdict-details").replaceChildren(
     probabilityScale(verdict),
     element("p", { class: "help" }, bandSentence(verdict)),
     ...unknownWordsHint(verdict),
     element("h3", {}, "Sentence by sentence"),
-    judgedComment(points, verdict.sentences),
+    judgedComment(points, verdict),
     ...underlineKey(verdict.sentences),
+    ...judgesKey(verdict),
     element("p", { class: "help" }, "A comment is as threatening as its most threatening sentence."),
-    ...reasons(points, verdict.sentences),
-    judgedBy(verdict),
+    ...reasons(points, verdict),
+    judgingModel(verdict),
   );
 }
 
@@ -78,7 +91,8 @@ function verdictWords(verdict) {
   const [label, side] = isThreat(verdict) ? ["a threat", "at or above"] : ["harmless", "below"];
   const reason = `Labelled ${label}: the probability is ${side} the threshold of ${percent(threshold, 1)}.`;
   const heading = element("p", { class: "verdict-label" }, `${word}: `, element("span", {}, advice));
-  const lines = element("div", {}, heading, element("p", { class: "verdict-reason" }, reason));
+  const why = element("p", { class: "verdict-reason" }, reason);
+  const lines = element("div", {}, heading, why, ...judgeLine(verdict));
   return element(
     "div",
     { class: "verdict", "data-decision": decision },
@@ -86,6 +100,32 @@ function verdictWords(verdict) {
     lines,
     element("p", { class: "verdict-chance" }, percent(probability, 1), element("span", {}, " probability of a threat")),
   );
+}
+
+// The comment is the encoder's as soon as one of its sentences is.
+function judgeLine(verdict) {
+  const tag = judgeTag(verdict, verdict);
+  if (tag.length === 0) return [];
+  const { sentences } = verdict;
+  const its = sentences.filter(isByEncoder).length;
+  const share = its > 0 && its < sentences.length ? ` (${its} of ${plural(sentences.length, "sentence")})` : "";
+  return [element("p", { class: "verdict-judge" }, "Judged by: ", ...tag, share)];
+}
+
+// In the live region: a moderator should hear that this is second best.
+function fallbackNote({ fallback }) {
+  if (!fallback) return [];
+  const title = `The encoder had no time (${NO_TIME[fallback] ?? fallback}): this is the fast model's verdict`;
+  const advice = "The thresholds are the fast model's too. Judge the comment again in a moment to hear the encoder.";
+  return [notice("warning", title, element("p", {}, advice))];
+}
+
+function judgesKey(verdict) {
+  if (!hasEncoder(verdict)) return [];
+  const key =
+    "The fast model reads every sentence. The encoder is slower and knows more: it judges those that the fast model " +
+    "passes to it. Each sentence says who judged it.";
+  return [element("p", { class: "help" }, key)];
 }
 
 function unknownWordsHint({ unknown_share: unknown }) {
@@ -96,25 +136,26 @@ function unknownWordsHint({ unknown_share: unknown }) {
   return [element("p", { class: "hint" }, hint)];
 }
 
-function judgedComment(points, sentences) {
+function judgedComment(points, verdict) {
   const block = element("blockquote", { class: "comment", dir: "auto" });
   let shown = 0;
-  for (const sentence of sentences) {
-    block.append(textOf(points, shown, sentence.start), ...judgedSentence(points, sentence));
+  for (const sentence of verdict.sentences) {
+    block.append(textOf(points, shown, sentence.start), ...judgedSentence(points, verdict, sentence));
     shown = sentence.end;
   }
   block.append(textOf(points, shown));
   return block;
 }
 
-function judgedSentence(points, sentence) {
-  const words = judgedWords(points, sentence);
+function judgedSentence(points, verdict, sentence) {
+  const words = judgedWords(points, sentence, sentence.tokens);
   const marked = isLeftAlone(sentence) ? words : [element("mark", { "data-decision": sentence.decision }, ...words)];
   // A no-break space keeps the decision on the line of the last word.
-  return [...marked, "\u00a0", decisionTag(sentence)];
+  const judge = judgeTag(verdict, sentence).flatMap((tag) => ["\u00a0", tag]);
+  return [...marked, "\u00a0", decisionTag(sentence), ...judge];
 }
 
-function judgedBy({ model_version: version, generation, trainer }) {
+function judgingModel({ model_version: version, generation, trainer }) {
   const origin = `, generation ${generation}, trained with ${trainer}.`;
   return element("p", { class: "help" }, "Judged by model ", element("code", {}, version), origin);
 }

@@ -12,10 +12,11 @@ use temporalio_sdk::{
     workflows::WorkflowDefinitions,
 };
 use workflows::{
-    FINE_TUNING_QUEUE, PromoteWorkflow, ReproduceWorkflow, RetentionWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
+    FINE_TUNING_QUEUE, PromoteWorkflow, ReproduceWorkflow, RetentionWorkflow, RollbackWorkflow, TASK_QUEUE,
+    TrainWorkflow,
 };
 
-use crate::{Activities, BaseSource, Metrics, metrics::Counted};
+use crate::{Activities, FineTuning, Metrics, metrics::Counted};
 
 /// Fits in flight finish or are handed to another worker within this time.
 const GRACE: Duration = Duration::from_secs(3);
@@ -29,14 +30,9 @@ const CACHED_RUNS: usize = 200;
 /// Every workflow and activity of threatwatch, for our worker or anybody's; attempts are counted in `metrics`, and what
 /// takes long has so many `threads`.
 #[must_use]
-pub fn plugin(
-    registry: Registry,
-    metrics: &Arc<Metrics>,
-    bases: Arc<dyn BaseSource>,
-    threads: NonZero<usize>,
-) -> SimplePlugin {
+pub fn plugin(registry: Registry, metrics: &Arc<Metrics>, tuning: FineTuning, threads: NonZero<usize>) -> SimplePlugin {
     let mut activities = ActivityDefinitions::default();
-    activities.register_activities(Activities::new(registry, Arc::clone(metrics), bases, threads.get()));
+    activities.register_activities(Activities::new(registry, Arc::clone(metrics), tuning, threads.get()));
     let counted: Arc<dyn ActivityInboundInterceptor> = Arc::new(Counted(Arc::clone(metrics)));
     let mut definitions = WorkflowDefinitions::new();
     definitions

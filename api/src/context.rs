@@ -8,6 +8,7 @@ use workflows::{Orchestrator, orchestrator};
 
 use crate::{
     Service,
+    cascade::EncoderThreads,
     circuit::{Circuit, Outage},
     keys::KeyRing,
     metrics::{Metrics, PartLabels},
@@ -26,6 +27,7 @@ pub(crate) struct Context {
     pub(crate) serving: Arc<Serving>,
     pub(crate) trust: Trust,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) encoder: Arc<EncoderThreads>,
     pub(crate) keys: Arc<KeyRing>,
     /// Characters of a comment.
     pub(crate) longest_text: usize,
@@ -43,7 +45,14 @@ impl Context {
         };
         let (store, temporal) = (circuit("object_store"), circuit("temporal"));
         let (of_serving, of_keys) = (cache.clone(), cache);
-        let serving = Serving::new(registry.clone(), store.clone(), of_serving, Arc::clone(&metrics), service.replica);
+        let serving = Serving::new(
+            registry.clone(),
+            store.clone(),
+            of_serving,
+            service.cascade.pass_from,
+            Arc::clone(&metrics),
+            service.replica,
+        );
         let (needs_keys, rate) = (service.needs_keys, limits.requests_per_second);
         let keys = KeyRing::new(registry.clone(), store.clone(), of_keys, needs_keys, rate);
         Self {
@@ -54,6 +63,7 @@ impl Context {
             temporal,
             temporal_ui: service.temporal_ui.map(Into::into),
             serving: Arc::new(serving),
+            encoder: Arc::new(EncoderThreads::new(service.cascade, Arc::clone(&metrics))),
             metrics,
             keys: Arc::new(keys),
             longest_text: limits.text,

@@ -5,6 +5,7 @@
 mod audit;
 mod body;
 mod caller;
+mod cascade;
 mod circuit;
 mod context;
 mod figures;
@@ -33,8 +34,8 @@ use tokio::{
 };
 use workflows::{Orchestrator, orchestrator};
 
+pub use self::{cascade::CascadeLimits, limits::Limits, metrics::Metrics, names::Names, tls::CertificateFiles};
 use self::{context::Context, keys::KeyRing, limits::Guarded, problem::Methods, server::Server, tls::Certificate};
-pub use self::{limits::Limits, metrics::Metrics, names::Names, tls::CertificateFiles};
 
 /// What the service works with.
 pub struct Service {
@@ -52,6 +53,8 @@ pub struct Service {
     pub cache: Option<Cache>,
     /// How much it takes.
     pub limits: Limits,
+    /// How much of it is the encoder's.
+    pub cascade: CascadeLimits,
     /// Hosts and origins that it is served under.
     pub names: Names,
     /// Whether a key is needed even if none was ever made.
@@ -74,6 +77,7 @@ impl Service {
             replica,
             cache: None,
             limits: Limits::default(),
+            cascade: CascadeLimits::default(),
             names: Names::default(),
             needs_keys: false,
             certificate: None,

@@ -2,12 +2,15 @@
 
 use std::sync::atomic::AtomicU64;
 
+use model::linear::JudgedBy;
 use prometheus_client::{
     collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+
+use crate::cascade::Fallback;
 
 /// Decisions by model.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -35,6 +38,18 @@ impl RequestLabels {
     pub(crate) fn new(handler: &HandlerLabels, status: String) -> Self {
         Self { method: handler.method, handler: handler.handler.clone(), status }
     }
+}
+
+/// Who judged a sentence.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct JudgeLabels {
+    pub(crate) judged_by: &'static str,
+}
+
+/// Why a sentence was judged without the encoder.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct FallbackLabels {
+    pub(crate) reason: &'static str,
 }
 
 /// The model that serves.
@@ -65,6 +80,11 @@ pub struct Metrics {
     pub(crate) probability: Histogram,
     pub(crate) inference: Histogram,
     pub(crate) unknown_share: Histogram,
+    pub(crate) sentences: Family<JudgeLabels, Counter>,
+    pub(crate) encoder_fallbacks: Family<FallbackLabels, Counter>,
+    pub(crate) encoder_queue: Gauge,
+    pub(crate) encoder_batch: Histogram,
+    pub(crate) encoder_seconds: Histogram,
     pub(crate) model: Family<ModelLabels, Gauge>,
     pub(crate) generation: Gauge,
     pub(crate) loaded: Gauge<f64, AtomicU64>,
@@ -95,8 +115,9 @@ impl Metrics {
     pub fn new() -> Self {
         // A verdict takes microseconds and a request well under a millisecond; 0.1 is what people agree a page may take.
         const DURATION: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
-        const INFERENCE: [f64; 9] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 1e-2];
+        const INFERENCE: [f64; 12] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 1e-2, 0.05, 0.25, 1.0];
         const SIZE: [f64; 5] = [256.0, 1024.0, 4096.0, 16_384.0, 262_144.0];
+        const BATCH: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
         const TENTHS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
         let mut this = Self {
             registry: Registry::default(),
@@ -112,6 +133,11 @@ impl Metrics {
             probability: Histogram::new(TENTHS),
             inference: Histogram::new(INFERENCE),
             unknown_share: Histogram::new(TENTHS),
+            sentences: Family::default(),
+            encoder_fallbacks: Family::default(),
+            encoder_queue: Gauge::default(),
+            encoder_batch: Histogram::new(BATCH),
+            encoder_seconds: Histogram::new(DURATION),
             model: Family::default(),
             generation: Gauge::default(),
             loaded: Gauge::default(),
@@ -119,6 +145,13 @@ impl Metrics {
             load_failures: Counter::default(),
         };
         this.register();
+        // A series that is there from the start can be watched for its first increase.
+        for reason in Fallback::ALL.map(Fallback::name) {
+            drop(this.encoder_fallbacks.get_or_create(&FallbackLabels { reason }));
+        }
+        for judged_by in JudgedBy::ALL.map(JudgedBy::name) {
+            drop(this.sentences.get_or_create(&JudgeLabels { judged_by }));
+        }
         this
     }
 
@@ -151,6 +184,23 @@ impl Metrics {
             "threatwatch_oov_ratio",
             "Share of a comment's features that the model does not know",
             self.unknown_share.clone(),
+        );
+        r.register("threatwatch_sentences", "Sentences judged, by the part that did", self.sentences.clone());
+        r.register(
+            "threatwatch_encoder_fallbacks",
+            "Comments that got the fast verdict because the encoder had no time, by reason",
+            self.encoder_fallbacks.clone(),
+        );
+        r.register("threatwatch_encoder_queue", "Sentences that wait for the encoder", self.encoder_queue.clone());
+        r.register(
+            "threatwatch_encoder_batch_sentences",
+            "Sentences that the encoder read together",
+            self.encoder_batch.clone(),
+        );
+        r.register(
+            "threatwatch_encoder_seconds",
+            "Time of the encoder for what it read together",
+            self.encoder_seconds.clone(),
         );
         r.register("threatwatch_model_info", "1 for the model that serves", self.model.clone());
         r.register(

@@ -63,6 +63,8 @@ pub(crate) struct Serving {
     /// What the disk does not have yet.
     to_keep: Mutex<Option<ToKeep>>,
     replica: ReplicaId,
+    /// From which fast probability on a model's encoder is asked, in place of what its training found.
+    pass_from: Option<f64>,
     /// The generation that this replica reported last, 0 for no model, and when.
     reported: Mutex<Option<(Generation, Instant)>>,
 }
@@ -91,10 +93,12 @@ impl Serving {
         registry: Registry,
         store: Circuit,
         cache: Option<Cache>,
+        pass_from: Option<f64>,
         metrics: Arc<Metrics>,
         replica: ReplicaId,
     ) -> Self {
         Self {
+            pass_from,
             registry,
             store,
             cache,
@@ -305,7 +309,10 @@ impl Serving {
         *self.to_keep.lock().expect("no holder panics") = left;
     }
 
-    fn swap(&self, live: Live) {
+    fn swap(&self, mut live: Live) {
+        if let Some(pass_from) = self.pass_from {
+            live.model = live.model.passing_from(pass_from);
+        }
         let labels = ModelLabels { version: live.manifest.version.to_string(), trainer: live.manifest.trainer.clone() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
         tracing::info!(model.version = %live.manifest.version, generation = live.generation.0, "serving");

@@ -195,8 +195,7 @@ mod tests {
             let mut spec = model.spec().clone();
             enlarge(&mut spec);
             let spec = serde_json::to_vec(&spec).unwrap();
-            let mut bytes =
-                [&MAGIC[..], &FORMATS[..1], &(spec.len() as u32).to_le_bytes(), &spec, &[0; 8]].concat();
+            let mut bytes = [&MAGIC[..], &FORMATS[..1], &(spec.len() as u32).to_le_bytes(), &spec, &[0; 8]].concat();
             let digest = Sha256::digest(&bytes);
             bytes.extend(digest);
             let error = decode(&bytes).unwrap_err();

@@ -69,7 +69,8 @@ impl Model {
 }
 
 /// Runs without white space; every feature lies in one of them or spans some.
-fn tokens(sentence: &str) -> Vec<Range<usize>> {
+#[must_use]
+pub fn tokens(sentence: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for (at, c) in sentence.char_indices().filter(|(_, c)| !c.is_whitespace()) {
         match found.last_mut() {

@@ -5,15 +5,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use activities::BaseSource;
 use anyhow::Context;
+use encoder::{Base, Recipe};
+use indicatif::{ProgressBar, ProgressStyle};
 use model::{
     Row,
     corpus::{self, Format},
     evaluation::{self, Judged, Scores},
-    experiment::{self, Config, DEFAULT_SEED},
+    experiment::{self, Config, DEFAULT_SEED, EncoderFits},
     trainers::{self, Preset},
 };
 use serde_json::{Map, Value, json};
+
+use crate::{encoder_base::EncoderBase, settings::Settings};
 
 /// What to try
 #[derive(Debug, clap::Args)]
@@ -36,12 +41,18 @@ pub(super) struct Arguments {
     /// Decides the held-out commenters and the folds
     #[arg(long, default_value_t = DEFAULT_SEED)]
     seed: u64,
+    /// For a trainer with an encoder: keep what fine-tuning made in this file, or take it from there if it is there
+    #[arg(long, value_name = "FILE")]
+    fits: Option<PathBuf>,
+    /// Times that fine-tuning sees every sentence
+    #[arg(long, value_name = "NUMBER")]
+    epochs: Option<u32>,
     /// Print the figures as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
     let trainer = trainers::find(&arguments.trainer)?;
     let rows = read(&arguments.train)?;
     let defaults = Config::default();
@@ -52,7 +63,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         ..defaults
     };
     corpus::require_trainable(&rows)?;
-    let trained = experiment::train(trainer, &rows, &config, &|_, _| {})?;
+    let encoder = trainer.encoder().map(|_| fine_tune(&arguments, settings, &rows, &config)).transpose()?;
+    let trained = experiment::train_with_encoder(trainer, &rows, encoder, &config, &|_, _| {})?;
     let mut figures = Map::new();
     figures.insert("trainer".to_owned(), json!(trainer.name()));
     if let Some(test) = &arguments.test {
@@ -62,6 +74,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     } else {
         let report = report(&trained.cross_validation, &rows, &trained.unseen)?;
         figures.insert("cv".to_owned(), Value::Object(report));
+        if let Some(everywhere) = &trained.everywhere {
+            figures.insert("cv_encoder_everywhere".to_owned(), serde_json::to_value(everywhere)?);
+        }
     }
     if arguments.json {
         println!("{}", Value::Object(figures));
@@ -69,6 +84,30 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&figures)?);
     }
     Ok(())
+}
+
+/// What an encoder learns, fold by fold and on everything: from a file that has it already, else on every core.
+fn fine_tune(arguments: &Arguments, settings: &Settings, rows: &[Row], config: &Config) -> anyhow::Result<EncoderFits> {
+    if let Some(bytes) = arguments.fits.as_ref().and_then(|file| fs::read(file).ok()) {
+        return Ok(EncoderFits::decode(&bytes)?);
+    }
+    let source = EncoderBase::of(settings);
+    let files = source.here()?.map_or_else(|| source.fetch(), Ok)?;
+    let base = Base::read(&files)?;
+    let defaults = Recipe::default();
+    let recipe = Recipe { epochs: arguments.epochs.unwrap_or(defaults.epochs).max(1), ..defaults };
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("{bar:20} {pos}/{len} steps, {msg}, {eta} to go")?);
+    let fits = experiment::fit_encoder(&base, rows, recipe, config, &mut |fit, stepped| {
+        bar.set_length(stepped.of);
+        bar.set_position(stepped.step);
+        bar.set_message(format!("fit {} of {}, loss {:.3}", fit + 1, config.folds + 1, stepped.loss));
+    });
+    bar.finish_and_clear();
+    if let Some(file) = &arguments.fits {
+        fs::write(file, fits.encode()).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(fits)
 }
 
 /// Everything that is known of some judged rows, by numbers and never by text.

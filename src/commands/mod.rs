@@ -106,7 +106,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         match up::supervisor::run_bound(*parent, program, arguments)? {}
     }
     if let Command::Experiment(arguments) = cli.command {
-        experiment::run(arguments)?;
+        experiment::run(arguments, &Settings::load(&cli.state_dir)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::Up { data, ports } = cli.command {

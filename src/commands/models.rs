@@ -19,6 +19,11 @@ pub(super) enum Command {
         /// The version
         version: Version,
     },
+    /// A version's model card, in Markdown
+    Card {
+        /// The version
+        version: Version,
+    },
     /// Every promotion, newest first
     History,
     /// What is in production, or what was at a time
@@ -70,6 +75,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
                 print(&manifest, production.as_ref() == Some(&manifest.version));
             }
         }
+        Command::Card { version } => print!("{}", registry.card(&version).await?),
         Command::Show { version } => {
             let (manifest, _) = registry.manifest(&version).await?;
             println!("{}", serde_json::to_string_pretty(&manifest)?);

@@ -55,6 +55,42 @@ pub(super) struct Arguments {
     linger_seconds: u16,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    cascade: Cascade,
+}
+
+/// How much of the API is the encoder's, where the model has one
+#[derive(Debug, clap::Args)]
+struct Cascade {
+    /// Threads of the encoder; without it one a core
+    #[arg(long, env = "THREATWATCH_ENCODER_THREADS", value_name = "NUMBER")]
+    encoder_threads: Option<NonZeroUsize>,
+    /// Sentences that wait for the encoder at the most; who finds more gets the fast verdict
+    #[arg(long, env = "THREATWATCH_ENCODER_QUEUE", value_name = "NUMBER", default_value = "256")]
+    encoder_queue: NonZeroUsize,
+    /// Milliseconds that a comment waits for the encoder; then it gets the fast verdict
+    #[arg(long, env = "THREATWATCH_ENCODER_DEADLINE_MILLISECONDS", value_name = "NUMBER", default_value = "250")]
+    encoder_deadline_milliseconds: NonZeroU32,
+    /// The encoder judges sentences whose fast probability is at least this, in place of what training found: 0 for all
+    #[arg(long, env = "THREATWATCH_ENCODER_PASS_FROM", value_name = "PROBABILITY", value_parser = probability)]
+    encoder_pass_from: Option<f64>,
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| "not a number from 0 to 1".to_owned())
+}
+
+impl From<Cascade> for api::CascadeLimits {
+    fn from(cascade: Cascade) -> Self {
+        let defaults = Self::default();
+        Self {
+            threads: cascade.encoder_threads.map_or(defaults.threads, NonZeroUsize::get),
+            queue: cascade.encoder_queue.get(),
+            deadline: Duration::from_millis(cascade.encoder_deadline_milliseconds.get().into()),
+            pass_from: cascade.encoder_pass_from,
+        }
+    }
 }
 
 /// How much the API takes
@@ -113,6 +149,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         metrics: api::Metrics::with_process(Box::new(Process)),
         cache: Some(cache),
         limits: arguments.limits.into(),
+        cascade: arguments.cascade.into(),
         names: api::Names::new(&arguments.hosts, &arguments.origins).map_err(anyhow::Error::msg)?,
         needs_keys: is_public || arguments.require_keys,
         certificate,

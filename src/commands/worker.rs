@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use activities::FineTuning;
 use anyhow::Context;
 use poem::{
     Endpoint, Response, Route, Server,
@@ -39,6 +40,15 @@ pub(super) struct Arguments {
     /// Threads for fits, counts and evaluations; without it one a core
     #[arg(long, env = "THREATWATCH_WORKER_THREADS", value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
+    /// Seconds of fine-tuning that may be lost with a worker: so often it keeps what it has learned
+    #[arg(
+        long,
+        env = "THREATWATCH_CHECKPOINT_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    checkpoint_seconds: u64,
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
@@ -72,7 +82,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         let threads =
             arguments.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
         let bases = Arc::new(EncoderBase::of(settings));
-        let plugin = activities::plugin(registry, &metrics, bases, threads);
+        let tuning = FineTuning { bases, checkpoint: Duration::from_secs(arguments.checkpoint_seconds) };
+        let plugin = activities::plugin(registry, &metrics, tuning, threads);
         activities::run(&telemetry.runtime, client, plugin, async move { stop.received().await }).await
     };
     tokio::select! {

@@ -41,10 +41,14 @@ impl Up {
     }
 
     pub fn start_in(dir: TempDir, ports: Ports, arguments: &[&str]) -> Self {
+        Self::start_with(dir, ports, arguments, &[])
+    }
+
+    pub fn start_with(dir: TempDir, ports: Ports, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         install_crypto();
         let output = fs::File::create(dir.path().join("up.out")).unwrap();
         let mut command = up_command(dir.path(), &ports);
-        command.args(arguments).stdout(output.try_clone().unwrap()).stderr(output);
+        command.envs(environment.iter().copied()).args(arguments).stdout(output.try_clone().unwrap()).stderr(output);
         let process = command.spawn().unwrap();
         let mut up = Self { process, ports, dir };
         let started = wait_for(Duration::from_mins(3), || {

@@ -11,6 +11,9 @@ use crate::{
     steps::{FindBaseInput, FoundBase, TrainInput, TuneInput, Tuned, TunedEncoder},
 };
 
+/// The stage of a run that fine-tunes.
+pub const STAGE: &str = "fine_tune";
+
 /// Steps that fine-tuning counts: the base, each fold, all folds.
 pub(crate) const STEPS: u32 = 2 + FOLDS as u32;
 
@@ -25,14 +28,15 @@ pub(crate) async fn fine_tune<W: Tells>(
     input: &TrainInput,
     base: Option<String>,
 ) -> Result<TunedEncoder, WorkflowTermination> {
-    enter(ctx, "fine_tune", "finding the base weights of the encoder".to_owned());
+    enter(ctx, STAGE, "finding the base weights of the encoder".to_owned());
     let found = ctx
         .execute_activity(Steps::find_encoder_base, FindBaseInput { base }, policy::long("find the encoder's base"))
         .await;
-    let FoundBase { base, millions } = found.map_err(|error| rethrow("fine_tune", error))?;
+    let FoundBase { base, millions } = found.map_err(|error| rethrow(STAGE, error))?;
     step_done(ctx);
-    let message = format!("fine-tuning an encoder of {millions:.1} million numbers, {FOLDS} folds and once on all rows");
-    enter(ctx, "fine_tune", message);
+    let message =
+        format!("fine-tuning an encoder of {millions:.1} million numbers, {FOLDS} folds and once on all rows");
+    enter(ctx, STAGE, message);
     // The longest first.
     let parts = [None].into_iter().chain((0..FOLDS as u32).map(Some));
     let runs = parts.map(|without| {
@@ -51,7 +55,7 @@ pub(crate) async fn fine_tune<W: Tells>(
             Ok::<Tuned, _>(tuned)
         }
     });
-    let mut made = side_by_side("fine_tune", runs.collect()).await?.into_iter().map(|tuned| tuned.made);
+    let mut made = side_by_side(STAGE, runs.collect()).await?.into_iter().map(|tuned| tuned.made);
     let encoder = made.next().expect("an encoder was fine-tuned on all rows");
     Ok(TunedEncoder { base, encoder, unseen: made.collect() })
 }

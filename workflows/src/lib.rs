@@ -2,9 +2,9 @@
 //!
 //! Activities are known here by their signatures alone ([`signatures`]); their bodies live elsewhere.
 
+mod fine_tuning;
 pub mod lenient;
 pub mod orchestrator;
-mod fine_tuning;
 mod policy;
 mod progress;
 mod promote;
@@ -18,6 +18,7 @@ mod train;
 mod upkeep;
 
 pub use self::{
+    fine_tuning::STAGE as FINE_TUNING_STAGE,
     lenient::Lenient,
     orchestrator::Orchestrator,
     policy::TRIES,

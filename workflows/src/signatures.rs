@@ -5,13 +5,14 @@ use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
 pub use self::steps::{
-    AwaitReplicas, CountShards, Evaluate, FindEncoderBase, FindRollback, FineTune, Gate, GatherSample, Ingest, MergeCounts, Promote, Prune,
-    Recall, Register, SampleShards, Train,
+    AwaitReplicas, CountShards, Evaluate, FindEncoderBase, FindRollback, FineTune, Gate, GatherSample, Ingest,
+    MergeCounts, Promote, Prune, Recall, Register, SampleShards, Train,
 };
 use crate::steps::{
-    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput, FindRollbackInput, FoundBase, FoundRollback, GateInput, Gated,
-    GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput,
-    Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
+    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput, FindRollbackInput, FoundBase,
+    FoundRollback, GateInput, Gated, GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted,
+    PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput,
+    Trained, TuneInput, Tuned,
 };
 
 /// Signatures only; no worker registers this type.

@@ -21,8 +21,6 @@ use workflows::steps::{FindBaseInput, FoundBase, TuneInput, Tuned, TunedEncoder,
 use super::Activities;
 use crate::{alive::compute, failure::Failure};
 
-/// So much work is lost at the most when a worker dies.
-const CHECKPOINT: Duration = Duration::from_mins(1);
 /// The loss that is told is the mean of so many steps.
 const RECENT: usize = 100;
 
@@ -42,22 +40,23 @@ impl Activities {
         {
             return Ok(wanted.clone());
         }
-        let source = Arc::clone(&self.bases);
+        let source = Arc::clone(&self.tuning.bases);
         let here = compute(move || source.here().map_err(|error| Failure::NoBase(format!("{error:#}")))).await?;
         let files = match here {
             Some(files) if wanted.as_ref().is_none_or(|wanted| *wanted == digest(&files)) => files,
             _ => {
-                let published = self.bases.published();
+                let published = self.tuning.bases.published();
                 match &wanted {
                     Some(wanted) if *wanted != published => {
-                        let reason = format!("the base {} is neither in the bucket nor on this machine", wanted.short());
+                        let reason =
+                            format!("the base {} is neither in the bucket nor on this machine", wanted.short());
                         return Err(Failure::NoBase(reason));
                     }
                     _ if self.registry.has_encoder_base(&published).await? => return Ok(published),
                     _ => {}
                 }
                 tracing::info!("fetching the base weights of the encoder");
-                let source = Arc::clone(&self.bases);
+                let source = Arc::clone(&self.tuning.bases);
                 compute(move || source.fetch().map_err(|error| Failure::NoBase(format!("{error:#}")))).await?
             }
         };
@@ -105,7 +104,7 @@ impl Activities {
         let work = work(&input, &recipe);
         let saved = self.registry.newest_checkpoint(&work).await?;
         let (stop, (save, mut saves)) = (Stop::default(), mpsc::channel(1));
-        let part = Part { base, rows, recipe, input, threads: self.threads };
+        let part = Part { base, rows, recipe, input, threads: self.threads, checkpoint: self.tuning.checkpoint };
         let learning = {
             let (stopped, progress_of) = (Arc::clone(&stop.0), Arc::new(Mutex::new(None)));
             let told = Arc::clone(&progress_of);
@@ -154,11 +153,7 @@ impl Activities {
     }
 
     /// What fine-tuning made for a trainer, by the order of its rows.
-    pub(super) async fn tuned(
-        &self,
-        tuned: &TunedEncoder,
-        assigned: &[usize],
-    ) -> Result<EncoderFits, Failure> {
+    pub(super) async fn tuned(&self, tuned: &TunedEncoder, assigned: &[usize]) -> Result<EncoderFits, Failure> {
         let bytes = self.registry.artifact(&tuned.encoder).await?;
         let mut unseen = vec![0.0; assigned.len()];
         for (fold, blob) in tuned.unseen.iter().enumerate() {
@@ -206,6 +201,7 @@ struct Part {
     recipe: Recipe,
     input: TuneInput,
     threads: usize,
+    checkpoint: Duration,
 }
 
 impl Part {
@@ -256,7 +252,7 @@ impl Part {
                 sentences_per_second: sentences as f32 / started.elapsed().as_secs_f32(),
             });
             // One that is still on its way is not overtaken.
-            if kept.elapsed() > CHECKPOINT
+            if kept.elapsed() > self.checkpoint
                 && let Ok(place) = save.try_reserve()
             {
                 kept = Instant::now();

@@ -23,14 +23,15 @@ use tokio::sync::{Mutex, Semaphore};
 use workflows::{
     signatures,
     steps::{
-        AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput, FindRollbackInput, FoundBase, FoundRollback, GateInput, Gated,
-        GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted, PruneInput, Pruned,
-        RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
+        AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput, FindRollbackInput, FoundBase,
+        FoundRollback, GateInput, Gated, GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput,
+        Promoted, PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled,
+        TrainInput, Trained, TuneInput, Tuned,
     },
 };
 
 use crate::{
-    BaseSource,
+    FineTuning,
     alive::{alive, telling},
     failure::Failure,
     metrics::Metrics,
@@ -47,8 +48,7 @@ pub struct Activities {
     /// As many of these computations run at once; the others wait, so that memory is bounded and a rollback is not kept
     /// waiting by a training run.
     turns: Semaphore,
-    /// Where the base of an encoder is found.
-    bases: Arc<dyn BaseSource>,
+    tuning: FineTuning,
     /// The base that was used last.
     base: Mutex<Option<(Digest, Arc<Base>)>>,
 }
@@ -56,10 +56,10 @@ pub struct Activities {
 impl Activities {
     /// Activities on a registry, with so many threads for what takes long.
     #[must_use]
-    pub fn new(registry: Registry, metrics: Arc<Metrics>, bases: Arc<dyn BaseSource>, threads: usize) -> Self {
+    pub fn new(registry: Registry, metrics: Arc<Metrics>, tuning: FineTuning, threads: usize) -> Self {
         let trust = Trust::new(registry.clone());
         let turns = Semaphore::new(threads);
-        Self { registry, trust, metrics, threads, turns, bases, base: Mutex::default() }
+        Self { registry, trust, metrics, threads, turns, tuning, base: Mutex::default() }
     }
 
     /// Waits for its turn, then works.
@@ -129,11 +129,7 @@ impl Activities {
 
     /// Fine-tunes an encoder without one fold, or on all training rows.
     #[activity(definition = signatures::FineTune)]
-    pub async fn fine_tune(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        input: TuneInput,
-    ) -> Result<Tuned, ActivityError> {
+    pub async fn fine_tune(self: Arc<Self>, ctx: ActivityContext, input: TuneInput) -> Result<Tuned, ActivityError> {
         let progress = std::sync::Mutex::new(None);
         let details = || progress.lock().expect("no holder panics").clone();
         telling(&ctx, self.tune(&ctx, input, &progress), details).await

@@ -66,7 +66,10 @@ impl Activities {
             seed: input.input.seed,
             cross_validation: input.trained.cross_validation,
             held_out: input.evaluated.held_out,
-            encoder: input.input.encoder.map(|tuned| EncoderFacts { base: tuned.base, everywhere: input.trained.everywhere }),
+            encoder: input
+                .input
+                .encoder
+                .map(|tuned| EncoderFacts { base: tuned.base, everywhere: input.trained.everywhere }),
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             workflow_id: input.workflow_id,
             run_id: input.run_id,

@@ -5,7 +5,7 @@ use poem::http::StatusCode;
 use poem_openapi::{
     Object, OpenApi,
     param::{Path, Query},
-    payload::Json,
+    payload::{Json, PlainText},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -143,6 +143,15 @@ answers! {
     }
 }
 
+answers! {
+    /// Answers of `GET /models/{version}/card`.
+    CardAnswer {
+        /// The card, in Markdown.
+        #[oai(status = 200, content_type = "text/markdown; charset=utf-8")]
+        Ok(PlainText<String>),
+    }
+}
+
 #[OpenApi(prefix_path = "/models", tag = "Tag::Models")]
 impl Models {
     /// List the registered versions.
@@ -229,6 +238,23 @@ impl Models {
         };
         match self.0.ask_store(self.read_model(&version)).await {
             Ok(model) => ModelAnswer::Ok(Json(model)),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Show a version's model card: what it is for and not for, its data, its figures, its limits.
+    #[oai(path = "/:version/card", method = "get")]
+    async fn card(
+        &self,
+        _by: By<Read>,
+        /// The version, e.g. `20261123T021009Z-3f9c2a1b`.
+        version: Path<String>,
+    ) -> CardAnswer {
+        let Ok(version) = Version::parse(&version.0) else {
+            return Problem::invalid("The version does not look like 20261123T021009Z-3f9c2a1b.").into();
+        };
+        match self.0.ask_store(self.0.registry.card(&version)).await {
+            Ok(card) => CardAnswer::Ok(PlainText(card)),
             Err(error) => error.into(),
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod cascade;
 mod outages;
 mod requests;
 mod store;
@@ -86,42 +87,10 @@ impl Running {
     }
 
     async fn promote_on(&self, registry: &Registry, preset: Preset) -> String {
-        let (train, test) = split::held_out(1, model::corpus::sample().rows);
+        let (train, _) = split::held_out(1, model::corpus::sample().rows);
         let trainer = trainers::find("multinomial_nb").unwrap();
         let trained = experiment::train(trainer, &train, &Config { preset, ..Config::default() }, &|_, _| {}).unwrap();
-        let bytes = artifact::encode(&trained.model);
-        let id = format!("{preset:?}");
-        let manifest = ModelManifest {
-            version: Version::derive(0, &id, "run", trainer.name()),
-            artifact_bytes: bytes.len() as u64,
-            artifact: registry.put_artifact(bytes).await.unwrap(),
-            features: 1,
-            sample: None,
-            operation: model::calibration::Operation::default(),
-            dataset: model::Digest::of(b"sample"),
-            trainer: trainer.name().to_owned(),
-            preset,
-            seed: 1,
-            held_out: experiment::evaluate(&trained.model, &test),
-            cross_validation: trained.cross_validation,
-            encoder: None,
-            code_version: "test".to_owned(),
-            workflow_id: id.clone(),
-            run_id: "run".to_owned(),
-            started: 0,
-        };
-        registry.register(&manifest).await.unwrap();
-        let input = PromoteInput {
-            version: manifest.version,
-            change_id: id,
-            expected_generation: None,
-            actor: "test".to_owned(),
-            reason: "test".to_owned(),
-            gate: None,
-            forced: false,
-        };
-        registry.promote(&input, 0).await.unwrap();
-        Key::Blob(&manifest.artifact).path()
+        promote_trained(registry, trainer, preset, trained).await
     }
 
     async fn serves(&self, generation: Generation, patience: Duration) -> bool {
@@ -135,6 +104,49 @@ impl Running {
         }
         false
     }
+}
+
+/// Registers and promotes a trained model; answers its artifact's path.
+async fn promote_trained(
+    registry: &Registry,
+    trainer: &dyn trainers::Trainer,
+    preset: Preset,
+    trained: experiment::Trained,
+) -> String {
+    let (_, test) = split::held_out(1, model::corpus::sample().rows);
+    let bytes = artifact::encode(&trained.model);
+    let id = format!("{}-{preset:?}", trainer.name());
+    let manifest = ModelManifest {
+        version: Version::derive(0, &id, "run", trainer.name()),
+        artifact_bytes: bytes.len() as u64,
+        artifact: registry.put_artifact(bytes).await.unwrap(),
+        features: 1,
+        sample: None,
+        operation: model::calibration::Operation::default(),
+        dataset: model::Digest::of(b"sample"),
+        trainer: trainer.name().to_owned(),
+        preset,
+        seed: 1,
+        held_out: experiment::evaluate(&trained.model, &test),
+        cross_validation: trained.cross_validation,
+        encoder: None,
+        code_version: "test".to_owned(),
+        workflow_id: id.clone(),
+        run_id: "run".to_owned(),
+        started: 0,
+    };
+    registry.register(&manifest).await.unwrap();
+    let input = PromoteInput {
+        version: manifest.version,
+        change_id: id,
+        expected_generation: None,
+        actor: "test".to_owned(),
+        reason: "test".to_owned(),
+        gate: None,
+        forced: false,
+    };
+    registry.promote(&input, 0).await.unwrap();
+    Key::Blob(&manifest.artifact).path()
 }
 
 /// A problem body of that status, with every member of RFC 9457 that we promise.

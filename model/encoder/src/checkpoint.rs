@@ -83,7 +83,8 @@ impl State {
             first: read_into(vec![0.0; length]),
             second: read_into(vec![0.0; length]),
         };
-        let is_sound = [&state.numbers, &state.first, &state.second].iter().all(|all| all.iter().all(|x| x.is_finite()));
+        let is_sound =
+            [&state.numbers, &state.first, &state.second].iter().all(|all| all.iter().all(|x| x.is_finite()));
         is_sound.then_some(state)
     }
 

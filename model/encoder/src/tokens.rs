@@ -54,14 +54,16 @@ impl Tokens {
 
     /// A tokenizer of single letters and some words.
     pub(crate) fn of_letters() -> Self {
-        let words = "i you we he she they will kill die shoot burn hurt your my the a and not this that is are to of in";
+        let words =
+            "i you we he she they will kill die shoot burn hurt your my the a and not this that is are to of in";
         let letters = || ('a'..='z').chain('0'..='9').map(String::from);
         let signs = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].map(str::to_owned);
         let marks = ".,!?'-:".chars().map(String::from);
         let tails = letters().map(|letter| format!("##{letter}"));
         let words = words.split(' ').map(str::to_owned).filter(|word| word.len() > 1);
         let all = signs.into_iter().chain(letters()).chain(marks).chain(tails).chain(words);
-        let vocab: serde_json::Map<String, serde_json::Value> = all.zip(0..).map(|(word, at)| (word, at.into())).collect();
+        let vocab: serde_json::Map<String, serde_json::Value> =
+            all.zip(0..).map(|(word, at)| (word, at.into())).collect();
         let sign = |name: &str, id: u32| json!({ "id": name, "ids": [id], "tokens": [name] });
         let special = |name: &str| json!({ "SpecialToken": { "id": name, "type_id": 0 } });
         let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });

@@ -197,8 +197,7 @@ impl Training {
 
     /// The places of the step's examples.
     fn next_batch(&mut self) -> Vec<u32> {
-        let (epoch, at) =
-            (self.state.step / self.steps_of_an_epoch(), self.state.step % self.steps_of_an_epoch());
+        let (epoch, at) = (self.state.step / self.steps_of_an_epoch(), self.state.step % self.steps_of_an_epoch());
         if epoch != self.epoch {
             self.epoch = epoch;
             self.order = (0..self.examples.len() as u32).collect();
@@ -220,7 +219,11 @@ impl Training {
         let kept = 1.0 / (1.0 - recipe.dropout);
         let mut keeps = Vec::with_capacity(batch.len() * h);
         keeps.resize_with(batch.len() * h, || {
-            if recipe.dropout > 0.0 && (random.draw() >> 40) as f32 / (1 << 24) as f32 <= recipe.dropout { 0.0 } else { kept }
+            if recipe.dropout > 0.0 && (random.draw() >> 40) as f32 / (1 << 24) as f32 <= recipe.dropout {
+                0.0
+            } else {
+                kept
+            }
         });
         let dropped: Vec<f32> = tape.means.iter().zip(&keeps).map(|(x, keep)| x * keep).collect();
         let scores = network::head(layout, &state.numbers, &dropped);
@@ -238,8 +241,7 @@ impl Training {
             gradients[layout.head.bias.start] += slope;
             mean_gradients.extend(weight.iter().zip(keeps).map(|(w, keep)| slope * w * keep));
         }
-        let of_words =
-            network::backward(config, layout, &state.numbers, tape, &mean_gradients, gradients, workspace);
+        let of_words = network::backward(config, layout, &state.numbers, tape, &mean_gradients, gradients, workspace);
         if recipe.words_learn {
             let ids = tape.ids();
             for id in ids {
@@ -300,7 +302,12 @@ impl Training {
         let State { numbers, first, second, .. } = &mut self.state;
         for id in words {
             let row = id as usize * h..(id as usize + 1) * h;
-            update.apply(&mut numbers[row.clone()], &mut first[row.clone()], &mut second[row.clone()], &self.gradients[row]);
+            update.apply(
+                &mut numbers[row.clone()],
+                &mut first[row.clone()],
+                &mut second[row.clone()],
+                &self.gradients[row],
+            );
         }
         let head = self.layout.head.weight.start;
         for (range, rate) in [(self.layout.words.end..head, recipe.rate), (head..self.layout.len(), recipe.head_rate)] {
@@ -335,11 +342,7 @@ impl Training {
 fn loss_of(score: f32, is_threat: bool, threat_weight: f32) -> (f32, f32) {
     let softplus = |x: f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
     let p = 1.0 / (1.0 + (-score).exp());
-    if is_threat {
-        (threat_weight * softplus(-score), threat_weight * (p - 1.0))
-    } else {
-        (softplus(score), p)
-    }
+    if is_threat { (threat_weight * softplus(-score), threat_weight * (p - 1.0)) } else { (softplus(score), p) }
 }
 
 /// The factors of a step.
@@ -406,7 +409,9 @@ mod tests {
             let length = gradients[range.clone()].iter().map(|g| g * g).sum::<f32>().sqrt().max(1e-6);
             let along = gradients[range.clone()].iter().map(|g| g / length);
             let direction: Vec<f32> = along
-                .map(|g| g + ((random.draw() >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.5 / (range.len() as f32).sqrt())
+                .map(|g| {
+                    g + ((random.draw() >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.5 / (range.len() as f32).sqrt()
+                })
                 .collect();
             let moved = |by: f32| {
                 let mut numbers = start.clone();

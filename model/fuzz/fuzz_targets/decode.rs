@@ -2,12 +2,13 @@
 //!
 //! Few mutations of an artifact keep its checksum, so the first byte of an input says what is made of the rest:
 //!
-//! | first byte modulo 4 | the rest |
+//! | first byte less 48, modulo 5 | the rest |
 //! |---|---|
 //! | 0 | an artifact, as it is |
 //! | 1 | an artifact without its digest, which is appended |
 //! | 2 | a specification, a zero byte, keys and cells; lengths and digest are made to fit |
 //! | 3 | the same, with the keys sorted and the cells brought into range |
+//! | 4 | an encoder without its digest, which is appended |
 
 #![no_main]
 
@@ -15,6 +16,7 @@ mod seeds;
 
 use std::borrow::Cow;
 
+use encoder::{Encoder, Room};
 use libfuzzer_sys::fuzz_target;
 use model::{
     artifact,
@@ -33,11 +35,12 @@ const OWN_TEXT: usize = 64;
 fuzz_target!(init: seeds::write_if_asked(), |input: &[u8]| {
     let Some((&shape, rest)) = input.split_first() else { return };
     let own_text = String::from_utf8_lossy(&rest[rest.len().saturating_sub(OWN_TEXT)..]);
-    match shape % 4 {
+    match shape % 5 {
         0 => check(rest, &own_text),
         1 => check(&signed(rest.to_vec()), &own_text),
         2 => check(&framed(rest, false), &own_text),
-        _ => check(&framed(rest, true), &own_text),
+        3 => check(&framed(rest, true), &own_text),
+        _ => check_encoder(&signed(rest.to_vec()), &own_text),
     }
 });
 
@@ -58,6 +61,16 @@ fn check(bytes: &[u8], own_text: &str) {
             assert!((0.0..=1.0).contains(&sentence.probability), "{sentence:?} of {text:?} by {:?}", model.spec());
         }
     }
+}
+
+/// What must hold of every encoder that can be decoded.
+fn check_encoder(bytes: &[u8], own_text: &str) {
+    let Ok(encoder) = Encoder::decode(bytes) else { return };
+    assert!(encoder.encode() == bytes, "equal encoders have equal bytes");
+    let ids: Vec<Vec<u32>> = TEXTS.into_iter().chain([own_text]).map(|text| encoder.tokens().encode(text)).collect();
+    let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let scores = encoder.score(&ids, &mut Room::default());
+    assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");
 }
 
 /// The bytes with their digest.

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use encoder::{Base, BaseFiles, Encoder, Recipe, Training};
 use model::{
     Model, Row, artifact,
     calibration::{OperatingPoint, Platt},
@@ -23,6 +24,10 @@ pub(super) fn write_if_asked() {
             fs::write(folder.join(format!("seed-{name}-{}", shape as char)), input).expect("write a seed");
         }
     }
+    let base = Base::read(&BaseFiles::random(1, 16, 1)).expect("a base of random weights is sound");
+    let encoder = Encoder::of(&Training::new(&base, Vec::new(), Recipe::default(), 0), &base).encode();
+    let input = [&[b'4'], &encoder[..encoder.len() - 32]].concat();
+    fs::write(folder.join("seed-encoder-4"), input).expect("write a seed");
 }
 
 /// A model of every trainer, and one with everything that a specification can have.

@@ -21,7 +21,8 @@ struct Index {
 impl Registry {
     /// Writes parts, then their index. Whoever finds the index finds the parts.
     pub(crate) async fn put_large(&self, index: Key<'_>, bytes: Bytes) -> Result<(), Error> {
-        let parts: Vec<Bytes> = (0..bytes.len()).step_by(PART).map(|at| bytes.slice(at..bytes.len().min(at + PART))).collect();
+        let parts: Vec<Bytes> =
+            (0..bytes.len()).step_by(PART).map(|at| bytes.slice(at..bytes.len().min(at + PART))).collect();
         let digests: Vec<Digest> = parts.iter().map(|part| Digest::of(part)).collect();
         let path = index.path();
         let writes = (0..).zip(parts).map(|(number, part)| {

@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod bundle;
 mod cache;
+mod card;
 mod dataset;
 mod error;
 mod fine_tuning;
@@ -149,6 +150,13 @@ impl Registry {
             return Err(key.corrupt("it names another version"));
         }
         Ok((manifest, Digest::of(&bytes)))
+    }
+
+    /// A version's model card, in Markdown.
+    pub async fn card(&self, version: &Version) -> Result<String, Error> {
+        let (manifest, _) = self.manifest(version).await?;
+        let rows = self.dataset(manifest.rows()).await?;
+        Ok(manifest.card(&rows))
     }
 
     /// Every registered version, newest first. Manifests that cannot be read are left out and logged.

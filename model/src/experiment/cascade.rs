@@ -48,11 +48,8 @@ impl Learned {
         let mut fast: Vec<f64> = looked_at.map(|&i| both.fast[i]).collect();
         fast.sort_by(f64::total_cmp);
         let pass_from = fast.get(((1.0 - PASSED) * fast.len() as f64) as usize).copied().unwrap_or(0.0);
-        let mut left_out: Vec<(f64, f64)> = used
-            .iter()
-            .filter(|&&i| both.fast[i] < pass_from)
-            .map(|&i| (both.combined[i], both.encoder[i]))
-            .collect();
+        let mut left_out: Vec<(f64, f64)> =
+            used.iter().filter(|&&i| both.fast[i] < pass_from).map(|&i| (both.combined[i], both.encoder[i])).collect();
         // Sums of floats depend on their order: the rows' must not matter.
         left_out.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let passed_share = 1.0 - left_out.len() as f64 / used.len().max(1) as f64;
@@ -68,10 +65,7 @@ impl Learned {
     pub(super) fn probabilities(&self, both: &Both<'_>) -> [Vec<f64>; 2] {
         let served = both.scores(self.voice, both.served(self.pass_from, self.expected));
         let everywhere = both.scores(self.voice, both.encoder.to_vec());
-        [
-            self.served.probabilities(&both.with(&served)),
-            self.everywhere.probabilities(&both.with(&everywhere)),
-        ]
+        [self.served.probabilities(&both.with(&served)), self.everywhere.probabilities(&both.with(&everywhere))]
     }
 
     /// For the model, with thresholds for the probabilities as they are served.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use encoder::{Base, Encoder, Example, Recipe, Stepped, Tokens, Training};
+use encoder::{Base, Encoder, Example, NotAnEncoder, Recipe, Stepped, Tokens, Training};
 
 use super::{Config, folds_of_all, parallel};
 use crate::Row;
@@ -17,6 +17,26 @@ pub struct EncoderFits {
     pub unseen: Vec<f32>,
     /// The encoder that was fine-tuned on all rows.
     pub encoder: Arc<Encoder>,
+}
+
+impl EncoderFits {
+    /// Its bytes: the number of rows in 8 bytes, little-endian, their scores in 4 bytes each, the encoder.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = (self.unseen.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(self.unseen.iter().flat_map(|score| score.to_le_bytes()));
+        bytes.extend(self.encoder.encode());
+        bytes
+    }
+
+    /// What such bytes hold.
+    pub fn decode(bytes: &[u8]) -> Result<Self, NotAnEncoder> {
+        let (rows, rest) = bytes.split_first_chunk::<8>().ok_or(NotAnEncoder::Length)?;
+        let length = usize::try_from(u64::from_le_bytes(*rows)).ok().and_then(|rows| rows.checked_mul(4));
+        let (scores, encoder) = length.and_then(|length| rest.split_at_checked(length)).ok_or(NotAnEncoder::Length)?;
+        let unseen = scores.as_chunks::<4>().0.iter().map(|score| f32::from_le_bytes(*score)).collect();
+        Ok(Self { unseen, encoder: Arc::new(Encoder::decode(encoder)?) })
+    }
 }
 
 /// What an encoder learns from: the rows that are not in the fold; all of them where there is no such fold.

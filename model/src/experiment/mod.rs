@@ -373,13 +373,19 @@ mod tests {
         let of_rows = train(trainer, &sample, &config, &|_, _| {}).unwrap();
         assert_eq!(of_counts.model.table(), of_rows.model.table());
         assert_eq!(of_counts.model.spec().components, of_rows.model.spec().components);
-        assert!(train_counted(trainer, &sample, &[], None, &config, &|_, _| {}).is_err(), "the sample is no substitute");
+        assert!(
+            train_counted(trainer, &sample, &[], None, &config, &|_, _| {}).is_err(),
+            "the sample is no substitute"
+        );
         let assigned: Vec<usize> =
             sample.iter().map(|row| split::place(config.seed, &row.commenter, FOLDS).unwrap()).collect();
         let plain = Fits { trainer, rows: &sample, assigned: &assigned, folds: FOLDS, counts: &[] };
         let of_sample = plain.finish(&config, None, &|_, _| {}).unwrap();
         assert_eq!(of_counts.unseen, of_sample.unseen, "a row's fold is in what it is judged by");
-        assert!(train_counted(trainer, &rows, &counts, None, &config, &|_, _| {}).is_err(), "held-out rows must not train");
+        assert!(
+            train_counted(trainer, &rows, &counts, None, &config, &|_, _| {}).is_err(),
+            "held-out rows must not train"
+        );
     }
 
     #[test]

@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Context, Invalid,
-    spec::is_sane,
-};
+use super::{Context, Invalid, spec::is_sane};
 use crate::calibration::{OperatingPoint, Platt};
 
 /// Who judged.

@@ -23,17 +23,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use encoder::Encoder;
 
 pub(crate) use self::columns::term_frequency;
-use self::{
-    columns::{Column, commonest_first},
-    spec::is_sane,
-    table::{Index, Table},
-};
 pub use self::{
     cascade::{Cascade, JudgedBy, Line},
     invalid::Invalid,
     scoring::{Reading, Score, SentenceVerdict, Verdict, apply_context},
     scratch::{Scratch, with_scratch},
     spec::{Component, Context, Normalisation, Spec},
+};
+use self::{
+    columns::{Column, commonest_first},
+    spec::is_sane,
+    table::{Index, Table},
 };
 use crate::{
     calibration::{Band, OperatingPoint, Platt},
@@ -181,6 +181,16 @@ impl Model {
     ) -> Result<Self, Invalid> {
         let spec = Spec { context, calibration, operating_points, ..self.spec };
         Self::with_encoder(spec, self.table, self.encoder)
+    }
+
+    /// The same model with an encoder that is asked from another fast probability on; one without an encoder stays as it
+    /// is.
+    #[must_use]
+    pub fn passing_from(mut self, pass_from: f64) -> Self {
+        if let Some(cascade) = &mut self.spec.cascade {
+            cascade.pass_from = pass_from;
+        }
+        self
     }
 
     /// The same model with an encoder beside it.

@@ -11,7 +11,7 @@ use temporalio_common::{data_converters::RawValue, protos::temporal::api::failur
 use super::{Error, Orchestrator, Started};
 use crate::{
     PromoteWorkflow, RollbackWorkflow, TrainWorkflow,
-    steps::{PromoteReport, Status, TrainReport},
+    steps::{PromoteReport, Status, TrainReport, Tuning},
 };
 
 impl Orchestrator {
@@ -37,6 +37,17 @@ impl Orchestrator {
             other => Error::Unreachable(other.to_string()),
         })?;
         Ok(described.status() == WorkflowExecutionStatus::Running)
+    }
+
+    /// Where the encoders are that a run has fine-tuned at this moment.
+    pub async fn tunings(&self, workflow_id: &str) -> Result<Vec<Tuning>, Error> {
+        let handle = self.client().await?.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let described = handle.describe(WorkflowDescribeOptions::builder().build()).await;
+        let described = described.map_err(|error| Error::Unreachable(error.to_string()))?;
+        let pending = described.raw().pending_activities.iter();
+        let told = pending.filter_map(|activity| activity.heartbeat_details.as_ref()?.payloads.first());
+        // Other activities tell nothing.
+        Ok(told.filter_map(|payload| serde_json::from_slice(&payload.data).ok()).collect())
     }
 
     /// Waits for a training run's result, as long as it takes.

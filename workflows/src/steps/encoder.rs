@@ -1,5 +1,7 @@
 //! The steps that fine-tune an encoder: find what it begins with, then learn without each fold and on everything.
 
+use std::fmt;
+
 use model::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,13 @@ pub struct Tuning {
     pub loss: f32,
     /// Sentences a second, since this attempt began.
     pub sentences_per_second: f32,
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { part, step, of, loss, sentences_per_second } = self;
+        write!(f, "{part}: step {step} of {of}, loss {loss:.3}, {sentences_per_second:.0} sentences/s")
+    }
 }
 
 /// What `fine_tune` made.

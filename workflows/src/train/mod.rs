@@ -31,7 +31,8 @@ impl TrainWorkflow {
     #[init]
     pub fn new(_: &WorkflowContextView, request: Lenient<TrainRequest>) -> Self {
         let trainers = request.0.as_ref().map_or(0, |r| r.trainers.len() as u32);
-        let takes_encoder = request.0.iter().flat_map(|r| &r.trainers).any(|trainer| fine_tuning::takes_encoder(trainer));
+        let takes_encoder =
+            request.0.iter().flat_map(|r| &r.trainers).any(|trainer| fine_tuning::takes_encoder(trainer));
         let of_encoder = if takes_encoder { fine_tuning::STEPS } else { 0 };
         // ingest, three steps a trainer, gate
         let total = 2 + 3 * trainers + of_encoder;
