@@ -1,7 +1,7 @@
-//! The encoder against the values that PyTorch and the library `transformers` compute of the same published weights.
+//! The encoder against the values that `PyTorch` and the library `transformers` compute of the same published weights.
 //!
 //! `minilm-reference.json` has 20 sentences, written for it, with their word pieces, the mean of their tokens after the
-//! last layer, and the losses of six steps on all of them at once (AdamW, gradients cut to length 1, no dropout) from a
+//! last layer, and the losses of six steps on all of them at once (`AdamW`, gradients cut to length 1, no dropout) from a
 //! head of `0.05 * sin(i + 1)` with bias 0.1.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -81,7 +81,9 @@ pub async fn run(
     let shut_down = [worker.shutdown_handle(), tuner.shutdown_handle()];
     tokio::spawn(async move {
         stop.await;
-        shut_down.into_iter().for_each(|shut_down| shut_down());
+        for shut_down in shut_down {
+            shut_down();
+        }
     });
     tokio::try_join!(worker.run(), tuner.run()).map_err(|error| wrong(error.to_string()))?;
     Ok(())

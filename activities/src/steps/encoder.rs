@@ -24,6 +24,9 @@ use crate::{alive::compute, failure::Failure};
 /// The loss that is told is the mean of so many steps.
 const RECENT: usize = 100;
 
+/// Where fine-tuning stands, for heartbeats.
+pub(super) type Progress = Arc<Mutex<Option<Tuning>>>;
+
 impl Activities {
     pub(super) async fn find_base(&self, input: FindBaseInput) -> Result<FoundBase, Failure> {
         let base = self.base_in_bucket(input).await?;
@@ -96,7 +99,7 @@ impl Activities {
         &self,
         ctx: &ActivityContext,
         input: TuneInput,
-        progress: &Mutex<Option<Tuning>>,
+        progress: Progress,
     ) -> Result<Tuned, Failure> {
         let base = self.base(&Digest::parse(&input.base).map_err(|_| Failure::NoBase("no digest".to_owned()))?).await?;
         let (rows, _) = self.rows(input.sample.as_ref().unwrap_or(&input.dataset), input.seed).await?;
@@ -105,15 +108,9 @@ impl Activities {
         let saved = self.registry.newest_checkpoint(&work).await?;
         let (stop, (save, mut saves)) = (Stop::default(), mpsc::channel(1));
         let part = Part { base, rows, recipe, input, threads: self.threads, checkpoint: self.tuning.checkpoint };
-        let learning = {
-            let (stopped, progress_of) = (Arc::clone(&stop.0), Arc::new(Mutex::new(None)));
-            let told = Arc::clone(&progress_of);
-            let learning = compute(move || part.learn(saved.as_deref(), &stopped, &progress_of, &save));
-            (learning, told)
-        };
-        let (learning, told) = learning;
+        let stopped = Arc::clone(&stop.0);
+        let learning = compute(move || part.learn(saved.as_deref(), &stopped, &progress, &save));
         tokio::pin!(learning);
-        let mut tick = tokio::time::interval(Duration::from_millis(500));
         let saving = async {
             while let Some((step, bytes)) = saves.recv().await {
                 // What is not kept now is kept a minute later.
@@ -128,7 +125,6 @@ impl Activities {
             tokio::select! {
                 made = &mut learning => break made?,
                 () = &mut saving, if is_saving => is_saving = false,
-                _ = tick.tick() => *progress.lock().expect("no holder panics") = told.lock().expect("no holder panics").clone(),
                 () = ctx.cancelled() => {
                     drop(stop);
                     self.forget_if_unwanted(ctx, &work).await;
@@ -210,7 +206,7 @@ impl Part {
         &self,
         saved: Option<&[u8]>,
         stopped: &AtomicBool,
-        progress: &Mutex<Option<Tuning>>,
+        progress: &Progress,
         save: &mpsc::Sender<(u64, Vec<u8>)>,
     ) -> Result<Vec<u8>, Failure> {
         let Self { base, rows, recipe, input, .. } = self;

@@ -130,9 +130,9 @@ impl Activities {
     /// Fine-tunes an encoder without one fold, or on all training rows.
     #[activity(definition = signatures::FineTune)]
     pub async fn fine_tune(self: Arc<Self>, ctx: ActivityContext, input: TuneInput) -> Result<Tuned, ActivityError> {
-        let progress = std::sync::Mutex::new(None);
+        let progress = encoder::Progress::default();
         let details = || progress.lock().expect("no holder panics").clone();
-        telling(&ctx, self.tune(&ctx, input, &progress), details).await
+        telling(&ctx, Box::pin(self.tune(&ctx, input, Arc::clone(&progress))), details).await
     }
 
     /// Trains one trainer on the training rows and stores the artifact.
@@ -158,13 +158,13 @@ impl Activities {
         ctx: ActivityContext,
         input: RegisterInput,
     ) -> Result<Registered, ActivityError> {
-        alive(&ctx, self.write_manifest(input)).await
+        alive(&ctx, Box::pin(self.write_manifest(input))).await
     }
 
     /// Holds a version against the checks and against production.
     #[activity(definition = signatures::Gate)]
     pub async fn gate(self: Arc<Self>, ctx: ActivityContext, input: GateInput) -> Result<Gated, ActivityError> {
-        alive(&ctx, self.hold_against_checks(input)).await
+        alive(&ctx, Box::pin(self.hold_against_checks(input))).await
     }
 
     /// Writes the next generation.

@@ -69,7 +69,7 @@ impl Activities {
             encoder: input
                 .input
                 .encoder
-                .map(|tuned| EncoderFacts { base: tuned.base, everywhere: input.trained.everywhere }),
+                .map(|tuned| Box::new(EncoderFacts { base: tuned.base, everywhere: input.trained.everywhere })),
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             workflow_id: input.workflow_id,
             run_id: input.run_id,

@@ -117,7 +117,7 @@ pub struct Stepped {
     pub sentences: usize,
 }
 
-/// Decay of the running means, and what keeps a division from failing: AdamW's defaults.
+/// Decay of the running means, and what keeps a division from failing: the defaults of `AdamW`.
 const FIRST_DECAY: f32 = 0.9;
 const SECOND_DECAY: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
@@ -280,7 +280,7 @@ impl Training {
         (of_words + of_rest.iter().sum::<f64>()).sqrt()
     }
 
-    /// One step of AdamW (Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019); words that the batch
+    /// One step of `AdamW` (Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019); words that the batch
     /// does not have are left as they are.
     fn learn(&mut self) {
         let words = self.words();

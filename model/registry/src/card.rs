@@ -78,9 +78,11 @@ impl ModelManifest {
     }
 }
 
+/// A figure's name, its value and its interval.
+type Figure = (&'static str, fn(&Evaluation) -> (f64, Option<[f64; 2]>));
+
 fn figures(card: &mut String, title: &str, scores: &Scores) {
     let _ = write!(card, "\n### {title}\n\n| | by sentence | by comment |\n|---|---|---|\n");
-    type Figure = (&'static str, fn(&Evaluation) -> (f64, Option<[f64; 2]>));
     let all: [Figure; 7] = [
         ("PR-AUC", |e| (e.pr_auc, e.intervals.as_ref().map(|i| i.pr_auc))),
         ("F1", |e| (e.f1, e.intervals.as_ref().map(|i| i.f1))),

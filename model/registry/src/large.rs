@@ -49,7 +49,9 @@ impl Registry {
         });
         let parts: Vec<Bytes> = futures_util::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         let mut bytes = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        for part in &parts {
+            bytes.extend_from_slice(part);
+        }
         Ok(Some(bytes.freeze()))
     }
 }

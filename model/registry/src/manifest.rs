@@ -39,7 +39,7 @@ pub struct ModelManifest {
     pub held_out: Scores,
     /// How an encoder takes part in it, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encoder: Option<EncoderFacts>,
+    pub encoder: Option<Box<EncoderFacts>>,
     /// Release of threatwatch that trained it.
     pub code_version: String,
     /// The workflow.

@@ -9,6 +9,9 @@ use common::block_on;
 use model::{Digest, protocol::PruneInput};
 use registry::{Key, MemoryStore, Registry, Store};
 
+/// In milliseconds.
+const DAY: i64 = 24 * 3600 * 1000;
+
 /// Bytes of three parts.
 fn large(seed: u8) -> Vec<u8> {
     (0..20_000_000_u32).map(|i| (i % 251) as u8 ^ seed).collect()
@@ -40,7 +43,6 @@ fn the_newest_whole_checkpoint_is_found_and_older_ones_go() {
         assert_eq!(store.list(&Key::checkpoints(&work)).await.unwrap(), [""; 0]);
 
         // What nobody takes away is taken away by retention, a day later.
-        const DAY: i64 = 24 * 3600 * 1000;
         let input = PruneInput { keep: 1, ..PruneInput::default() };
         registry.prune(&input, DAY - 1).await.unwrap();
         assert_eq!(store.list(Key::CHECKPOINTS).await.unwrap().len(), 4);

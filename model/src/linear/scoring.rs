@@ -225,22 +225,11 @@ impl Model {
         (0..fast.len()).filter(|&i| fast[i] >= cascade.pass_from).collect()
     }
 
-    /// The probabilities of a comment's sentences by the whole cascade, from their own scores and those of the encoder.
-    fn cascade_probabilities(&self, cascade: &Cascade, own: &[f64], passed: &[usize], by_encoder: &[f32]) -> Vec<f64> {
-        let mut encoder = vec![None; own.len()];
-        for (&i, &score) in passed.iter().zip(by_encoder) {
-            encoder[i] = Some(f64::from(score));
-        }
-        let combined: Vec<f64> = own.iter().zip(encoder).map(|(&own, encoder)| cascade.combine(own, encoder)).collect();
-        let scores = apply_context(&cascade.context, &combined).into_iter();
-        scores.map(|score| cascade.calibration.probability(score)).collect()
-    }
-
     /// The probabilities of a comment's sentences, from their own scores and those that the encoder has of the passed.
     #[must_use]
     pub fn probabilities(&self, own: &[f64], passed: &[usize], by_encoder: &[f32]) -> Vec<f64> {
         match &self.spec.cascade {
-            Some(cascade) => self.cascade_probabilities(cascade, own, passed, by_encoder),
+            Some(cascade) => cascade_probabilities(cascade, own, passed, by_encoder),
             None => self.fast_probabilities(own),
         }
     }
@@ -252,7 +241,7 @@ impl Model {
         let (probabilities, points, passed) = match (&self.spec.cascade, by_encoder) {
             (Some(cascade), Some(by_encoder)) => {
                 let own: Vec<f64> = scores.iter().map(|score| score.logit).collect();
-                let probabilities = self.cascade_probabilities(cascade, &own, &passed, by_encoder);
+                let probabilities = cascade_probabilities(cascade, &own, &passed, by_encoder);
                 (probabilities, &cascade.operating_points, passed)
             }
             _ => (fast, &self.spec.operating_points, Vec::new()),
@@ -272,6 +261,17 @@ impl Model {
         let is_threat = probability >= threshold;
         Verdict { probability, is_threat, threshold, band, sentences, unknown_share, judged_by }
     }
+}
+
+/// The probabilities of a comment's sentences by the whole cascade, from their own scores and those of the encoder.
+fn cascade_probabilities(cascade: &Cascade, own: &[f64], passed: &[usize], by_encoder: &[f32]) -> Vec<f64> {
+    let mut encoder = vec![None; own.len()];
+    for (&i, &score) in passed.iter().zip(by_encoder) {
+        encoder[i] = Some(f64::from(score));
+    }
+    let combined: Vec<f64> = own.iter().zip(encoder).map(|(&own, encoder)| cascade.combine(own, encoder)).collect();
+    let scores = apply_context(&cascade.context, &combined).into_iter();
+    scores.map(|score| cascade.calibration.probability(score)).collect()
 }
 
 /// Each score between its neighbours in the slice.
