@@ -14,9 +14,9 @@ COPY model/registry/Cargo.toml model/registry/
 COPY workflows/Cargo.toml workflows/
 COPY activities/Cargo.toml activities/
 COPY api/Cargo.toml api/
-RUN mkdir -p src model/src model/benches model/encoder/src model/registry/src workflows/src activities/src api/src \
+RUN mkdir -p src model/src model/benches model/encoder/src model/encoder/benches model/registry/src workflows/src activities/src api/src \
     && echo 'fn main() {}' > src/main.rs \
-    && touch src/lib.rs model/src/lib.rs model/benches/measure.rs model/encoder/src/lib.rs model/registry/src/lib.rs \
+    && touch src/lib.rs model/src/lib.rs model/benches/measure.rs model/encoder/src/lib.rs model/encoder/benches/encoder.rs model/registry/src/lib.rs \
              workflows/src/lib.rs activities/src/lib.rs api/src/lib.rs \
     && cargo build --release --locked --bin threatwatch
 
