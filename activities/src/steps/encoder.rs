@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use encoder::{Base, BaseFiles, Encoder, Recipe, State, Training};
+use encoder::{Base, BaseFiles, Encoder, Recipe, Room, State, Training};
 use model::{
     Digest, Row,
     experiment::{self, EncoderFits},
 };
+use rayon::prelude::*;
 use temporalio_sdk::activities::ActivityContext;
 use tokio::sync::mpsc;
 use workflows::steps::{FindBaseInput, FoundBase, TuneInput, Tuned, TunedEncoder, Tuning};
@@ -21,6 +22,8 @@ use workflows::steps::{FindBaseInput, FoundBase, TuneInput, Tuned, TunedEncoder,
 use super::Activities;
 use crate::{alive::compute, failure::Failure};
 
+/// Sentences that are scored together.
+const TOGETHER: usize = 32;
 /// The loss that is told is the mean of so many steps.
 const RECENT: usize = 100;
 
@@ -132,8 +135,12 @@ impl Activities {
                 }
             }
         };
+        // One that is on its way would be left behind.
+        if is_saving {
+            saving.await;
+        }
         let made = self.registry.put_artifact(made).await?;
-        self.registry.delete_checkpoints(&work, None).await?;
+        self.registry.delete_checkpoints(&work).await?;
         Ok(Tuned { made })
     }
 
@@ -142,7 +149,7 @@ impl Activities {
         let Some(id) = ctx.info().workflow_id.clone() else { return };
         let asking = async {
             if !workflows::goes_on(&ctx.client(), &id, ctx.info().workflow_run_id.as_deref()).await {
-                let _ = self.registry.delete_checkpoints(work, None).await;
+                let _ = self.registry.delete_checkpoints(work).await;
             }
         };
         let _ = tokio::time::timeout(Duration::from_secs(2), asking).await;
@@ -218,9 +225,13 @@ impl Part {
             return Err(model::trainers::Error::Empty("no sentence is left to learn from").into());
         }
         let mut training = Training::new(base, examples, *recipe, input.seed.wrapping_add(without as u64));
-        if let Some(state) = saved.and_then(|bytes| State::decode(bytes, base).ok()) {
-            tracing::info!(part = input.part(), step = state.step(), "goes on from a checkpoint");
-            training = training.resume(state);
+        match saved.map(|bytes| State::decode(bytes, base)) {
+            Some(Ok(state)) => {
+                tracing::info!(part = input.part(), step = state.step(), "goes on from a checkpoint");
+                training = training.resume(state);
+            }
+            Some(Err(error)) => tracing::warn!(part = input.part(), %error, "begins anew"),
+            None => {}
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads)
@@ -235,6 +246,9 @@ impl Part {
                 return Err(Failure::Cancelled);
             }
             let stepped = pool.install(|| training.step());
+            if !stepped.loss.is_finite() {
+                return Err(Failure::Diverged(stepped.step));
+            }
             sentences += stepped.sentences;
             losses.push_back(stepped.loss);
             if losses.len() > RECENT {
@@ -259,8 +273,14 @@ impl Part {
         let Some(_) = input.without else { return Ok(encoder.encode()) };
         let unseen = rows.iter().zip(&assigned).filter(|&(_, &fold)| fold == without);
         let texts: Vec<&str> = unseen.map(|(row, _)| row.text.as_str()).collect();
-        let scores = experiment::encoder_scores(&encoder, &texts);
-        Ok(scores.into_iter().flat_map(f32::to_le_bytes).collect())
+        let score = |texts: &[&str]| {
+            if stopped.load(Ordering::Relaxed) {
+                return Err(Failure::Cancelled);
+            }
+            Ok(encoder.score_texts(texts.iter().copied(), &mut Room::default()))
+        };
+        let scores: Result<Vec<Vec<f32>>, Failure> = pool.install(|| texts.par_chunks(TOGETHER).map(score).collect());
+        Ok(scores?.concat().into_iter().flat_map(f32::to_le_bytes).collect())
     }
 }
 

@@ -160,7 +160,8 @@ impl Predict {
         }
         let Some(live) = self.0.serving.live() else { return self.0.serving.missing().into() };
         let started = Instant::now();
-        let reading = live.model.read(text);
+        let mut reading = live.model.read(text);
+        reading.keep_most_suspicious(MOST_PASSED);
         let passed: Vec<Range<usize>> = reading.passed.iter().map(|&i| reading.places[i].clone()).collect();
         let (by_encoder, fallback) = match live.model.cascade() {
             None => (None, None),
@@ -203,7 +204,7 @@ impl Predict {
         for (place, score) in worst {
             let sentence = &text[place.clone()];
             let words = explanation::tokens(sentence);
-            let Some(left) = room.checked_sub(words.len()) else { break };
+            let Some(left) = room.checked_sub(words.len()) else { continue };
             room = left;
             without.extend(words.iter().map(|word| format!("{}{}", &sentence[..word.start], &sentence[word.end..])));
             explained.push((place.start, score, words));
@@ -234,6 +235,9 @@ impl Predict {
         }
     }
 }
+
+/// Sentences of one comment that the encoder is asked about: a long comment must not be a way around it.
+const MOST_PASSED: usize = 32;
 
 /// What the encoder said of a comment's sentences, by their first byte.
 struct Heard {

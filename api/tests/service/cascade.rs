@@ -67,7 +67,8 @@ async fn the_encoder_judges_what_is_passed_to_it_and_both_are_explained_apart() 
 
 #[tokio::test]
 async fn without_time_or_room_for_the_encoder_the_fast_verdict_is_given_and_says_so() {
-    let late = api::CascadeLimits { deadline: Duration::ZERO, ..api::CascadeLimits::default() };
+    // Nobody does the work.
+    let late = api::CascadeLimits { threads: 0, ..api::CascadeLimits::default() };
     let full = api::CascadeLimits { queue: 0, ..api::CascadeLimits::default() };
     for (limits, reason) in [(late, "deadline"), (full, "queue_full")] {
         let service = start(limits).await;

@@ -4,10 +4,14 @@ use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    compact::LARGEST,
     config::{Config, MAX_TOKENS, WrongShape},
     random::SplitMix,
     tokens::{NotATokenizer, Tokens},
 };
+
+/// The digest of the published files of sentence-transformers/all-MiniLM-L6-v2.
+pub const MINILM: &str = "0147dd92681809c0954171a67837492ba20d4d34a546188d327e4ed1c3fd67e1";
 
 /// The three files of a base, as they are published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +151,10 @@ impl Base {
     pub fn read(files: &BaseFiles) -> Result<Self, WrongBase> {
         let config: Config = serde_json::from_slice(&files.config)?;
         config.check()?;
+        let said: serde_json::Value = serde_json::from_slice(&files.config)?;
+        if !matches!(said["hidden_act"].as_str(), None | Some("gelu")) {
+            return Err(WrongShape("hidden_act").into());
+        }
         let tokens = Tokens::read(&files.tokenizer)?;
         if tokens.vocab_size() > config.vocab_size {
             return Err(WrongShape("vocab_size").into());
@@ -166,7 +174,7 @@ impl Base {
             }
             for (out, bytes) in out.iter_mut().zip(tensor.data().as_chunks::<4>().0) {
                 *out = f32::from_le_bytes(*bytes);
-                if !out.is_finite() || out.abs() > 1e4 {
+                if !out.is_finite() || out.abs() > LARGEST {
                     return Err(wrong());
                 }
             }

@@ -34,7 +34,7 @@ const MAX_ABOUT: usize = 1 << 16;
 const MAX_TOKENIZER: usize = 16 << 20;
 const DIGEST: usize = 32;
 /// No number of a sound encoder is larger; with this bound no score can be infinite.
-const LARGEST: f32 = 100.0;
+pub(crate) const LARGEST: f32 = 100.0;
 
 /// What an encoder is, apart from its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -320,6 +320,13 @@ impl Encoder {
         };
         let words = self.words.len() + 4 * self.word_scales.len();
         words + 4 * self.positions.len() + self.layers.iter().map(of).sum::<usize>()
+    }
+
+    /// The score of each sentence; see [`Self::score`].
+    pub fn score_texts<'t>(&self, sentences: impl Iterator<Item = &'t str>, room: &mut Room) -> Vec<f32> {
+        let ids: Vec<Vec<u32>> = sentences.map(|sentence| self.tokens.encode(sentence)).collect();
+        let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+        self.score(&ids, room)
     }
 
     /// The score of each sentence, given as its word pieces: above 0 rather a threat. On the thread that calls.

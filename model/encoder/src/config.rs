@@ -47,7 +47,7 @@ impl Config {
         if !intermediate_size.is_multiple_of(16) {
             return Err(WrongShape("intermediate_size"));
         }
-        if !(0.0..0.1).contains(&self.layer_norm_eps) {
+        if !(1e-13..0.1).contains(&self.layer_norm_eps) {
             return Err(WrongShape("layer_norm_eps"));
         }
         Ok(())

@@ -16,7 +16,7 @@ mod simd;
 mod tokens;
 mod training;
 
-pub use base::{Base, BaseFiles, WrongBase};
+pub use base::{Base, BaseFiles, MINILM, WrongBase};
 pub use checkpoint::NotACheckpoint;
 pub use compact::{About, Encoder, NotAnEncoder, Room};
 pub use config::{Config, MAX_TOKENS, WrongShape};

@@ -1,6 +1,6 @@
 //! From a sentence to the numbers of its word pieces.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::config::MAX_TOKENS;
@@ -24,6 +24,8 @@ impl Tokens {
     /// Reads a `tokenizer.json`; how it would pad and cut does not matter.
     pub fn read(json: &[u8]) -> Result<Self, NotATokenizer> {
         let refused = |error: &dyn std::fmt::Display| NotATokenizer(error.to_string());
+        let parsed: Value = serde_json::from_slice(json).map_err(|error| refused(&error))?;
+        is_that_of_bert(&parsed).map_err(|wrong| NotATokenizer(format!("`{wrong}` is not that of BERT")))?;
         let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| refused(&error))?;
         tokenizer.with_padding(None);
         let cut = TruncationParams { max_length: MAX_TOKENS, ..TruncationParams::default() };
@@ -99,6 +101,33 @@ impl Tokens {
     }
 }
 
+/// Whether the library can work with a tokenizer without failing: other kinds than BERT's have parts that it trusts blindly.
+fn is_that_of_bert(tokenizer: &Value) -> Result<(), &'static str> {
+    let kinds = [
+        ("normalizer", "BertNormalizer"),
+        ("pre_tokenizer", "BertPreTokenizer"),
+        ("post_processor", "TemplateProcessing"),
+        ("model", "WordPiece"),
+    ];
+    for (part, kind) in kinds {
+        if tokenizer[part]["type"] != kind {
+            return Err(part);
+        }
+    }
+    let words = tokenizer["model"]["vocab"].as_object().ok_or("model.vocab")?;
+    let most = words.values().map(|id| id.as_u64().unwrap_or(u64::MAX)).max().ok_or("model.vocab")?;
+    let template = &tokenizer["post_processor"];
+    let is_short = |list: &Value| list.as_array().is_some_and(|list| list.len() <= 8);
+    if !is_short(&template["single"]) || !is_short(&template["pair"]) {
+        return Err("post_processor.single");
+    }
+    let signs = template["special_tokens"].as_object().ok_or("post_processor.special_tokens")?;
+    let is_known = |id: &Value| id.as_u64().is_some_and(|id| id <= most);
+    let is_sound =
+        |sign: &Value| is_short(&sign["ids"]) && sign["ids"].as_array().is_some_and(|ids| ids.iter().all(is_known));
+    if signs.len() <= 8 && signs.values().all(is_sound) { Ok(()) } else { Err("post_processor.special_tokens") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +142,9 @@ mod tests {
         assert_eq!(tokens.encode("ß東\u{0}\u{202e}🙂").first(), Some(&2));
         assert!(tokens.encode(&"é".repeat(MAX_BYTES)).len() <= MAX_TOKENS);
         assert!(Tokens::read(b"{}").unwrap_err().to_string().contains("tokenizer.json"));
+        let with = |from: &str, to: &str| Tokens::read(tokens.json().replace(from, to).as_bytes());
+        assert!(with("BertNormalizer", "Precompiled").unwrap_err().to_string().contains("normalizer"));
+        assert!(with(r#""ids":[3]"#, r#""ids":[9999]"#).unwrap_err().to_string().contains("special_tokens"));
+        assert!(with("[PAD]", "[NIL]").is_ok());
     }
 }

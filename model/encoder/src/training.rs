@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::Base,
     config::{Config, Layout},
-    math::{add_scaled, dot},
+    math::{add_scaled, dot, exp},
     network::{self, Tape, Workspace},
     random::SplitMix,
     simd::vectorised,
@@ -290,13 +290,15 @@ impl Training {
         let share = self.state.step as f32 / self.steps() as f32;
         let height =
             if share < recipe.warm_up { share / recipe.warm_up } else { (1.0 - share) / (1.0 - recipe.warm_up) };
-        let step = (self.state.step + 1).min(1 << 20) as i32;
+        // A product in a fixed order: the library's power may differ from machine to machine.
+        let power =
+            |decay: f32| (0..=self.state.step).try_fold(1.0_f32, |power, _| Some(power * decay).filter(|p| *p > 1e-9));
         let update = Update {
             cut,
             rate: recipe.rate * height,
             decay: recipe.weight_decay,
-            first_scale: 1.0 / (1.0 - FIRST_DECAY.powi(step)),
-            second_scale: 1.0 / (1.0 - SECOND_DECAY.powi(step)),
+            first_scale: 1.0 / (1.0 - power(FIRST_DECAY).unwrap_or(0.0)),
+            second_scale: 1.0 / (1.0 - power(SECOND_DECAY).unwrap_or(0.0)),
         };
         let h = self.config.hidden_size;
         let State { numbers, first, second, .. } = &mut self.state;
@@ -341,7 +343,7 @@ impl Training {
 /// The loss of a score (binary cross entropy) and its slope.
 fn loss_of(score: f32, is_threat: bool, threat_weight: f32) -> (f32, f32) {
     let softplus = |x: f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
-    let p = 1.0 / (1.0 + (-score).exp());
+    let p = 1.0 / (1.0 + exp(-score));
     if is_threat { (threat_weight * softplus(-score), threat_weight * (p - 1.0)) } else { (softplus(score), p) }
 }
 

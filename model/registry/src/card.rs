@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use encoder::MINILM;
 use model::evaluation::{Evaluation, Scores};
 
 use crate::{DatasetManifest, ModelManifest};
@@ -57,10 +58,14 @@ impl ModelManifest {
         if let Some(encoder) = encoder {
             let _ = write!(
                 card,
-                "\n## Base of the encoder\n\nFine-tuned from the base `{}`. The published base is \
-                 sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), which was trained on text of the web in English: \
-                 what it learned there, prejudice included, may show in verdicts.\n",
-                encoder.base
+                "\n## Base of the encoder\n\nFine-tuned from the base `{}`: {}. What it learned there, prejudice included, \
+                 may show in verdicts.\n",
+                encoder.base,
+                if encoder.base == MINILM {
+                    "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), trained on text of the web in English"
+                } else {
+                    "weights of somebody's own, whose licence and data are not known here"
+                },
             );
         }
         card +=

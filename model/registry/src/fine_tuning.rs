@@ -29,13 +29,18 @@ impl Registry {
         self.get_large(Key::EncoderBase(digest)).await
     }
 
-    /// Keeps a checkpoint of a piece of work, then deletes those before it.
+    /// Keeps a checkpoint of a piece of work, then deletes those of earlier steps: another worker may do the same work.
     pub async fn put_checkpoint(&self, work: &Digest, step: u64, bytes: Vec<u8>) -> Result<(), Error> {
         // Under a name of its own: whoever did the same work before may have been stopped between two parts.
         let nonce = rand::random::<u32>();
         let key = Key::Checkpoint(work, step, nonce);
         self.put_large(key, bytes.into()).await?;
-        self.delete_checkpoints(work, Some(&key)).await
+        for path in self.store.list(&Key::checkpoints(work)).await? {
+            if Key::step_of_checkpoint(&path).is_some_and(|of| of < step) {
+                self.store.delete(&path).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The newest whole checkpoint of a piece of work. One that cannot be read is passed over.
@@ -54,13 +59,11 @@ impl Registry {
         Ok(None)
     }
 
-    /// Deletes every checkpoint of a piece of work, but one.
-    pub async fn delete_checkpoints(&self, work: &Digest, but: Option<&Key<'_>>) -> Result<(), Error> {
-        let kept = but.map(Key::path);
-        let is_other = |path: &&String| kept.as_ref().is_none_or(|kept| !path.starts_with(kept.as_str()));
+    /// Deletes every checkpoint of a piece of work.
+    pub async fn delete_checkpoints(&self, work: &Digest) -> Result<(), Error> {
         // Indexes sort before their parts: what has lost a part is not found any more.
-        for path in self.store.list(&Key::checkpoints(work)).await?.iter().filter(is_other) {
-            self.store.delete(path).await?;
+        for path in self.store.list(&Key::checkpoints(work)).await? {
+            self.store.delete(&path).await?;
         }
         Ok(())
     }

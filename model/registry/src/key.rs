@@ -115,6 +115,12 @@ impl Key<'_> {
         Some((step.parse().ok()?, u32::from_str_radix(nonce, 16).ok()?))
     }
 
+    /// The step of the checkpoint that an object, index or part, belongs to.
+    #[must_use]
+    pub fn step_of_checkpoint(path: &str) -> Option<u64> {
+        path.strip_prefix(Self::CHECKPOINTS)?.split_once('/')?.1.split_once('-')?.0.parse().ok()
+    }
+
     /// The path of a part of what an index is of.
     #[must_use]
     pub fn part_of(index: &str, number: u32) -> String {

@@ -39,7 +39,7 @@ fn the_newest_whole_checkpoint_is_found_and_older_ones_go() {
         assert_eq!(registry.newest_checkpoint(&work).await.unwrap(), None, "it is passed over");
         assert_eq!(registry.newest_checkpoint(&other).await.unwrap().unwrap(), large(2), "of another piece of work");
 
-        registry.delete_checkpoints(&work, None).await.unwrap();
+        registry.delete_checkpoints(&work).await.unwrap();
         assert_eq!(store.list(&Key::checkpoints(&work)).await.unwrap(), [""; 0]);
 
         // What nobody takes away is taken away by retention, a day later.

@@ -49,10 +49,8 @@ pub fn encoder_examples(tokens: &Tokens, rows: &[Row], assigned: &[usize], witho
 /// The encoder's scores of sentences, on every thread that there is.
 #[must_use]
 pub fn encoder_scores(encoder: &Encoder, sentences: &[&str]) -> Vec<f32> {
-    let ids: Vec<Vec<u32>> = sentences.iter().map(|sentence| encoder.tokens().encode(sentence)).collect();
-    let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-    let batches: Vec<&[&[u32]]> = ids.chunks(TOGETHER).collect();
-    let score = |batch: &&[&[u32]]| encoder.score(batch, &mut encoder::Room::default());
+    let batches: Vec<&[&str]> = sentences.chunks(TOGETHER).collect();
+    let score = |batch: &&[&str]| encoder.score_texts(batch.iter().copied(), &mut encoder::Room::default());
     parallel::map(&batches, parallel::available(), score, &|_, _| {}).concat()
 }
 

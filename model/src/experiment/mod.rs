@@ -196,6 +196,9 @@ impl Fits<'_> {
         if encoder.as_ref().is_some_and(|encoder| encoder.unseen.len() != self.rows.len()) {
             return Err(trainers::Error::OtherRows);
         }
+        if encoder.is_some() && !config.preset.is_calibrated() {
+            return Err(trainers::Error::NoSuchPreset);
+        }
         let (scores, parts) = self.fit_all(config, progress)?;
         let (name, rows) = (self.trainer.name(), self.rows);
         let unseen = Unseen { rows, assigned: self.assigned, scores: &scores };
@@ -224,7 +227,8 @@ impl Fits<'_> {
         let model = model.joined_by(encoder, learned.cascade(&both, &config.operation))?;
         let [served, everywhere] = self.cross_fitted_cascade(&unseen, &by_encoder, voice, config);
         let cross_validation = Scores::of(rows, &served, model.threshold());
-        let everywhere = Some(Scores::of(rows, &everywhere, model.threshold()));
+        let threshold = unseen.points(&config.operation, &everywhere, &all)[0].threshold;
+        let everywhere = Some(Scores::of(rows, &everywhere, threshold));
         Ok(Trained { model, cross_validation, unseen: served, everywhere })
     }
 

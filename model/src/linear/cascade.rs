@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Invalid, spec::is_sane};
+use super::{Context, Invalid};
 use crate::calibration::{OperatingPoint, Platt};
 
 /// Who judged.
@@ -80,7 +80,11 @@ impl Cascade {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         let numbers = [self.fast, self.encoder, self.intercept, self.expected.slope, self.expected.offset];
         let of_calibration = [self.calibration.slope, self.calibration.offset];
-        if !numbers.into_iter().chain(of_calibration).all(is_sane) || !self.context.is_sane() {
+        // They are multiplied with each other.
+        let is_small = |x: f64| x.abs() <= 1e12;
+        let context = &self.context;
+        let of_context = [context.own, context.previous, context.next, context.intercept, context.centre];
+        if !numbers.into_iter().chain(of_calibration).chain(of_context).all(is_small) || !context.is_sane() {
             return Err(Invalid::OutOfRange("cascade"));
         }
         let is_share = |x: f64| (0.0..=1.0).contains(&x);

@@ -67,6 +67,18 @@ pub struct SentenceVerdict {
     pub judged_by: JudgedBy,
 }
 
+impl Reading {
+    /// Passes at most so many sentences to the encoder: those of the highest fast probability.
+    pub fn keep_most_suspicious(&mut self, most: usize) {
+        if self.passed.len() > most {
+            let fast = &self.fast;
+            self.passed.sort_by(|&a, &b| fast[b].total_cmp(&fast[a]));
+            self.passed.truncate(most);
+            self.passed.sort_unstable();
+        }
+    }
+}
+
 impl Model {
     /// Scores one sentence.
     #[must_use]
@@ -187,10 +199,8 @@ impl Model {
     pub fn judge(&self, comment: &str) -> Verdict {
         let reading = self.read(comment);
         let by_encoder = self.cascade().map(|(_, encoder)| {
-            let ids: Vec<Vec<u32>> =
-                reading.passed.iter().map(|&i| encoder.tokens().encode(&comment[reading.places[i].clone()])).collect();
-            let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-            with_room(|room| encoder.score(&ids, room))
+            let texts = reading.passed.iter().map(|&i| &comment[reading.places[i].clone()]);
+            with_room(|room| encoder.score_texts(texts, room))
         });
         self.conclude(reading, by_encoder.as_deref())
     }
