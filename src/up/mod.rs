@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
@@ -128,7 +128,7 @@ async fn start(
     let settings = Settings::load(&state.dir)?;
 
     let registry = settings.registry().await?;
-    if let Some(reason) = registry.probe().await? {
+    if let Some(reason) = probe(&registry).await? {
         bail!("the object store cannot be trusted with promotions: {reason}");
     }
     start_ourselves(options, state, &environment, supervisor).await?;
@@ -147,6 +147,19 @@ async fn start(
     }
     print_links(options, external, &settings);
     Ok(())
+}
+
+/// Whether the store may be trusted with promotions. One that has just started may not take what is written at once.
+async fn probe(registry: &Registry) -> anyhow::Result<Option<String>> {
+    let started = Instant::now();
+    loop {
+        match registry.probe().await {
+            Err(error) if error.is_transient() && started.elapsed() < START_UP => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            probed => return Ok(probed?),
+        }
+    }
 }
 
 /// The settings of every part.
