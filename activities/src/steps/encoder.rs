@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use encoder::{Base, BaseFiles, Encoder, Recipe, Room, State, Training};
+use encoder::{Base, BaseFiles, Encoder, Recipe, Room, State};
 use model::{
     Digest, Row,
     experiment::{self, EncoderFits},
@@ -220,11 +220,10 @@ impl Part {
         let config = experiment::Config { seed: input.seed, ..experiment::Config::default() };
         let assigned = folds_of(input.sample.is_some(), rows, &config)?;
         let without = input.without.map_or(config.folds, |fold| fold as usize);
-        let examples = experiment::encoder_examples(base.tokens(), rows, &assigned, without);
-        if examples.is_empty() {
+        let mut training = experiment::encoder_training(base, rows, &assigned, without, *recipe, input.seed);
+        if training.steps() == 0 {
             return Err(model::trainers::Error::Empty("no sentence is left to learn from").into());
         }
-        let mut training = Training::new(base, examples, *recipe, input.seed.wrapping_add(without as u64));
         match saved.map(|bytes| State::decode(bytes, base)) {
             Some(Ok(state)) => {
                 tracing::info!(part = input.part(), step = state.step(), "goes on from a checkpoint");

@@ -34,19 +34,18 @@ impl Sentences {
     }
 
     /// The same, to be written.
-    pub(crate) fn split_mut<'a>(&self, mut all: &'a mut [f32], width: usize) -> Vec<&'a mut [f32]> {
-        let piece = |length: usize| {
-            let (mine, rest) = std::mem::take(&mut all).split_at_mut(length * width);
-            all = rest;
-            mine
-        };
-        self.lengths().map(piece).collect()
+    pub(crate) fn split_mut<'a>(&self, all: &'a mut [f32], width: usize) -> Vec<&'a mut [f32]> {
+        self.split_by(all, |length| length * width)
     }
 
     /// Pieces of `heads` squares a sentence.
-    fn split_squares<'a>(&self, mut all: &'a mut [f32], heads: usize) -> Vec<&'a mut [f32]> {
+    fn split_squares<'a>(&self, all: &'a mut [f32], heads: usize) -> Vec<&'a mut [f32]> {
+        self.split_by(all, |length| length * length * heads)
+    }
+
+    fn split_by<'a>(&self, mut all: &'a mut [f32], size: impl Fn(usize) -> usize) -> Vec<&'a mut [f32]> {
         let piece = |length: usize| {
-            let (mine, rest) = std::mem::take(&mut all).split_at_mut(length * length * heads);
+            let (mine, rest) = std::mem::take(&mut all).split_at_mut(size(length));
             all = rest;
             mine
         };

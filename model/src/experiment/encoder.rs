@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use encoder::{Base, Encoder, Example, NotAnEncoder, Recipe, Stepped, Tokens, Training};
+use encoder::{Base, Encoder, Example, NotAnEncoder, Recipe, Stepped, Training};
 
 use super::{Config, folds_of_all, parallel};
 use crate::Row;
@@ -39,11 +39,19 @@ impl EncoderFits {
     }
 }
 
-/// What an encoder learns from: the rows that are not in the fold; all of them where there is no such fold.
+/// A run that learns from the rows that are not in a fold; from all of them where there is no such fold.
 #[must_use]
-pub fn encoder_examples(tokens: &Tokens, rows: &[Row], assigned: &[usize], without: usize) -> Vec<Example> {
+pub fn encoder_training(
+    base: &Base,
+    rows: &[Row],
+    assigned: &[usize],
+    without: usize,
+    recipe: Recipe,
+    seed: u64,
+) -> Training {
     let seen = rows.iter().zip(assigned).filter(|&(_, &fold)| fold != without);
-    seen.map(|(row, _)| Example { ids: tokens.encode(&row.text), is_threat: row.is_threat() }).collect()
+    let example = |(row, _): (&Row, _)| Example { ids: base.tokens().encode(&row.text), is_threat: row.is_threat() };
+    Training::new(base, seen.map(example).collect(), recipe, seed.wrapping_add(without as u64))
 }
 
 /// The encoder's scores of sentences, on every thread that there is.
@@ -67,8 +75,7 @@ pub fn fit_encoder(
 ) -> EncoderFits {
     let (folds, assigned) = (config.folds.max(2), folds_of_all(rows, config));
     let mut fit = |without: usize| {
-        let examples = encoder_examples(base.tokens(), rows, &assigned, without);
-        let mut training = Training::new(base, examples, recipe, config.seed.wrapping_add(without as u64));
+        let mut training = encoder_training(base, rows, &assigned, without, recipe, config.seed);
         while !training.is_done() {
             let stepped = training.step();
             progress(without, stepped);

@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::encoder::{EncoderFits, encoder_examples, encoder_scores, fit_encoder};
+pub use self::encoder::{EncoderFits, encoder_scores, encoder_training, fit_encoder};
 use self::{
     cascade::{Both, Learned},
     second_stage::{SecondStage, Unseen},
