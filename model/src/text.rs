@@ -19,11 +19,16 @@ pub enum WordRule {
 pub struct Word {
     /// FNV-1a (64 bits) of the lower-cased word's UTF-8 bytes.
     pub hash: u64,
+    /// The same of its first [`STEM`] characters, or of all where there are fewer.
+    pub stem: u64,
     /// First byte in the text.
     pub start: u32,
     /// One past the last byte in the text.
     pub end: u32,
 }
+
+/// Characters of a stem: enough to tell words apart, and few enough for `kill`, `kills` and `killing` to share one.
+pub const STEM: u32 = 4;
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -101,6 +106,7 @@ pub fn words(text: &str, rule: WordRule, words: &mut Vec<Word>) {
 #[derive(Default)]
 struct WordInProgress {
     hash: u64,
+    stem: u64,
     start: usize,
     chars: u32,
 }
@@ -111,6 +117,9 @@ impl WordInProgress {
         if self.chars == 0 {
             self.hash = FNV_OFFSET;
             self.start = at;
+        }
+        if self.chars == STEM {
+            self.stem = self.hash;
         }
         self.chars += 1;
     }
@@ -127,7 +136,8 @@ impl WordInProgress {
             WordRule::TwoOrMore => 2,
         };
         if self.chars >= least {
-            words.push(Word { hash: self.hash, start: self.start as u32, end: end as u32 });
+            let stem = if self.chars > STEM { self.stem } else { self.hash };
+            words.push(Word { hash: self.hash, stem, start: self.start as u32, end: end as u32 });
         }
         self.chars = 0;
     }
@@ -205,6 +215,19 @@ mod tests {
         };
         assert_eq!(hash("KILL Über ΑΒΓ"), hash("kill über αβγ"));
         assert_ne!(hash("kill"), hash("kilt"));
+    }
+
+    #[test]
+    fn words_that_begin_alike_share_a_stem() {
+        let stems = |text| {
+            let mut found = Vec::new();
+            words(text, WordRule::Word, &mut found);
+            found.iter().map(|w| w.stem).collect::<Vec<_>>()
+        };
+        let [of_kill] = stems("kill")[..] else { panic!("one word has one stem") };
+        assert_eq!(stems("kills KILLING Killed"), [of_kill; 3]);
+        assert_ne!(stems("kil")[0], of_kill);
+        assert_eq!(stems("\u{c4}\u{d6}\u{dc}\u{e4}\u{f6}"), stems("\u{e4}\u{f6}\u{fc}\u{e4}xyz"));
     }
 
     #[test]

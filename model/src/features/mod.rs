@@ -10,6 +10,7 @@
 mod bigrams;
 mod char_ngrams;
 mod edges;
+mod stem_pairs;
 mod unigrams;
 
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,7 @@ pub trait Extractor: Send + Sync {
 
 /// Every extractor, by name.
 pub const EXTRACTORS: &[&dyn Extractor] =
-    &[&bigrams::Bigrams, &char_ngrams::CharNgrams, &edges::Edges, &unigrams::Unigrams];
+    &[&bigrams::Bigrams, &char_ngrams::CharNgrams, &edges::Edges, &stem_pairs::StemPairs, &unigrams::Unigrams];
 
 /// Which features a model is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +142,7 @@ enum Kind {
     FirstTwo = 4,
     Last = 5,
     CharNgram = 6,
+    StemPair = 7,
 }
 
 fn key(kind: Kind, hash: u64) -> u64 {
@@ -149,7 +151,12 @@ fn key(kind: Kind, hash: u64) -> u64 {
 
 /// The hash of a word followed by another.
 fn pair(first: Word, second: Word) -> u64 {
-    mix(first.hash).rotate_left(17).wrapping_add(second.hash)
+    ordered(first.hash, second.hash)
+}
+
+/// The hash of one hash followed by another.
+fn ordered(first: u64, second: u64) -> u64 {
+    mix(first).rotate_left(17).wrapping_add(second)
 }
 
 /// A bijection that brings every bit of a hash into the leading bits, which a table is searched by.
@@ -190,6 +197,24 @@ mod tests {
         // " we " has 3 pairs, 2 triples and 1 of four; " a " has 2 pairs and 1 triple.
         assert_eq!(count("we a", "char_ngrams"), 6 + 3);
         assert_eq!(count("\u{1F600}", "char_ngrams"), 3);
+        assert_eq!(count("we", "stem_pairs"), 0);
+        assert_eq!(count("we will come back again to this", "stem_pairs"), 4 + 4 + 4 + 3 + 2 + 1);
+    }
+
+    #[test]
+    fn a_stem_pair_is_the_same_with_other_endings_and_words_between_and_not_the_other_way_round() {
+        let keys = |text| {
+            let mut scratch = Scratch::default();
+            FeatureSet::new(WordRule::Word, &["stem_pairs"]).analyser().unwrap().analyse(text, &mut scratch);
+            scratch.features.iter().map(|feature| feature.key).collect::<Vec<_>>()
+        };
+        let kill_you = keys("kill you")[0];
+        for text in ["KILLING all of you", "they kill you", "We killed every one of your", "\u{e9}t\u{e9} kills you"] {
+            assert_eq!(keys(text).contains(&kill_you), !text.ends_with("your"), "{text}");
+        }
+        for text in ["you kill", "kil you", "kill a b c d you", "kill"] {
+            assert!(!keys(text).contains(&kill_you), "{text}");
+        }
     }
 
     #[test]

@@ -48,9 +48,9 @@ struct Parameters {
 impl Default for Parameters {
     fn default() -> Self {
         Self {
-            features: FeatureSet::new(WordRule::Word, &["bigrams", "char_ngrams", "edges", "unigrams"]),
+            features: FeatureSet::new(WordRule::Word, &["bigrams", "char_ngrams", "edges", "stem_pairs", "unigrams"]),
             min_sentences: 2,
-            c: 0.2,
+            c: 0.5,
             tolerance: 1e-3,
             max_passes: 500,
         }
