@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 
-use common::{Up, both, free_ports, processes_with, signal, up_command, wait_for};
+use common::{BINARY, Up, both, free_ports, processes_with, signal, up_command, wait_for};
 
 const THREAT: &str = "I will come to your house and kill you.";
 
@@ -181,7 +181,13 @@ fn runs_survive_a_killed_worker_and_a_killed_object_store() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("large.jsonl");
     fs::write(&file, copies_of_the_sample(20)).unwrap();
-    let up = Up::start();
+    let of_up = tempfile::tempdir().unwrap();
+    let program = of_up.path().join("threatwatch");
+    fs::copy(BINARY, &program).unwrap();
+    let up = Up::start_in(of_up, free_ports(), &[]);
+    // As a build does, which takes the old file's name away.
+    fs::remove_file(&program).unwrap();
+    fs::copy(BINARY, &program).unwrap();
     up.succeed(&["dataset", "import", file.to_str().unwrap()]);
     for (round, (id, part)) in
         [("worker-killed", "threatwatch worker"), ("store-killed", "weed mini")].into_iter().enumerate()
@@ -302,6 +308,13 @@ fn the_page_shows_the_models_in_a_real_browser() {
     assert!(dom.contains("in production") && dom.contains(&up.ports.temporal_ui_url()), "{dom}");
     assert!(dom.matches("first model").count() >= 2, "the line of production and the history give the reason: {dom}");
     assert!(dom.contains("95% interval") && dom.contains("Compare two versions"), "{dom}");
+    let card = common::dump_dom(&browser, &format!("{}/#card={version}", up.ports.api_url()));
+    assert!(card.contains(r#"<dialog id="card" class="wide" aria-labelledby="card-title" open"#), "{card}");
+    for part in
+        ["<h3>What it is not for</h3>", "<h4>Held-out commenters</h4>", "95% intervals", "<th scope=\"row\">ECE</th>"]
+    {
+        assert!(card.contains(part), "{part} is missing: {card}");
+    }
     let swagger = common::dump_dom(&browser, &format!("{}/docs", up.ports.api_url()));
     assert!(swagger.contains("opblock") && swagger.contains("/predict"), "Swagger UI draws the operations");
     let workflows = format!("{}/namespaces/default/workflows/train-first-model", up.ports.temporal_ui_url());

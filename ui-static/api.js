@@ -64,7 +64,8 @@ async function exchange(path, options, withinMs, key) {
   const headers = key ? { ...options.headers, authorization: `Bearer ${key.secret}` } : options.headers;
   const signal = AbortSignal.timeout(withinMs);
   const response = await reach(path, { ...options, headers, cache: "no-store", signal });
-  const answer = await response.json().catch(() => null);
+  const isText = response.headers.get("content-type")?.startsWith("text/");
+  const answer = await (isText ? response.text() : response.json()).catch(() => null);
   if (!response.ok) throw refusal(response, answer);
   if (answer === null) throw new Problem("Unreadable answer", "The service answered in an unknown form.");
   return { status: response.status, answer };

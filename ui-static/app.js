@@ -1,6 +1,7 @@
 // The page of threatwatch: judges comments, shows what the models are worth, and lets people decide about them.
 
 import { setUpAccess } from "./access.js";
+import { setUpCard } from "./card.js";
 import { setUpComparison } from "./comparison.js";
 import { setUpDialogs } from "./dialog.js";
 import { setUpHeader } from "./header.js";
@@ -17,6 +18,7 @@ setUpDialogs();
 setUpAccess();
 setUpHeader();
 setUpModels();
+setUpCard();
 setUpComparison();
 setUpPromotion();
 setUpTraining();

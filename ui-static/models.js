@@ -1,6 +1,7 @@
 // The list of models, with what each is worth.
 
 import { PROMOTION, showAvailability } from "./action.js";
+import { cardLink } from "./card.js";
 import { breakable, button, byId, cell, code, element, numberCell, row, setText } from "./dom.js";
 import { figure, localTime, percent, withInterval } from "./figures.js";
 import { dryRun, promote } from "./promotion.js";
@@ -78,7 +79,7 @@ function showRows(models) {
 function modelRow(model) {
   const { cross_validation: { sentence: crossed }, held_out: { sentence: heldOut } } = model;
   const shown = row(
-    code(model.version),
+    element("span", { class: "with-interval" }, code(model.version), " ", cardLink(model.version)),
     cell("Trainer, operating point", origin(model)),
     cell("Trained at", localTime(model.started)),
     numberCell("PR-AUC, cross-validation", figureOf(crossed, "pr_auc", figure), "group-start"),

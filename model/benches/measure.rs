@@ -13,7 +13,8 @@
 //! scores MODEL TRAIN TEST      one probability a line
 //! ```
 //!
-//! A MODEL is `unigram_nb`, `bigram_nb`, `linear_svc` or `stacked`.
+//! A MODEL is `unigram_nb`, `bigram_nb`, `linear_svc` or `stacked`. What is fine-tuned for most of an hour is measured
+//! elsewhere: its quality by `threatwatch experiment`, its speed by `cargo bench -p encoder`.
 #![allow(clippy::expect_used, reason = "a measurement that cannot be made ends the program")]
 
 use std::{
@@ -103,7 +104,15 @@ impl Recipe {
             "bigram_nb" => ("multinomial_nb", Preset::Default),
             other => (other, Preset::Default),
         };
-        Self { trainer: trainers::find(trainer).expect("a model that exists"), preset }
+        let trainer = trainers::find(trainer).expect("a model that exists");
+        if trainer.encoder().is_some() {
+            eprintln!(
+                "{name} has an encoder: `threatwatch experiment --trainer {name}` measures its quality, `cargo bench -p \
+                 encoder` its speed"
+            );
+            std::process::exit(2);
+        }
+        Self { trainer, preset }
     }
 
     /// A model of a file's rows, and how many there are. Additive learners never hold more than one row.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use anyhow::Context;
@@ -87,10 +88,21 @@ impl Part {
         environment: &BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
         arguments.extend(flag("--state-dir", state_dir.display()));
-        let program = env::current_exe().context("find this program's file")?;
+        let program = this_program()?.to_owned();
         let arguments = Box::new(move || Ok(arguments.clone()));
         Ok(Self { name, program, arguments, environment: environment.clone(), is_server: false })
     }
+}
+
+/// This program's file by the name that it had at first: a build may replace the file while we run, and then the system
+/// knows the old one as deleted.
+pub(super) fn this_program() -> anyhow::Result<&'static Path> {
+    static NAME: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(name) = NAME.get() {
+        return Ok(name);
+    }
+    let name = env::current_exe().context("find this program's file")?;
+    Ok(NAME.get_or_init(|| name))
 }
 
 fn minio(state_dir: &Path, data: &Path, port: u16) -> anyhow::Result<Vec<String>> {

@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::parts::Part;
+use super::parts::{Part, this_program};
 
 /// First pause before a part is started again; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ fn spawn(part: &Part, log: &Path) -> anyhow::Result<Child> {
     let output = open().with_context(|| format!("open {}", log.display()))?;
     let errors = output.try_clone()?;
     // Through ourselves: see `run_bound`.
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(this_program()?);
     let ourselves = std::process::id().to_string();
     command.args(["run-bound", "--parent", &ourselves]).arg(&part.program).args((part.arguments)()?);
     command.envs(&part.environment).stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);

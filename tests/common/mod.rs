@@ -201,8 +201,10 @@ impl Drop for Up {
     }
 }
 
+/// `threatwatch up`, by a copy of the program in `dir` if a test has put one there.
 pub fn up_command(dir: &Path, ports: &Ports) -> Command {
-    let mut command = Command::new(BINARY);
+    let copy = dir.join("threatwatch");
+    let mut command = Command::new(if copy.exists() { copy.as_path() } else { Path::new(BINARY) });
     command.arg("up").arg("--state-dir").arg(dir.join("state")).env("THREATWATCH_TOOLS_DIR", tools());
     for (flag, port) in [
         ("--port", ports.api),
