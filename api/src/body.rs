@@ -34,9 +34,14 @@ impl ResponseError for Refused {
 }
 
 impl<T: ParseFromJSON + 'static> Body<T> {
-    fn parse(bytes: &[u8]) -> Result<Self, Refused> {
-        let fields = read_object(bytes)?;
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Refused> {
+        Self::of(read_object(bytes)?)
+    }
+
+    /// Fields that were read already.
+    pub(crate) fn of(fields: Map<String, Value>) -> Result<Self, Refused> {
         let (schema, registry) = schema_of::<T>();
+        let schema = resolved(schema, registry).expect("a body's type is an object of ours");
         check(&fields, schema, registry)?;
         // The schema is made from the same definition, so what passed it can be read.
         let parsed = T::parse_from_json(Some(Value::Object(fields)));
@@ -82,7 +87,7 @@ fn schema_of<T: Type + 'static>() -> &'static (MetaSchemaRef, Registry) {
 }
 
 /// The fields of an object, each given once.
-fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, Refused> {
+pub(crate) fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, Refused> {
     if bytes.is_empty() {
         return Err(Refused("The body is empty; send a JSON object, if only `{}`.".to_owned()));
     }
@@ -135,8 +140,7 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 /// Holds fields against an object's schema: names first, then what is missing, then each value.
-fn check(fields: &Map<String, Value>, schema: &MetaSchemaRef, registry: &Registry) -> Result<(), Refused> {
-    let schema = resolved(schema, registry).expect("a body's type is an object of ours");
+fn check(fields: &Map<String, Value>, schema: &MetaSchema, registry: &Registry) -> Result<(), Refused> {
     let known = |name: &str| schema.properties.iter().find(|(ours, _)| *ours == name).map(|(_, schema)| schema);
     if fields.keys().any(|name| known(name).is_none()) {
         let names: Vec<String> = schema.properties.iter().map(|(name, _)| format!("`{name}`")).collect();
@@ -183,7 +187,8 @@ fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<
     match (schema.ty, value) {
         ("string", Value::String(text)) => text_objection(text, schema),
         ("string", _) => Some("must be a text".to_owned()),
-        ("boolean", Value::Bool(_)) | ("number", Value::Number(_)) | ("object", Value::Object(_)) => None,
+        ("boolean", Value::Bool(_)) | ("number", Value::Number(_)) => None,
+        ("object", Value::Object(fields)) => fields_objection(fields, schema, registry),
         ("boolean", _) => Some("must be true or false".to_owned()),
         ("number", _) => Some("must be a number".to_owned()),
         ("integer", value) => {
@@ -192,6 +197,11 @@ fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<
             (!is_whole).then(|| format!("must be a whole number from 0 to {highest}"))
         }
         ("array", Value::Array(items)) => {
+            let most = schema.max_items.unwrap_or(usize::MAX);
+            if items.len() < schema.min_items.unwrap_or(0) || items.len() > most {
+                let least = schema.min_items.unwrap_or(0);
+                return Some(format!("has {} entries; from {least} to {most} are taken", items.len()));
+            }
             let of = schema.items.as_ref().and_then(|items| resolved(items, registry))?;
             let wrong = items.iter().enumerate();
             let mut wrong = wrong.filter_map(|(at, item)| Some((at, objection(item, of, registry)?)));
@@ -201,6 +211,20 @@ fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<
         ("object", _) => Some("must be an object".to_owned()),
         _ => None,
     }
+}
+
+/// What is wrong in an object within the body. The names of a map's entries are the caller's, and are not repeated.
+fn fields_objection(fields: &Map<String, Value>, schema: &MetaSchema, registry: &Registry) -> Option<String> {
+    if let Some(of) = &schema.additional_properties {
+        let of = resolved(of, registry)?;
+        let reason = fields.values().find_map(|value| objection(value, of, registry))?;
+        return Some(format!("is wrong: an entry {reason}"));
+    }
+    if schema.properties.is_empty() {
+        return None;
+    }
+    let Refused(reason) = check(fields, schema, registry).err()?;
+    Some(format!("is wrong: {}", reason.trim_end_matches('.')))
 }
 
 fn text_objection(text: &str, schema: &MetaSchema) -> Option<String> {
@@ -226,10 +250,19 @@ mod tests {
         explain: bool,
         #[oai(validator(max_length = 3))]
         reason: Option<String>,
+        #[oai(validator(max_items = 3))]
         names: Option<Vec<String>>,
         count: Option<u32>,
         /// Has words of its own.
         when: Option<When>,
+        inner: Option<Inner>,
+        by_name: Option<BTreeMap<String, Inner>>,
+    }
+
+    #[derive(Debug, Object, PartialEq, Eq)]
+    #[oai(deny_unknown_fields)]
+    struct Inner {
+        count: u32,
     }
 
     #[derive(Debug, Enum, PartialEq, Eq)]
@@ -252,6 +285,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_and_nothing_is_repeated() {
+        const INNER: &str = "`inner` is wrong: `count` must be a whole number from 0 to 4294967295.";
         let deep = format!("{{\"text\":{}", "[".repeat(100_000));
         let cases: &[(&str, &str)] = &[
             ("", "The body is empty; send a JSON object, if only `{}`."),
@@ -264,13 +298,22 @@ mod tests {
             (r#"{"text":"a","reason":"long"}"#, "`reason` has more than 3 characters."),
             (r#"{"text":"a","names":"canary"}"#, "`names` must be a list."),
             (r#"{"text":"a","names":["b",5]}"#, "`names` is wrong at place 2: each must be a text."),
+            (r#"{"text":"a","names":["b","c","d","e"]}"#, "`names` has 4 entries; from 0 to 3 are taken."),
+            (r#"{"text":"a","inner":{"count":"canary"}}"#, INNER),
+            (
+                r#"{"text":"a","inner":{"canary":1}}"#,
+                "`inner` is wrong: A field is not known here; the fields are `count`.",
+            ),
+            (r#"{"text":"a","inner":["canary"]}"#, "`inner` must be an object."),
+            (r#"{"text":"a","by_name":{"canary":{}}}"#, "`by_name` is wrong: an entry is wrong: `count` is missing."),
             (r#"{"text":"a","count":-1}"#, "`count` must be a whole number from 0 to 4294967295."),
             (r#"{"text":"a","count":1.5}"#, "`count` must be a whole number from 0 to 4294967295."),
             (r#"{"text":"a","when":"canary"}"#, "`when` must be one of `never`, `after_approval`."),
             (r#"{"text":"a\u0000canary"}"#, "`text` has the character U+0000, which no text has."),
             (
                 r#"{"text":"a","canary":1}"#,
-                "A field is not known here; the fields are `text`, `explain`, `reason`, `names`, `count`, `when`.",
+                "A field is not known here; the fields are `text`, `explain`, `reason`, `names`, `count`, \
+                 `when`, `inner`, `by_name`.",
             ),
             ("{\"text\":\"a\",\n\"text\":\"b\"}", "A field is given twice, at line 2, column 11."),
             ("[\"canary\"]", "The body is not a JSON object."),

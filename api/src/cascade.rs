@@ -12,7 +12,7 @@ use std::{
 
 use encoder::{Encoder, Room};
 use futures_util::future::try_join_all;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::metrics::{FallbackLabels, Metrics};
 
@@ -23,6 +23,8 @@ const TOGETHER: usize = 8;
 const SINKS: f64 = 0.8;
 /// Who asks why waits longer.
 const EXPLAIN: Duration = Duration::from_secs(2);
+/// A comment of a batch waits so long for its turn and its verdict.
+const BATCH: Duration = Duration::from_secs(20);
 
 /// How much of the service is the encoder's.
 #[derive(Clone, Debug)]
@@ -69,6 +71,8 @@ impl Fallback {
 pub(crate) struct EncoderThreads {
     shared: Arc<Shared>,
     limits: CascadeLimits,
+    /// Room for sentences of batches, which wait until there is some.
+    batches: Semaphore,
 }
 
 struct Shared {
@@ -80,11 +84,19 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     verdicts: Waiting,
-    /// Nobody's turn while a verdict waits.
+    /// Their turn comes when no verdict waits.
+    batches: Waiting,
+    /// Their turn comes last.
     explanations: Waiting,
     /// Threads that were started.
     threads: usize,
     is_closed: bool,
+}
+
+impl Queue {
+    fn sentences(&self) -> usize {
+        self.verdicts.sentences + self.batches.sentences + self.explanations.sentences
+    }
 }
 
 /// Jobs in the order in which they came.
@@ -104,22 +116,32 @@ struct Job {
     reply: oneshot::Sender<Vec<f32>>,
 }
 
-/// What sentences are scored for.
+/// What sentences are scored for, in the order of their turns.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(crate) enum Purpose {
+    /// Somebody waits for this verdict: late is no use.
     Verdict,
+    /// Somebody waits for many verdicts: each in its turn.
+    Batch,
+    /// Somebody asks why.
     Explanation,
 }
 
 impl EncoderThreads {
     /// No thread yet: they start with the first question.
     pub(crate) fn new(limits: CascadeLimits, metrics: Arc<Metrics>) -> Self {
-        Self { shared: Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), metrics }), limits }
+        let batches = Semaphore::new(limits.queue);
+        Self { shared: Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), metrics }), limits, batches }
     }
 
     /// The encoder's scores of sentences; or why there are none in time, which is counted.
-    pub(crate) async fn judge(&self, encoder: &Arc<Encoder>, sentences: Vec<String>) -> Result<Vec<f32>, Fallback> {
-        let scores = self.score(encoder, sentences, Purpose::Verdict).await;
+    pub(crate) async fn judge(
+        &self,
+        encoder: &Arc<Encoder>,
+        sentences: Vec<String>,
+        purpose: Purpose,
+    ) -> Result<Vec<f32>, Fallback> {
+        let scores = self.score(encoder, sentences, purpose).await;
         if let Err(fallback) = scores {
             let labels = FallbackLabels { reason: fallback.name() };
             self.shared.metrics.encoder_fallbacks.get_or_create(&labels).inc();
@@ -146,26 +168,39 @@ impl EncoderThreads {
         if sentences.is_empty() {
             return Ok(Vec::new());
         }
-        let patience = if purpose == Purpose::Verdict { self.limits.deadline } else { EXPLAIN };
-        let replies = self.enqueue(encoder, &sentences, purpose, Instant::now() + patience)?;
-        match tokio::time::timeout(patience, try_join_all(replies)).await {
-            Ok(Ok(scores)) => Ok(scores.concat()),
+        let patience = match purpose {
+            Purpose::Verdict => self.limits.deadline,
+            Purpose::Batch => BATCH,
+            Purpose::Explanation => EXPLAIN,
+        };
+        let expires = Instant::now() + patience;
+        let scoring = async {
+            let _room = match purpose {
+                Purpose::Batch => {
+                    let sentences = sentences.len().min(self.limits.queue) as u32;
+                    Some(self.batches.acquire_many(sentences).await)
+                }
+                Purpose::Verdict | Purpose::Explanation => None,
+            };
+            let replies = self.enqueue(encoder, sentences, purpose, expires)?;
             // A thread that failed, or knew that it would be late, says nothing.
-            Ok(Err(_)) | Err(_) => Err(Fallback::Deadline),
-        }
+            try_join_all(replies).await.map_err(|_| Fallback::Deadline)
+        };
+        tokio::time::timeout(patience, scoring).await.map_or(Err(Fallback::Deadline), |scores| Ok(scores?.concat()))
     }
 
     /// All of the sentences wait, or none.
     fn enqueue(
         &self,
         encoder: &Arc<Encoder>,
-        sentences: &[String],
+        mut sentences: Vec<String>,
         purpose: Purpose,
         expires: Instant,
     ) -> Result<Vec<oneshot::Receiver<Vec<f32>>>, Fallback> {
         let mut queue = self.shared.queue.lock().expect("no holder panics");
         let (waiting, room) = match purpose {
             Purpose::Verdict => (&mut queue.verdicts, self.limits.queue),
+            Purpose::Batch => (&mut queue.batches, self.limits.queue),
             Purpose::Explanation => (&mut queue.explanations, self.room_to_explain()),
         };
         if waiting.sentences + sentences.len() > room {
@@ -173,11 +208,13 @@ impl EncoderThreads {
         }
         waiting.sentences += sentences.len();
         let mut replies = Vec::new();
-        for sentences in sentences.chunks(TOGETHER) {
+        while !sentences.is_empty() {
+            let rest = sentences.split_off(sentences.len().min(TOGETHER));
             let (reply, answer) = oneshot::channel();
             replies.push(answer);
             let encoder = Arc::clone(encoder);
-            waiting.jobs.push_back(Job { encoder, sentences: sentences.to_vec(), expires, reply });
+            waiting.jobs.push_back(Job { encoder, sentences, expires, reply });
+            sentences = rest;
         }
         while queue.threads < self.limits.threads {
             let shared = Arc::clone(&self.shared);
@@ -237,6 +274,9 @@ impl Shared {
         loop {
             let mut taken = queue.verdicts.take(pace);
             if taken.is_empty() {
+                taken = queue.batches.take(pace);
+            }
+            if taken.is_empty() {
                 taken = queue.explanations.take(pace);
             }
             self.tell(&queue);
@@ -251,7 +291,7 @@ impl Shared {
     }
 
     fn tell(&self, queue: &Queue) {
-        self.metrics.encoder_queue.set((queue.verdicts.sentences + queue.explanations.sentences) as i64);
+        self.metrics.encoder_queue.set(queue.sentences() as i64);
     }
 }
 
@@ -307,14 +347,14 @@ mod tests {
     async fn sentences_of_many_requests_get_their_own_scores() {
         let (encoder, threads) = (encoder(), start(2, 10_000, Duration::from_secs(20)));
         let text = |i: usize| "we will ".repeat(i % 9 + 1);
-        let ask = |from: usize| threads.judge(&encoder, (from..from + 40).map(text).collect());
+        let ask = |from: usize| threads.judge(&encoder, (from..from + 40).map(text).collect(), Purpose::Verdict);
         let answers = futures_util::future::join_all((0..20).map(ask)).await;
         for (from, scores) in answers.into_iter().enumerate() {
             let ids: Vec<Vec<u32>> = (from..from + 40).map(|i| encoder.tokens().encode(&text(i))).collect();
             let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
             assert_eq!(scores.unwrap(), encoder.score(&ids, &mut Room::default()));
         }
-        assert_eq!(threads.judge(&encoder, Vec::new()).await, Ok(Vec::new()));
+        assert_eq!(threads.judge(&encoder, Vec::new(), Purpose::Verdict).await, Ok(Vec::new()));
     }
 
     #[tokio::test]
@@ -322,12 +362,12 @@ mod tests {
         let encoder = encoder();
         let full = start(2, 3, Duration::from_secs(20));
         let four = vec!["we will".to_owned(); 4];
-        assert_eq!(full.judge(&encoder, four.clone()).await, Err(Fallback::QueueFull));
-        assert!(full.judge(&encoder, four[..3].to_vec()).await.is_ok());
+        assert_eq!(full.judge(&encoder, four.clone(), Purpose::Verdict).await, Err(Fallback::QueueFull));
+        assert!(full.judge(&encoder, four[..3].to_vec(), Purpose::Verdict).await.is_ok());
         // No thread does the work.
         let late = start(0, 100, Duration::from_millis(30));
         let started = Instant::now();
-        assert_eq!(late.judge(&encoder, four.clone()).await, Err(Fallback::Deadline));
+        assert_eq!(late.judge(&encoder, four.clone(), Purpose::Verdict).await, Err(Fallback::Deadline));
         assert!(started.elapsed() >= Duration::from_millis(30), "it waited");
         let counted = late.shared.metrics.render().unwrap();
         assert!(counted.contains(r#"threatwatch_encoder_fallbacks_total{reason="deadline"} 1"#), "{counted}");
@@ -344,14 +384,14 @@ mod tests {
         let (encoder, threads) = (encoder(), start(0, 100, Duration::from_secs(20)));
         let text = |word: &str| vec![word.to_owned()];
         let soon = Instant::now() + Duration::from_secs(1);
-        let _why = threads.enqueue(&encoder, &text("why"), Purpose::Explanation, soon).unwrap();
-        let _first = threads.enqueue(&encoder, &text("first"), Purpose::Verdict, soon).unwrap();
-        let _second = threads.enqueue(&encoder, &text("second"), Purpose::Verdict, soon).unwrap();
+        let _why = threads.enqueue(&encoder, text("why"), Purpose::Explanation, soon).unwrap();
+        let _first = threads.enqueue(&encoder, text("first"), Purpose::Verdict, soon).unwrap();
+        let _second = threads.enqueue(&encoder, text("second"), Purpose::Verdict, soon).unwrap();
         let words =
             |jobs: Option<Vec<Job>>| jobs.unwrap().iter().flat_map(|job| job.sentences.clone()).collect::<Vec<_>>();
         assert_eq!(words(threads.shared.next(&mut 0.0)), ["first", "second"], "together");
         assert_eq!(words(threads.shared.next(&mut 0.0)), ["why"]);
-        let late = threads.enqueue(&encoder, &text("late"), Purpose::Verdict, soon).unwrap();
+        let late = threads.enqueue(&encoder, text("late"), Purpose::Verdict, soon).unwrap();
         threads.shared.queue.lock().unwrap().is_closed = true;
         let mut pace = 2.0;
         assert!(threads.shared.next(&mut pace).is_none(), "two seconds a sentence are too slow");

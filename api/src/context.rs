@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use registry::{Registry, Trust};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use workflows::{Orchestrator, orchestrator};
 
 use crate::{
@@ -12,7 +12,9 @@ use crate::{
     circuit::{Circuit, Outage},
     keys::KeyRing,
     metrics::{Metrics, PartLabels},
+    pinned::Pinned,
     problem::Problem,
+    routes::PerspectiveSettings,
     serving::Serving,
 };
 
@@ -28,7 +30,11 @@ pub(crate) struct Context {
     pub(crate) trust: Trust,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) encoder: Arc<EncoderThreads>,
+    pub(crate) pinned: Arc<Pinned>,
     pub(crate) keys: Arc<KeyRing>,
+    /// Places for streams.
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) perspective: Arc<PerspectiveSettings>,
     /// Characters of a comment.
     pub(crate) longest_text: usize,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -57,6 +63,7 @@ impl Context {
         let keys = KeyRing::new(registry.clone(), store.clone(), of_keys, needs_keys, rate);
         Self {
             trust: Trust::new(registry.clone()),
+            pinned: Arc::new(Pinned::new(registry.clone(), service.cascade.pass_from)),
             registry,
             store,
             orchestrator: Arc::new(service.orchestrator),
@@ -66,6 +73,8 @@ impl Context {
             encoder: Arc::new(EncoderThreads::new(service.cascade, Arc::clone(&metrics))),
             metrics,
             keys: Arc::new(keys),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+            perspective: Arc::new(service.perspective),
             longest_text: limits.text,
             stopping,
         }

@@ -20,6 +20,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     caller::{Caller, Holder},
     circuit::Circuit,
+    dialect::Dialect,
 };
 
 /// How often the store is asked for keys and revocations: a revocation counts within five seconds.
@@ -87,9 +88,13 @@ impl KeyRing {
             let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
             scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
         });
-        let sent = bearer.or_else(|| request.header(KEY_HEADER));
+        let dialect = Dialect::of(request.uri().path());
+        let of_dialect = dialect.and_then(|dialect| dialect.key(request));
+        let sent = bearer.or_else(|| request.header(KEY_HEADER)).or(of_dialect.as_deref());
         let known = self.known.load();
         match (sent, &*known) {
+            // Clients of other services cannot do without a key: any will do where none is needed.
+            (Some(_), Some(_)) if dialect.is_some() && !self.is_required() => Caller::Anybody,
             (_, None) => Caller::Unanswerable,
             (Some(key), Some(known)) => match find(&known.holders, key) {
                 Some(holder) => Caller::Holder(holder),

@@ -8,13 +8,17 @@ mod caller;
 mod cascade;
 mod circuit;
 mod context;
+mod dialect;
 mod figures;
+mod judging;
 mod keys;
 mod kind;
 mod limits;
+mod many;
 mod metrics;
 mod names;
 mod page;
+mod pinned;
 mod problem;
 mod request_id;
 mod routes;
@@ -34,7 +38,10 @@ use tokio::{
 };
 use workflows::{Orchestrator, orchestrator};
 
-pub use self::{cascade::CascadeLimits, limits::Limits, metrics::Metrics, names::Names, tls::CertificateFiles};
+pub use self::{
+    cascade::CascadeLimits, limits::Limits, metrics::Metrics, names::Names, routes::PerspectiveSettings,
+    tls::CertificateFiles,
+};
 use self::{context::Context, keys::KeyRing, limits::Guarded, problem::Methods, server::Server, tls::Certificate};
 
 /// What the service works with.
@@ -55,6 +62,8 @@ pub struct Service {
     pub limits: Limits,
     /// How much of it is the encoder's.
     pub cascade: CascadeLimits,
+    /// How it answers clients of Perspective API.
+    pub perspective: PerspectiveSettings,
     /// Hosts and origins that it is served under.
     pub names: Names,
     /// Whether a key is needed even if none was ever made.
@@ -78,6 +87,7 @@ impl Service {
             cache: None,
             limits: Limits::default(),
             cascade: CascadeLimits::default(),
+            perspective: PerspectiveSettings::default(),
             names: Names::default(),
             needs_keys: false,
             certificate: None,
@@ -191,13 +201,13 @@ pub fn openapi() -> String {
     let registry = Registry::new(Arc::new(registry::MemoryStore::default()));
     let orchestrator = Orchestrator::new(None, String::new(), None);
     let service = Service::new(registry, orchestrator, ReplicaId::new(""));
-    routes::service(&Context::new(service, watch::channel(false).1)).spec()
+    routes::document(&routes::service(&Context::new(service, watch::channel(false).1)))
 }
 
 fn endpoint(context: Context, limits: &Limits, names: Names) -> impl Endpoint<Output = Response> + use<> {
     let api = routes::service(&context);
-    let (spec, swagger) = (api.spec(), api.swagger_ui_html());
-    let methods = Methods::of(&spec);
+    let (spec, swagger) = (routes::document(&api), routes::swagger(&api));
+    let methods = Methods::of(&api.spec());
     let of_routes = methods.clone();
     let routes = Route::new()
         .at("/openapi.json", get(page::json(spec)))
@@ -205,6 +215,7 @@ fn endpoint(context: Context, limits: &Limits, names: Names) -> impl Endpoint<Ou
         .at("/metrics", get(page::metrics(Arc::clone(&context.metrics))))
         .at("/problems", get(page::problems()))
         .at("/problems/:kind", get(page::problem()))
+        .at("/$discovery/rest", get(routes::Discovery))
         .nest("/", api);
     let inner = page::Files { rest: routes }
         .with(CatchPanic::new().with_handler(problem::panicked))
@@ -216,7 +227,8 @@ fn endpoint(context: Context, limits: &Limits, names: Names) -> impl Endpoint<Ou
         keys: context.keys,
         places: Semaphore::new(limits.requests),
         body: limits.body,
-        bodies: Semaphore::new(limits::BODIES.max(limits.body)),
+        batch_body: limits.batch_body,
+        bodies: Semaphore::new(limits::BODIES.max(limits.body).max(limits.batch_body)),
         stopping: context.stopping,
         methods,
     }

@@ -17,12 +17,14 @@ use tokio::{
 use tracing::Instrument as _;
 
 use crate::{
+    dialect::{self, Dialect},
     keys::KeyRing,
     kind::Kind,
     metrics::{HandlerLabels, Metrics, RequestLabels},
     names::{Names, Sharing},
     problem::{self, Methods, Problem},
     request_id,
+    routes::is_lines,
 };
 
 /// Reading the body may take this long.
@@ -41,6 +43,10 @@ pub struct Limits {
     pub text: usize,
     /// Bytes of a body, below 4 GiB.
     pub body: usize,
+    /// Bytes of a body with many comments, below 4 GiB. A stream may have any number.
+    pub batch_body: usize,
+    /// Streams that are answered at once.
+    pub streams: usize,
     /// Connections at once; never more than the process may have files.
     pub connections: usize,
     /// Requests that are answered at once.
@@ -54,6 +60,8 @@ impl Default for Limits {
         Self {
             text: 20_000,
             body: 256 * 1024,
+            batch_body: 8 * 1024 * 1024,
+            streams: 8,
             connections: 2000,
             requests: 512,
             requests_per_second: NonZeroU32::new(1000),
@@ -73,6 +81,8 @@ pub(crate) struct Guarded<E> {
     pub(crate) body: usize,
     /// Bytes of all bodies that are held.
     pub(crate) bodies: Semaphore,
+    /// Bytes of a body with many comments.
+    pub(crate) batch_body: usize,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) methods: Methods,
 }
@@ -91,12 +101,16 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let (mut response, request_bytes) = answering.instrument(span.clone()).await;
         self.harden(&mut response, is_encrypted);
         response.headers_mut().insert(request_id::HEADER, request_id::value(&id));
-        // Every body is in memory already: taking it costs nothing and tells its length.
-        let body = response.take_body().into_bytes().await.unwrap_or_default();
+        let mut response_bytes = 0;
+        if response.data::<Streamed>().is_none() {
+            // The body is in memory already: taking it costs nothing and tells its length.
+            let body = response.take_body().into_bytes().await.unwrap_or_default();
+            response_bytes = body.len();
+            response.set_body(body);
+        }
         let handler = handler(&response);
         span.in_scope(|| log((method, handler), is_change, response.status(), started.elapsed()));
-        self.count(method, handler.to_owned(), response.status(), (request_bytes, body.len()), started.elapsed());
-        response.set_body(body);
+        self.count(method, handler.to_owned(), response.status(), (request_bytes, response_bytes), started.elapsed());
         Ok(response)
     }
 }
@@ -108,7 +122,11 @@ impl<E: Endpoint> Guarded<E> {
             Ok(sharing) => sharing,
             Err(problem) => return (problem.into_response(), 0),
         };
+        let dialect = Dialect::of(request.uri().path());
         let (mut response, bytes) = self.share(request, &sharing).await;
+        if let Some(dialect) = dialect {
+            dialect.translate(&mut response);
+        }
         sharing.mark(&mut response);
         (response, bytes)
     }
@@ -124,13 +142,16 @@ impl<E: Endpoint> Guarded<E> {
                 return (problem.into_response(), 0);
             }
         };
-        let bytes = body.len();
-        request.set_body(body);
+        let bytes = body.as_ref().map_or(0, Vec::len);
+        if let Some(body) = body {
+            request.set_body(body);
+        }
         // Only now: who sends slowly takes no place from others.
         let _place = match self.enter(&request) {
             Ok(place) => place,
             Err(problem) => return (problem.into_response(), bytes),
         };
+        dialect::make_routable(&mut request);
         let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.inner.call(request)).await;
         let response = match answer {
             Ok(Ok(response)) => response.into_response(),
@@ -141,24 +162,32 @@ impl<E: Endpoint> Guarded<E> {
     }
 
     /// Notes who calls; answers the body, and the memory that it may take.
-    async fn admit(&self, request: &mut Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), Problem> {
+    async fn admit(&self, request: &mut Request) -> Result<(Option<Vec<u8>>, Option<SemaphorePermit<'_>>), Problem> {
         let caller = self.keys.caller(request);
         caller.limit_rate()?;
         if request.method().is_safe() {
             // No route reads a body then.
             request.take_body();
             request.set_data(caller);
-            return Ok((Vec::new(), None));
+            return Ok((Some(Vec::new()), None));
         }
         // Every route that takes a body asks for a key. What strangers send is not kept.
         caller.require(None)?;
         request.set_data(caller);
+        if request.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+            let detail = "Send the body as it is, without `Content-Encoding`.";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::UnsupportedMediaType, detail));
+        }
+        if is_stream(request) {
+            // Its route reads it bit by bit.
+            return Ok((None, None));
+        }
         let told = self.told_length(request)?;
         let memory = self.bodies.try_acquire_many(told as u32).map_err(|_| {
             let detail = "The service reads as many bytes at once as it may.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })?;
-        Ok((self.read(request).await?, Some(memory)))
+        Ok((Some(self.read(request).await?), Some(memory)))
     }
 
     /// Takes a body and forgets it, for a moment: who still sends when it is refused might not hear why.
@@ -169,17 +198,18 @@ impl<E: Endpoint> Guarded<E> {
 
     /// How long the body is, or may become.
     fn told_length(&self, request: &Request) -> Result<usize, Problem> {
+        let most = self.most(request);
         let told = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         match told {
-            Some(length) if length > self.body as u64 => Err(self.too_large()),
+            Some(length) if length > most as u64 => Err(too_large(most)),
             Some(length) => Ok(length as usize),
-            None => Ok(self.body),
+            None => Ok(most),
         }
     }
 
-    fn too_large(&self) -> Problem {
-        let detail = format!("A body may have {} bytes.", self.body);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
+    /// Bytes that a request's body may have.
+    fn most(&self, request: &Request) -> usize {
+        if takes_many(request.uri().path()) { self.batch_body } else { self.body }
     }
 
     /// Takes one of the places. Who asks whether the service is well needs none.
@@ -194,16 +224,13 @@ impl<E: Endpoint> Guarded<E> {
         })
     }
 
-    /// The whole body, if it is short enough, comes in time and is not compressed.
+    /// The whole body, if it is short enough and comes in time.
     async fn read(&self, request: &mut Request) -> Result<Vec<u8>, Problem> {
-        if request.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-            let detail = "Send the body as it is, without `Content-Encoding`.";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::UnsupportedMediaType, detail));
-        }
+        let most = self.most(request);
         let body: Body = request.take_body();
-        match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(self.body)).await {
+        match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(most)).await {
             Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-            Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(self.too_large()),
+            Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(too_large(most)),
             Ok(Err(_)) => Err(Problem::malformed("The body could not be read to its end.")),
             Err(_) => {
                 let detail = format!("The body did not come within {} s.", BODY_TIMEOUT.as_secs());
@@ -267,9 +294,30 @@ fn handler(response: &Response) -> &str {
     if pattern.is_empty() { "none" } else { pattern }
 }
 
+fn too_large(most: usize) -> Problem {
+    let detail = format!("A body may have {most} bytes.");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
+}
+
+/// That an answer is given bit by bit, and must not be collected.
+#[derive(Clone)]
+pub(crate) struct Streamed;
+
+/// Whether a request is read and answered bit by bit.
+fn is_stream(request: &Request) -> bool {
+    request.uri().path() == "/predict/batch" && request.content_type().is_some_and(is_lines)
+}
+
+/// Whether requests to a path have many comments.
+fn takes_many(path: &str) -> bool {
+    path == "/predict/batch" || matches!(Dialect::of(path), Some(Dialect::Moderations | Dialect::Inference))
+}
+
 /// Whether a request asks for a change: all that is not safe, but for verdicts.
 pub(crate) fn is_change(request: &Request) -> bool {
-    !request.method().is_safe() && request.uri().path() != "/predict"
+    let path = request.uri().path();
+    let asks_for_verdicts = path == "/predict" || path == "/predict/batch" || Dialect::of(path).is_some();
+    !request.method().is_safe() && !asks_for_verdicts
 }
 
 /// One line a request: what failed and what changes something always, the rest for those who ask for it.

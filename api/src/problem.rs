@@ -54,6 +54,10 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, Kind::MalformedRequest, detail)
     }
 
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Kind::NotFound, detail)
+    }
+
     pub(crate) fn no_model() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -123,6 +127,8 @@ impl IntoResponse for Problem {
         let body = poem_openapi::types::ToJSON::to_json_string(&self);
         let mut response =
             Response::builder().status(status).header(header::CONTENT_TYPE, "application/problem+json").body(body);
+        // What another dialect's error is made of.
+        response.set_data(self);
         let headers = response.headers_mut();
         match status {
             StatusCode::SERVICE_UNAVAILABLE => {
@@ -142,7 +148,10 @@ impl IntoResponse for Problem {
 
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
-        Self::from_response(problem.into_response())
+        let mut error = Self::from_response(problem.clone().into_response());
+        // The response's own data is lost on the way.
+        error.set_data(problem);
+        error
     }
 }
 

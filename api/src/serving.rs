@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use model::{Digest, Generation, Model};
 use poem::http::StatusCode;
-use registry::{Bundle, Cache, ModelManifest, Production, Promotion, RENEW, Registry, ReplicaId};
+use registry::{Bundle, Cache, LoadedModel, ModelManifest, Production, Promotion, RENEW, Registry, ReplicaId};
 use tokio::sync::Notify;
 
 use crate::{
@@ -37,14 +37,35 @@ pub(crate) struct Live {
     pub(crate) generation: Generation,
     pub(crate) manifest: ModelManifest,
     pub(crate) model: Model,
-    /// Digest of the promotion record.
-    record: Digest,
+    /// Digest of the promotion record; none for a version that was asked for by name.
+    record: Option<Digest>,
+}
+
+impl Live {
+    /// A version that was asked for by name: generation 0.
+    pub(crate) fn pinned(loaded: LoadedModel, pass_from: Option<f64>) -> Self {
+        let LoadedModel { manifest, model, .. } = loaded;
+        Self { generation: Generation(0), manifest, model: passing_from(model, pass_from), record: None }
+    }
+
+    /// Whether it is, or was, in production.
+    pub(crate) fn is_in_production(&self) -> bool {
+        self.record.is_some()
+    }
+}
+
+/// A model whose encoder is asked from this fast probability on, where one is set.
+fn passing_from(model: Model, pass_from: Option<f64>) -> Model {
+    match pass_from {
+        Some(pass_from) => model.passing_from(pass_from),
+        None => model,
+    }
 }
 
 impl From<Production> for Live {
     fn from(production: Production) -> Self {
         let Production { promotion, manifest, model } = production;
-        Self { generation: promotion.record.generation, manifest, model, record: promotion.digest }
+        Self { generation: promotion.record.generation, manifest, model, record: Some(promotion.digest) }
     }
 }
 
@@ -239,7 +260,7 @@ impl Serving {
             self.serve_nothing();
             return Ok(());
         };
-        if self.live().is_some_and(|live| live.record == promotion.digest) {
+        if self.live().is_some_and(|live| live.record.as_ref() == Some(&promotion.digest)) {
             return Ok(());
         }
         let loaded = self.load(promotion).await.inspect_err(|_| {
@@ -310,9 +331,7 @@ impl Serving {
     }
 
     fn swap(&self, mut live: Live) {
-        if let Some(pass_from) = self.pass_from {
-            live.model = live.model.passing_from(pass_from);
-        }
+        live.model = passing_from(live.model, self.pass_from);
         let labels = ModelLabels { version: live.manifest.version.to_string(), trainer: live.manifest.trainer.clone() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
         tracing::info!(model.version = %live.manifest.version, generation = live.generation.0, "serving");

@@ -57,6 +57,8 @@ pub(super) struct Arguments {
     limits: Limits,
     #[command(flatten)]
     cascade: Cascade,
+    #[command(flatten)]
+    perspective: Perspective,
 }
 
 /// How much of the API is the encoder's, where the model has one
@@ -102,6 +104,12 @@ struct Limits {
     /// Bytes of a body
     #[arg(long, env = "THREATWATCH_MAX_BODY_BYTES", value_name = "NUMBER", default_value = "262144")]
     max_body_bytes: NonZeroU32,
+    /// Bytes of a body with many comments
+    #[arg(long, env = "THREATWATCH_MAX_BATCH_BYTES", value_name = "NUMBER", default_value = "8388608")]
+    max_batch_bytes: NonZeroU32,
+    /// Streams of comments that are answered at once
+    #[arg(long, env = "THREATWATCH_MAX_STREAMS", value_name = "NUMBER", default_value = "8")]
+    max_streams: NonZeroUsize,
     /// Connections at once; fewer if the process may not have so many files
     #[arg(long, env = "THREATWATCH_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "2000")]
     max_connections: NonZeroUsize,
@@ -118,6 +126,8 @@ impl From<Limits> for api::Limits {
         Self {
             text: limits.max_text_characters.get(),
             body: limits.max_body_bytes.get() as usize,
+            batch_body: limits.max_batch_bytes.get() as usize,
+            streams: limits.max_streams.get(),
             connections: limits.max_connections.get(),
             requests: limits.max_requests.get(),
             requests_per_second: NonZeroU32::new(limits.max_requests_per_second),
@@ -125,9 +135,36 @@ impl From<Limits> for api::Limits {
     }
 }
 
+/// How clients of Perspective API are answered
+#[derive(Debug, clap::Args)]
+struct Perspective {
+    /// An attribute of Perspective's that is answered with the threat score, e.g. `TOXICITY`; may be given several times
+    #[arg(
+        long = "perspective-alias",
+        env = "THREATWATCH_PERSPECTIVE_ALIASES",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    aliases: Vec<String>,
+    /// A language that the models know; may be given several times
+    #[arg(
+        long = "perspective-language",
+        env = "THREATWATCH_PERSPECTIVE_LANGUAGES",
+        value_name = "CODE",
+        value_delimiter = ',',
+        default_value = "en"
+    )]
+    languages: Vec<String>,
+}
+
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
     start_logging();
     let stop = stop_signal()?;
+    let Perspective { aliases, languages } = arguments.perspective;
+    let perspective = api::PerspectiveSettings { aliases, languages };
+    if let Some(objection) = perspective.objection() {
+        bail!("--perspective-alias: {objection}");
+    }
     let certificate = arguments.tls_certificate.zip(arguments.tls_key);
     let certificate = certificate.map(|(certificate, key)| api::CertificateFiles { certificate, key });
     let is_public = !arguments.address.ip().is_loopback() && !arguments.insecure;
@@ -150,6 +187,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         cache: Some(cache),
         limits: arguments.limits.into(),
         cascade: arguments.cascade.into(),
+        perspective,
         names: api::Names::new(&arguments.hosts, &arguments.origins).map_err(anyhow::Error::msg)?,
         needs_keys: is_public || arguments.require_keys,
         certificate,

@@ -1,8 +1,12 @@
 //! The routes, one noun a file, and the OpenAPI document that they make.
 
 mod audit;
+mod batch;
 mod health;
+mod inference;
 mod models;
+mod moderations;
+mod perspective;
 mod predict;
 mod promotion;
 mod runs;
@@ -10,7 +14,9 @@ mod training;
 
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
-use crate::context::Context;
+pub use self::perspective::PerspectiveSettings;
+pub(crate) use self::{batch::is_lines, perspective::Discovery};
+use crate::{context::Context, dialect};
 
 #[derive(Tags)]
 enum Tag {
@@ -20,6 +26,8 @@ enum Tag {
     Models,
     /// Training, promotion, rollback: workflows.
     Operations,
+    /// What clients of other services speak: Perspective API, OpenAI's moderations, the Open Inference Protocol.
+    Dialects,
     /// Is the service well, and who am I to it?
     Health,
 }
@@ -27,6 +35,10 @@ enum Tag {
 /// Every route that the OpenAPI document describes.
 pub(crate) type Api = (
     predict::Predict,
+    batch::Batch,
+    perspective::Perspective,
+    moderations::Moderations,
+    inference::Inference,
     models::Models,
     training::Training,
     promotion::Promotion,
@@ -38,6 +50,10 @@ pub(crate) type Api = (
 pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
     let api = (
         predict::Predict(context.clone()),
+        batch::Batch(context.clone()),
+        perspective::Perspective(context.clone()),
+        moderations::Moderations(context.clone()),
+        inference::Inference(context.clone()),
         models::Models(context.clone()),
         training::Training(context.clone()),
         promotion::Promotion(context.clone()),
@@ -48,6 +64,20 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
     OpenApiService::new(api, "threatwatch", env!("CARGO_PKG_VERSION"))
         .description("Finds violent threats in online discussions: verdicts, models, promotion.")
         .license(LicenseObject::new("Apache-2.0"))
+}
+
+/// The OpenAPI document, with paths as callers write them.
+pub(crate) fn document(service: &OpenApiService<Api, ()>) -> String {
+    with_callers_paths(service.spec())
+}
+
+/// Swagger UI, which has the document inside.
+pub(crate) fn swagger(service: &OpenApiService<Api, ()>) -> String {
+    with_callers_paths(service.swagger_ui_html())
+}
+
+fn with_callers_paths(text: String) -> String {
+    dialect::METHODS.iter().fold(text, |text, (path, route)| text.replace(route, path))
 }
 
 /// The answers that a route has beside its own: every error is `application/problem+json`.

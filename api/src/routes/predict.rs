@@ -1,23 +1,14 @@
 //! `/predict`: one comment in, one verdict out.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Instant};
-
-use encoder::Encoder;
-use model::{
-    Verdict,
-    explanation::{self, Token},
-    linear::{JudgedBy, with_scratch},
-};
+use model::{explanation::Token, linear::with_scratch};
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
 use super::{Tag, answers};
 use crate::{
     body::Body,
     caller::{self, By},
-    cascade::Fallback,
     context::Context,
-    metrics::{DecisionLabels, JudgeLabels},
-    problem::Problem,
+    judging::{Asked, Judged, Positions, label},
     serving::Live,
 };
 
@@ -32,12 +23,14 @@ struct PredictRequest {
     /// Say what each word adds.
     #[oai(default)]
     explain: bool,
+    /// A registered version that is to judge in place of the one in production.
+    version: Option<String>,
 }
 
 /// What the model says of the comment.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
-struct Prediction {
+pub(super) struct Prediction {
     /// `threat` or `harmless`.
     label: String,
     /// Probability that the comment has a threat: that of its most threatening sentence.
@@ -54,7 +47,7 @@ struct Prediction {
     flag_from: f64,
     /// The model that said so.
     model_version: String,
-    /// Its place in the history of production.
+    /// Its place in the history of production; 0 for a version that was asked for by name and is not in production.
     generation: u64,
     /// The trainer that made it.
     trainer: String,
@@ -129,7 +122,8 @@ impl Predict {
     /// Judge a comment.
     #[oai(path = "/predict", method = "post", tag = "Tag::Predict")]
     async fn post(&self, _by: By<caller::Predict>, body: Body<PredictRequest>) -> Predicted {
-        self.judge(&body.0.text, body.0.explain).await
+        let PredictRequest { text, explain, version } = body.0;
+        self.judge(&text, explain, version.as_deref()).await
     }
 
     /// Judge a comment given in the address.
@@ -144,117 +138,41 @@ impl Predict {
         /// Say what each word adds.
         #[oai(default)]
         explain: Query<bool>,
+        /// A registered version that is to judge in place of the one in production.
+        version: Query<Option<String>>,
     ) -> Predicted {
-        self.judge(&text.0, explain.0).await
+        self.judge(&text.0, explain.0, version.0.as_deref()).await
     }
 }
 
 impl Predict {
-    async fn judge(&self, text: &str, explain: bool) -> Predicted {
-        if text.trim().is_empty() {
-            return Problem::invalid("`text` is empty.").into();
-        }
-        let most = self.0.longest_text;
-        if text.chars().nth(most).is_some() {
-            return Problem::invalid(format!("`text` has more than {most} characters.")).into();
-        }
-        let Some(live) = self.0.serving.live() else { return self.0.serving.missing().into() };
-        let started = Instant::now();
-        let mut reading = live.model.read(text);
-        reading.keep_most_suspicious(MOST_PASSED);
-        let passed: Vec<Range<usize>> = reading.passed.iter().map(|&i| reading.places[i].clone()).collect();
-        let (by_encoder, fallback) = match live.model.cascade() {
-            None => (None, None),
-            Some((_, encoder)) => {
-                let sentences = passed.iter().map(|place| text[place.clone()].to_owned()).collect();
-                match self.0.encoder.judge(encoder, sentences).await {
-                    Ok(scores) => (Some(scores), None),
-                    Err(fallback) => (None, Some(fallback)),
-                }
-            }
+    async fn judge(&self, text: &str, explain: bool, version: Option<&str>) -> Predicted {
+        let context = &self.0;
+        let live = match context.check_text(text) {
+            Ok(()) => context.model(version).await,
+            Err(problem) => Err(problem),
         };
-        let verdict = live.model.conclude(reading, by_encoder.as_deref());
-        self.count(&live, &verdict, started);
-        let by_encoder = by_encoder.unwrap_or_default();
-        let occlusions = match live.model.cascade() {
-            Some((_, encoder)) if explain && !by_encoder.is_empty() => {
-                self.leave_out_words(encoder, text, &passed, &by_encoder).await
-            }
-            _ => BTreeMap::new(),
+        let live = match live {
+            Ok(live) => live,
+            Err(problem) => return problem.into(),
         };
-        let heard = passed.into_iter().map(|place| place.start).zip(by_encoder);
-        let heard = Heard { scores: heard.collect(), occlusions, fallback };
-        let prediction = prediction(text, verdict, &live, explain, &heard);
-        let timing = format!("model;dur={:.3}", started.elapsed().as_secs_f64() * 1000.0);
-        Predicted::Ok(Json(prediction), live.manifest.version.to_string(), timing)
-    }
-
-    /// By how much the encoder's scores fall when a word is left out, by the sentence's first byte: for the sentences that
-    /// it thinks worst of, as far as it has room and time.
-    async fn leave_out_words(
-        &self,
-        encoder: &Arc<Encoder>,
-        text: &str,
-        judged: &[Range<usize>],
-        scores: &[f32],
-    ) -> BTreeMap<usize, Vec<Token>> {
-        let mut worst: Vec<(&Range<usize>, f32)> = judged.iter().zip(scores.iter().copied()).collect();
-        worst.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let (mut room, mut without, mut explained) = (self.0.encoder.room_to_explain(), Vec::new(), Vec::new());
-        for (place, score) in worst {
-            let sentence = &text[place.clone()];
-            let words = explanation::tokens(sentence);
-            let Some(left) = room.checked_sub(words.len()) else { continue };
-            room = left;
-            without.extend(words.iter().map(|word| format!("{}{}", &sentence[..word.start], &sentence[word.end..])));
-            explained.push((place.start, score, words));
-        }
-        let Ok(scores) = self.0.encoder.explain(encoder, without).await else { return BTreeMap::new() };
-        let mut scores = scores.into_iter();
-        let falls = |(start, score, words): (usize, f32, Vec<Range<usize>>)| {
-            let token = |(bytes, without): (Range<usize>, f32)| Token {
-                bytes,
-                contribution: f64::from(score) - f64::from(without),
-            };
-            (start, words.into_iter().zip(&mut scores).map(token).collect())
-        };
-        explained.into_iter().map(falls).collect()
-    }
-
-    fn count(&self, live: &Live, verdict: &Verdict, started: Instant) {
-        let metrics = &self.0.metrics;
-        metrics.inference.observe(started.elapsed().as_secs_f64());
-        metrics.probability.observe(verdict.probability);
-        metrics.unknown_share.observe(verdict.unknown_share);
-        let labels =
-            DecisionLabels { decision: label(verdict.is_threat), model_version: live.manifest.version.to_string() };
-        metrics.predictions.get_or_create(&labels).inc();
-        for judged_by in JudgedBy::ALL {
-            let sentences = verdict.sentences.iter().filter(|sentence| sentence.judged_by == judged_by).count();
-            metrics.sentences.get_or_create(&JudgeLabels { judged_by: judged_by.name() }).inc_by(sentences as u64);
-        }
+        let judged = context.judge(&live, text, Asked { explain, ..Asked::ALONE }).await;
+        let timing = format!("model;dur={:.3}", judged.took.as_secs_f64() * 1000.0);
+        Predicted::Ok(Json(prediction(text, judged, &live, explain)), live.manifest.version.to_string(), timing)
     }
 }
 
-/// Sentences of one comment that the encoder is asked about: a long comment must not be a way around it.
-const MOST_PASSED: usize = 32;
-
-/// What the encoder said of a comment's sentences, by their first byte.
-struct Heard {
-    scores: BTreeMap<usize, f32>,
-    occlusions: BTreeMap<usize, Vec<Token>>,
-    fallback: Option<Fallback>,
-}
-
-fn prediction(text: &str, verdict: Verdict, live: &Live, explain: bool, heard: &Heard) -> Prediction {
-    let mut position = CodePoints { text, byte: 0, chars: 0 };
+/// A verdict as `/predict` gives it.
+pub(super) fn prediction(text: &str, judged: Judged, live: &Live, explain: bool) -> Prediction {
+    let mut position = Positions::code_points(text);
+    let Judged { verdict, by_encoder, occlusions, fallback, .. } = judged;
     let sentences = verdict.sentences.into_iter().map(|sentence| {
         let from = sentence.bytes.start;
         let start = position.of(from);
         let explained =
             explain.then(|| with_scratch(|scratch| live.model.explain(&text[sentence.bytes.clone()], scratch)));
         // Both have the same words: one walk through the text finds the positions of both.
-        let occluded = heard.occlusions.get(&from);
+        let occluded = occlusions.get(&from);
         let parts = explained.as_ref().map(|explanation| {
             let place = |token: &Token| {
                 let (start, end) = (position.of(from + token.bytes.start), position.of(from + token.bytes.end));
@@ -276,7 +194,7 @@ fn prediction(text: &str, verdict: Verdict, live: &Live, explain: bool, heard: &
             logit: explained.as_ref().map(|explanation| explanation.score.logit),
             bias: explained.as_ref().map(|explanation| explanation.bias),
             tokens: parts,
-            encoder_logit: heard.scores.get(&from).filter(|_| explain).map(|&score| f64::from(score)),
+            encoder_logit: by_encoder.get(&from).filter(|_| explain).map(|&score| f64::from(score)),
             encoder_tokens,
         }
     });
@@ -293,25 +211,6 @@ fn prediction(text: &str, verdict: Verdict, live: &Live, explain: bool, heard: &
         sentences: sentences.collect(),
         unknown_share: verdict.unknown_share,
         judged_by: verdict.judged_by.name().to_owned(),
-        fallback: heard.fallback.map(|fallback| fallback.name().to_owned()),
-    }
-}
-
-fn label(is_threat: bool) -> &'static str {
-    if is_threat { "threat" } else { "harmless" }
-}
-
-/// From ascending byte positions to code points, in one pass over the text.
-struct CodePoints<'a> {
-    text: &'a str,
-    byte: usize,
-    chars: u32,
-}
-
-impl CodePoints<'_> {
-    fn of(&mut self, byte: usize) -> u32 {
-        self.chars += self.text[self.byte..byte].chars().count() as u32;
-        self.byte = byte;
-        self.chars
+        fallback: fallback.map(|fallback| fallback.name().to_owned()),
     }
 }

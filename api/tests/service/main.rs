@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod batch;
 mod cascade;
+mod dialects;
 mod outages;
 mod requests;
 mod store;

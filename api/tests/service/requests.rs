@@ -114,7 +114,7 @@ async fn an_error_says_what_to_change() {
         ("/predict", r#"{"text":5}"#, "`text` must be a text."),
         ("/predict", r#"{"text":"a","explain":"yes"}"#, "`explain` must be true or false."),
         ("/predict", "{\"text\":\n\"a\",}", "The JSON is broken at line 2, column 5."),
-        ("/predict", r#"{"comment":"a"}"#, "A field is not known here; the fields are `text`, `explain`."),
+        ("/predict", r#"{"comment":"a"}"#, "A field is not known here; the fields are `text`, `explain`, `version`."),
         ("/train", r#"{"trainers":"x"}"#, "`trainers` must be a list."),
         (
             "/train",

@@ -1,0 +1,192 @@
+//! One comment judged: by the fast part, by the encoder where it matters, and counted.
+//!
+//! Every route that gives verdicts comes through here, whatever shape its answers have.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use encoder::Encoder;
+use model::{
+    Verdict, Version,
+    explanation::{self, Token},
+    linear::JudgedBy,
+};
+
+use crate::{
+    cascade::{Fallback, Purpose},
+    context::Context,
+    metrics::{DecisionLabels, JudgeLabels},
+    problem::Problem,
+    serving::Live,
+};
+
+/// Sentences of one comment that the encoder is asked about: a long comment must not be a way around it.
+const MOST_PASSED: usize = 32;
+
+/// How a comment is to be judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    /// Whether the caller wants to know what each word adds.
+    pub(crate) explain: bool,
+    /// Whether somebody waits for this comment alone, or for many.
+    pub(crate) purpose: Purpose,
+}
+
+impl Asked {
+    /// For somebody who waits for one verdict.
+    pub(crate) const ALONE: Self = Self { explain: false, purpose: Purpose::Verdict };
+}
+
+/// A comment that was judged.
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    /// The encoder's log-odds of the sentences that it judged, by their first byte.
+    pub(crate) by_encoder: BTreeMap<usize, f32>,
+    /// By how much they fall when a word is left out, by the sentence's first byte.
+    pub(crate) occlusions: BTreeMap<usize, Vec<Token>>,
+    /// Why the encoder did not judge although it should have.
+    pub(crate) fallback: Option<Fallback>,
+    /// From the text to the verdict, explanations included.
+    pub(crate) took: Duration,
+}
+
+impl Context {
+    /// Refuses a text that no model judges.
+    pub(crate) fn check_text(&self, text: &str) -> Result<(), Problem> {
+        if text.trim().is_empty() {
+            return Err(Problem::invalid("`text` is empty."));
+        }
+        let most = self.longest_text;
+        if text.chars().nth(most).is_some() {
+            return Err(Problem::invalid(format!("`text` has more than {most} characters.")));
+        }
+        Ok(())
+    }
+
+    /// The model that judges: the one in production, or the version that is asked for.
+    pub(crate) async fn model(&self, version: Option<&str>) -> Result<Arc<Live>, Problem> {
+        let live = self.serving.live();
+        let Some(version) = version else { return live.ok_or_else(|| self.serving.missing()) };
+        let version = Version::parse(version)
+            .map_err(|_| Problem::invalid("`version` does not look like 20261123T021009Z-3f9c2a1b."))?;
+        match live {
+            Some(live) if live.manifest.version == version => Ok(live),
+            _ => self.ask_store(self.pinned.get(&version)).await,
+        }
+    }
+
+    /// Judges a text that [`Self::check_text`] took.
+    pub(crate) async fn judge(&self, live: &Live, text: &str, asked: Asked) -> Judged {
+        let started = Instant::now();
+        let mut reading = live.model.read(text);
+        reading.keep_most_suspicious(MOST_PASSED);
+        let passed: Vec<Range<usize>> = reading.passed.iter().map(|&i| reading.places[i].clone()).collect();
+        let (scores, fallback) = match live.model.cascade() {
+            None => (None, None),
+            Some((_, encoder)) => {
+                let sentences = passed.iter().map(|place| text[place.clone()].to_owned()).collect();
+                match self.encoder.judge(encoder, sentences, asked.purpose).await {
+                    Ok(scores) => (Some(scores), None),
+                    Err(fallback) => (None, Some(fallback)),
+                }
+            }
+        };
+        let verdict = live.model.conclude(reading, scores.as_deref());
+        self.count(live, &verdict, started);
+        let scores = scores.unwrap_or_default();
+        let occlusions = match live.model.cascade() {
+            Some((_, encoder)) if asked.explain && !scores.is_empty() => {
+                self.leave_out_words(encoder, text, &passed, &scores).await
+            }
+            _ => BTreeMap::new(),
+        };
+        let by_encoder = passed.into_iter().map(|place| place.start).zip(scores).collect();
+        Judged { verdict, by_encoder, occlusions, fallback, took: started.elapsed() }
+    }
+
+    /// By how much the encoder's scores fall when a word is left out, by the sentence's first byte: for the sentences that
+    /// it thinks worst of, as far as it has room and time.
+    async fn leave_out_words(
+        &self,
+        encoder: &Arc<Encoder>,
+        text: &str,
+        judged: &[Range<usize>],
+        scores: &[f32],
+    ) -> BTreeMap<usize, Vec<Token>> {
+        let mut worst: Vec<(&Range<usize>, f32)> = judged.iter().zip(scores.iter().copied()).collect();
+        worst.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let (mut room, mut without, mut explained) = (self.encoder.room_to_explain(), Vec::new(), Vec::new());
+        for (place, score) in worst {
+            let sentence = &text[place.clone()];
+            let words = explanation::tokens(sentence);
+            let Some(left) = room.checked_sub(words.len()) else { continue };
+            room = left;
+            without.extend(words.iter().map(|word| format!("{}{}", &sentence[..word.start], &sentence[word.end..])));
+            explained.push((place.start, score, words));
+        }
+        let Ok(scores) = self.encoder.explain(encoder, without).await else { return BTreeMap::new() };
+        let mut scores = scores.into_iter();
+        let falls = |(start, score, words): (usize, f32, Vec<Range<usize>>)| {
+            let token = |(bytes, without): (Range<usize>, f32)| Token {
+                bytes,
+                contribution: f64::from(score) - f64::from(without),
+            };
+            (start, words.into_iter().zip(&mut scores).map(token).collect())
+        };
+        explained.into_iter().map(falls).collect()
+    }
+
+    /// Of a version that was asked for by name only the number of verdicts is counted: distributions are production's.
+    fn count(&self, live: &Live, verdict: &Verdict, started: Instant) {
+        let metrics = &self.metrics;
+        metrics.inference.observe(started.elapsed().as_secs_f64());
+        let model_version =
+            if live.is_in_production() { live.manifest.version.to_string() } else { "pinned".to_owned() };
+        metrics.predictions.get_or_create(&DecisionLabels { decision: label(verdict.is_threat), model_version }).inc();
+        if !live.is_in_production() {
+            return;
+        }
+        metrics.probability.observe(verdict.probability);
+        metrics.unknown_share.observe(verdict.unknown_share);
+        for judged_by in JudgedBy::ALL {
+            let sentences = verdict.sentences.iter().filter(|sentence| sentence.judged_by == judged_by).count();
+            metrics.sentences.get_or_create(&JudgeLabels { judged_by: judged_by.name() }).inc_by(sentences as u64);
+        }
+    }
+}
+
+/// What a verdict is called in answers and metrics.
+pub(crate) fn label(is_threat: bool) -> &'static str {
+    if is_threat { "threat" } else { "harmless" }
+}
+
+/// From ascending byte positions of a text to places in another unit, in one pass over the text.
+pub(crate) struct Positions<'a> {
+    text: &'a str,
+    unit: fn(&str) -> usize,
+    byte: usize,
+    place: u32,
+}
+
+impl<'a> Positions<'a> {
+    /// In Unicode code points.
+    pub(crate) fn code_points(text: &'a str) -> Self {
+        Self { text, unit: |part| part.chars().count(), byte: 0, place: 0 }
+    }
+
+    /// In UTF-16 code units, as JavaScript counts.
+    pub(crate) fn utf16(text: &'a str) -> Self {
+        Self { text, unit: |part| part.encode_utf16().count(), byte: 0, place: 0 }
+    }
+
+    /// The place of a byte that is not before the last one.
+    pub(crate) fn of(&mut self, byte: usize) -> u32 {
+        self.place += (self.unit)(&self.text[self.byte..byte]) as u32;
+        self.byte = byte;
+        self.place
+    }
+}

@@ -1,0 +1,403 @@
+//! `/predict/batch`: many comments in one request, as a list or as a stream of lines.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt as _, stream};
+use poem::{
+    Body as Bytes, FromRequest, IntoResponse, Request, RequestBody, Response, Result,
+    http::{StatusCode, header},
+};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi,
+    error::ContentTypeError,
+    param::Query,
+    payload::{Json, Payload as _},
+    registry::{MetaMediaType, MetaRequest, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
+    types::{ToJSON as _, Type as _},
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    sync::OwnedSemaphorePermit,
+};
+
+use super::{
+    Tag, answers,
+    predict::{Prediction, prediction},
+};
+use crate::{
+    body::{self, Body, Refused},
+    caller::{self, By},
+    context::Context,
+    judging::Judged,
+    kind::Kind,
+    limits::Streamed,
+    many::{Item, SHARE},
+    problem::Problem,
+    serving::Live,
+};
+
+/// Comments of a list.
+pub(crate) const MOST: usize = 1000;
+/// The content type of lines of JSON.
+pub(crate) const LINES: &str = "application/x-ndjson";
+/// Bytes of a line.
+const LONGEST_LINE: usize = 256 * 1024;
+/// Between two lines a caller may rest this long.
+const REST: Duration = Duration::from_secs(30);
+
+pub(crate) struct Batch(pub(crate) Context);
+
+/// A comment of many.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct BatchComment {
+    /// What the caller calls it; comes back with the verdict.
+    #[oai(validator(max_length = 200))]
+    id: Option<String>,
+    /// The comment, of at most 20000 characters unless the service is set otherwise.
+    text: String,
+}
+
+/// Comments to judge.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct BatchRequest {
+    /// From 1 to 1000 comments.
+    #[oai(validator(min_items = 1, max_items = 1000))]
+    comments: Vec<BatchComment>,
+    /// Say what each word adds.
+    #[oai(default)]
+    explain: bool,
+    /// A registered version that is to judge in place of the one in production.
+    version: Option<String>,
+}
+
+/// What a batch asks for beside its comments.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct BatchOptions {
+    #[oai(default)]
+    explain: bool,
+    version: Option<String>,
+}
+
+/// The verdict on one comment, or what is wrong with it.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct BatchResult {
+    /// What the caller called it.
+    id: Option<String>,
+    /// As `/predict` answers.
+    verdict: Option<Prediction>,
+    /// Why there is no verdict.
+    problem: Option<Problem>,
+}
+
+/// Verdicts in the order of the comments.
+#[derive(Debug, Object)]
+struct BatchAnswer {
+    results: Vec<BatchResult>,
+}
+
+answers! {
+    /// Answers of `/predict/batch` to a list.
+    Listed {
+        /// One result a comment.
+        #[oai(status = 200)]
+        Ok(Json<BatchAnswer>),
+    }
+}
+
+/// An answer to a list, or to a stream.
+enum Batched {
+    List(Listed),
+    Lines(Response),
+}
+
+impl ApiResponse for Batched {
+    fn meta() -> MetaResponses {
+        let mut meta = Listed::meta();
+        let ok = meta.responses.iter_mut().filter(|response| response.status == Some(200));
+        ok.for_each(|ok| ok.content.push(lines_of(BatchResult::schema_ref())));
+        meta
+    }
+
+    fn register(registry: &mut Registry) {
+        Listed::register(registry);
+        BatchResult::register(registry);
+    }
+}
+
+impl IntoResponse for Batched {
+    fn into_response(self) -> Response {
+        match self {
+            Self::List(answer) => answer.into_response(),
+            Self::Lines(response) => response,
+        }
+    }
+}
+
+fn lines_of(schema: MetaSchemaRef) -> MetaMediaType {
+    MetaMediaType { content_type: LINES, schema }
+}
+
+/// A comment that was read, or what is wrong with it.
+struct Read {
+    id: Option<String>,
+    text: Result<String, Problem>,
+}
+
+impl Read {
+    fn of(item: Value, context: &Context) -> Self {
+        let Value::Object(fields) = item else {
+            return Self { id: None, text: Err(Problem::malformed("A comment is an object with `id` and `text`.")) };
+        };
+        // Also for a comment that is wrong, if it is a name at all.
+        let id = fields.get("id").and_then(Value::as_str).filter(|id| id.chars().nth(200).is_none()).map(str::to_owned);
+        let text = Body::<BatchComment>::of(fields).map_err(|Refused(reason)| Problem::malformed(reason));
+        let text = text.and_then(|Body(comment)| context.check_text(&comment.text).map(|()| comment.text));
+        Self { id, text }
+    }
+
+    fn of_line(line: Result<&[u8], TooLong>, context: &Context) -> Self {
+        let Ok(line) = line else {
+            let detail = format!("A line may have {LONGEST_LINE} bytes.");
+            let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail);
+            return Self { id: None, text: Err(problem) };
+        };
+        match body::read_object(line) {
+            Ok(fields) => Self::of(Value::Object(fields), context),
+            Err(Refused(reason)) => Self { id: None, text: Err(Problem::malformed(reason)) },
+        }
+    }
+
+    /// Why a stream ends before its caller's end.
+    fn ended(kind: Kind, detail: &str) -> Self {
+        Self { id: None, text: Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, detail)) }
+    }
+}
+
+impl Item for Read {
+    type Answer = BatchResult;
+
+    fn text(&self) -> Option<&str> {
+        self.text.as_deref().ok()
+    }
+
+    fn answer(self, judged: Option<Judged>, live: &Live, explain: bool) -> BatchResult {
+        let Self { id, text } = self;
+        let (verdict, problem) = match (text, judged) {
+            (Ok(text), Some(judged)) => (Some(prediction(&text, judged, live, explain)), None),
+            (Ok(_), None) => (None, None),
+            // The request's id is on the answer.
+            (Err(problem), _) => (None, Some(Problem { request_id: None, ..problem })),
+        };
+        BatchResult { id, verdict, problem }
+    }
+}
+
+/// The body of a batch.
+enum BatchBody {
+    List { comments: Vec<Value>, options: BatchOptions },
+    Lines(Bytes),
+}
+
+impl<'a> ApiExtractor<'a> for BatchBody {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        BatchRequest::register(registry);
+        BatchComment::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let list =
+            MetaMediaType { content_type: Json::<BatchRequest>::CONTENT_TYPE, schema: BatchRequest::schema_ref() };
+        let content = vec![list, lines_of(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        match request.content_type() {
+            Some(content_type) if is_lines(content_type) => Ok(Self::Lines(body.take()?)),
+            Some(content_type) if Json::<BatchRequest>::check_content_type(content_type) => {
+                Ok(Self::read(&<Vec<u8> as FromRequest>::from_request(request, body).await?)?)
+            }
+            _ => Err(ContentTypeError::ExpectContentType.into()),
+        }
+    }
+}
+
+/// Whether a content type is that of lines.
+pub(crate) fn is_lines(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(LINES))
+}
+
+impl BatchBody {
+    /// A comment that is wrong is no reason to refuse the others, so each is looked at when its turn comes.
+    fn read(bytes: &[u8]) -> Result<Self, Refused> {
+        let mut fields = body::read_object(bytes)?;
+        let comments = fields.remove("comments").ok_or_else(|| Refused("`comments` is missing.".to_owned()))?;
+        let Value::Array(comments) = comments else { return Err(Refused("`comments` must be a list.".to_owned())) };
+        if comments.is_empty() || comments.len() > MOST {
+            let reason = format!("`comments` has {} entries; from 1 to {MOST} are taken.", comments.len());
+            return Err(Refused(reason));
+        }
+        let Body(options) = Body::<BatchOptions>::of(fields)?;
+        Ok(Self::List { comments, options })
+    }
+}
+
+#[OpenApi]
+impl Batch {
+    /// Judge many comments.
+    ///
+    /// As `application/json` a list of at most 1000. As `application/x-ndjson` a stream of any length: each line is a
+    /// comment, `{"id":"a","text":"..."}`, and each line of the answer a result, in the same order, as soon as it is there;
+    /// `explain` and `version` are then given in the address. A comment that is wrong gets a `problem`, the others their
+    /// verdicts.
+    #[oai(path = "/predict/batch", method = "post", tag = "Tag::Predict")]
+    async fn post(
+        &self,
+        _by: By<caller::Predict>,
+        /// Of a stream: say what each word adds.
+        #[oai(default)]
+        explain: Query<bool>,
+        /// Of a stream: a registered version that is to judge.
+        version: Query<Option<String>>,
+        body: BatchBody,
+    ) -> Batched {
+        match body {
+            BatchBody::List { comments, options } => Batched::List(self.list(comments, options).await),
+            BatchBody::Lines(body) => {
+                let options = BatchOptions { explain: explain.0, version: version.0 };
+                Batched::Lines(self.lines(body, options).await.unwrap_or_else(IntoResponse::into_response))
+            }
+        }
+    }
+}
+
+impl Batch {
+    async fn list(&self, comments: Vec<Value>, options: BatchOptions) -> Listed {
+        let live = match self.0.model(options.version.as_deref()).await {
+            Ok(live) => live,
+            Err(problem) => return problem.into(),
+        };
+        let comments = comments.into_iter().map(|comment| Read::of(comment, &self.0)).collect();
+        Listed::Ok(Json(BatchAnswer { results: self.0.judge_list(&live, options.explain, comments).await }))
+    }
+
+    async fn lines(&self, body: Bytes, options: BatchOptions) -> Result<Response, Problem> {
+        let place = Arc::clone(&self.0.streams).try_acquire_owned().map_err(|_| {
+            let detail = "The service answers as many streams at once as it may.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
+        })?;
+        let live = self.0.model(options.version.as_deref()).await?;
+        let shares = self.shares(body);
+        let answers = self.0.judge_stream(&live, options.explain, shares).map(|results| {
+            let line = |result: BatchResult| result.to_json_string() + "\n";
+            Ok::<_, std::io::Error>(results.into_iter().map(line).collect::<String>())
+        });
+        let mut response = Response::builder()
+            .header(header::CONTENT_TYPE, LINES)
+            .header("X-Model-Version", live.manifest.version.to_string())
+            .body(Bytes::from_bytes_stream(Held { answers: Box::pin(answers), _place: place }));
+        response.set_data(Streamed);
+        Ok(response)
+    }
+
+    /// What was sent, a few lines at a time, without waiting for more than there is. It ends with a problem where the caller
+    /// stops in the middle, rests too long, or the service stops.
+    fn shares(&self, body: Bytes) -> impl Stream<Item = Vec<Read>> + Send + use<> {
+        let lines = Lines { reader: BufReader::new(body.into_async_read()), line: Vec::new() };
+        let (context, stopping) = (self.0.clone(), self.0.stopping.clone());
+        let each = stream::unfold(Some((lines, stopping)), move |state| {
+            let context = context.clone();
+            async move {
+                let (mut lines, mut stopping) = state?;
+                let next = tokio::select! {
+                    next = tokio::time::timeout(REST, lines.next()) => next,
+                    _ = stopping.wait_for(|is_stopping| *is_stopping) => {
+                        let detail = "The service stops: send the comments from here on again.";
+                        return Some((Read::ended(Kind::Stopping, detail), None));
+                    }
+                };
+                let item = match next {
+                    Ok(Ok(None)) => return None,
+                    Ok(Ok(Some(line))) => Read::of_line(line, &context),
+                    Ok(Err(_)) => return Some((Read::ended(Kind::MalformedRequest, "The body was cut off."), None)),
+                    Err(_) => {
+                        let detail = format!("No line came within {} s.", REST.as_secs());
+                        return Some((Read::ended(Kind::Timeout, &detail), None));
+                    }
+                };
+                Some((item, Some((lines, stopping))))
+            }
+        });
+        each.ready_chunks(SHARE)
+    }
+}
+
+/// Lines that are not blank, from a body.
+struct Lines<R> {
+    reader: BufReader<R>,
+    line: Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    /// The next line; of one that is too long, nothing but that. None at the end.
+    async fn next(&mut self) -> std::io::Result<Option<Result<&[u8], TooLong>>> {
+        loop {
+            self.line.clear();
+            let (mut is_last, mut length) = (true, 0);
+            loop {
+                let there = self.reader.fill_buf().await?;
+                let end = there.iter().position(|byte| *byte == b'\n');
+                let part = &there[..end.unwrap_or(there.len())];
+                length += part.len();
+                if length <= LONGEST_LINE {
+                    self.line.extend_from_slice(part);
+                }
+                let taken = part.len() + usize::from(end.is_some());
+                self.reader.consume(taken);
+                is_last &= taken == 0;
+                if end.is_some() || taken == 0 {
+                    break;
+                }
+            }
+            if length > LONGEST_LINE {
+                return Ok(Some(Err(TooLong)));
+            }
+            if !self.line.trim_ascii().is_empty() {
+                return Ok(Some(Ok(&self.line)));
+            }
+            if is_last {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// That a line has more bytes than are taken.
+struct TooLong;
+
+/// A stream that holds its place among streams until it ends or nobody reads it any more.
+struct Held {
+    answers: Pin<Box<dyn Stream<Item = std::io::Result<String>> + Send>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Stream for Held {
+    type Item = std::io::Result<String>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.answers.as_mut().poll_next(context)
+    }
+}

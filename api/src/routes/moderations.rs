@@ -1,0 +1,200 @@
+//! OpenAI's `/v1/moderations`, for clients that speak to it.
+//!
+//! Shapes are those of OpenAI's API reference ("Moderations"). The model knows one thing, threats of violence: the three
+//! categories that are such threats have its score, all others are false and 0, which says nothing about the comment.
+
+use std::collections::BTreeMap;
+
+use model::Version;
+use poem::Result;
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Any};
+use serde_json::Value;
+
+use super::{Tag, batch::MOST};
+use crate::{
+    body::Body,
+    caller::{self, By},
+    context::Context,
+    judging::Judged,
+    many::Item,
+    problem::Problem,
+    request_id,
+    serving::Live,
+};
+
+/// Categories that are threats of violence.
+const THREATS: [&str; 3] = ["harassment/threatening", "hate/threatening", "violence"];
+/// Categories that the model knows nothing about.
+const OTHERS: [&str; 10] = [
+    "harassment",
+    "hate",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence/graphic",
+];
+
+pub(crate) struct Moderations(pub(crate) Context);
+
+/// Texts to judge.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct ModerationRequest {
+    /// A text, a list of texts, or a list of parts of one comment, `{"type":"text","text":"..."}`.
+    input: Any<Value>,
+    /// A registered version judges; any other name stands for the model in production.
+    model: Option<String>,
+}
+
+/// What was found, one result a text.
+#[derive(Debug, Object)]
+struct ModerationResponse {
+    id: String,
+    /// The version that judged.
+    model: String,
+    results: Vec<ModerationResult>,
+}
+
+#[derive(Debug, Object)]
+struct ModerationResult {
+    /// Whether it is a threat.
+    flagged: bool,
+    /// `violence`, `harassment/threatening` and `hate/threatening` are true for a threat, all others false: the model knows
+    /// nothing about them.
+    categories: BTreeMap<String, bool>,
+    /// The probability of a threat for the same three, 0 for all others.
+    category_scores: BTreeMap<String, f64>,
+    /// `text` for the categories that are judged.
+    category_applied_input_types: BTreeMap<String, Vec<String>>,
+}
+
+/// OpenAI's error.
+#[derive(Debug, Object)]
+#[oai(rename = "ModerationError")]
+struct ErrorBody {
+    error: ErrorObject,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename = "ModerationErrorObject")]
+struct ErrorObject {
+    message: String,
+    /// e.g. `invalid_request_error`.
+    #[oai(rename = "type")]
+    kind: String,
+    param: Option<String>,
+    /// e.g. `invalid_api_key`.
+    code: Option<String>,
+}
+
+#[derive(ApiResponse)]
+#[allow(dead_code, reason = "errors are described here and made by the dialect")]
+enum Moderated {
+    #[oai(status = 200)]
+    Ok(Json<ModerationResponse>),
+    /// The request is wrong.
+    #[oai(status = 400)]
+    Invalid(Json<ErrorBody>),
+    /// A key is needed, or it is wrong.
+    #[oai(status = 401)]
+    Unauthorized(Json<ErrorBody>),
+    /// The key lacks the role.
+    #[oai(status = 403)]
+    Forbidden(Json<ErrorBody>),
+    /// The version is not there.
+    #[oai(status = 404)]
+    NotFound(Json<ErrorBody>),
+    /// The body is too large.
+    #[oai(status = 413)]
+    TooLarge(Json<ErrorBody>),
+    /// The body is not JSON by its content type.
+    #[oai(status = 415)]
+    UnsupportedMediaType(Json<ErrorBody>),
+    /// Too many requests.
+    #[oai(status = 429)]
+    TooMany(Json<ErrorBody>),
+    /// Something is wrong with the service.
+    #[oai(status = 500)]
+    Internal(Json<ErrorBody>),
+    /// There is no model yet, or the store does not answer.
+    #[oai(status = 503)]
+    Unavailable(Json<ErrorBody>),
+}
+
+/// A text of several.
+struct Text(String);
+
+impl Item for Text {
+    type Answer = ModerationResult;
+
+    fn text(&self) -> Option<&str> {
+        Some(&self.0)
+    }
+
+    fn answer(self, judged: Option<Judged>, _: &Live, _: bool) -> ModerationResult {
+        let (flagged, score) =
+            judged.map_or((false, 0.0), |judged| (judged.verdict.is_threat, judged.verdict.probability));
+        let of = |name: &&str| THREATS.contains(name);
+        let names = || THREATS.iter().chain(&OTHERS);
+        let by_name = |name: &&str| (*name).to_owned();
+        ModerationResult {
+            flagged,
+            categories: names().map(|name| (by_name(name), flagged && of(name))).collect(),
+            category_scores: names().map(|name| (by_name(name), if of(name) { score } else { 0.0 })).collect(),
+            category_applied_input_types: names()
+                .map(|name| (by_name(name), if of(name) { vec!["text".to_owned()] } else { Vec::new() }))
+                .collect(),
+        }
+    }
+}
+
+#[OpenApi]
+impl Moderations {
+    /// Judge texts, as OpenAI's moderations do.
+    #[oai(path = "/v1/moderations", method = "post", tag = "Tag::Dialects")]
+    async fn post(&self, _by: By<caller::Predict>, body: Body<ModerationRequest>) -> Result<Moderated> {
+        let ModerationRequest { input: Any(input), model } = body.0;
+        let texts = texts(input)?;
+        for (at, text) in texts.iter().enumerate() {
+            self.0.check_text(text).map_err(|problem| {
+                let detail = format!("`input` is wrong at place {}: {}", at + 1, problem.detail);
+                Problem::malformed(detail)
+            })?;
+        }
+        let version = model.filter(|model| Version::parse(model).is_ok());
+        let live = self.0.model(version.as_deref()).await?;
+        let results = self.0.judge_list(&live, false, texts.into_iter().map(Text).collect()).await;
+        Ok(Moderated::Ok(Json(ModerationResponse {
+            id: format!("modr-{}", request_id::current().unwrap_or_default()),
+            model: live.manifest.version.to_string(),
+            results,
+        })))
+    }
+}
+
+/// The texts of an input: parts of one comment are one text.
+fn texts(input: Value) -> Result<Vec<String>, Problem> {
+    let items = match input {
+        Value::String(text) => return Ok(vec![text]),
+        Value::Array(items) if (1..=MOST).contains(&items.len()) => items,
+        Value::Array(items) => {
+            let detail = format!("`input` has {} entries; from 1 to {MOST} are taken.", items.len());
+            return Err(Problem::malformed(detail));
+        }
+        _ => return Err(Problem::malformed("`input` must be a text or a list.")),
+    };
+    if items.iter().all(Value::is_string) {
+        return Ok(items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect());
+    }
+    let part = |item: &Value| {
+        let is_text = item.get("type").and_then(Value::as_str) == Some("text");
+        item.get("text").and_then(Value::as_str).filter(|_| is_text).map(str::to_owned)
+    };
+    let parts: Option<Vec<String>> = items.iter().map(part).collect();
+    let detail = "`input` must be a list of texts, or of parts with the type `text`: pictures are not judged.";
+    parts.map(|parts| vec![parts.join("\n")]).ok_or_else(|| Problem::malformed(detail))
+}

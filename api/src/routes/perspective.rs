@@ -1,0 +1,512 @@
+//! Perspective API's `comments:analyze` and `comments:suggestscore`, for clients that speak to Google's Comment Analyzer.
+//!
+//! Shapes and words are those of Google's documentation (github.com/conversationai/perspectiveapi, "Methods", "Limits and
+//! errors") and of the types in its client libraries. Spans are in UTF-16 code units, as those say: "The values are the
+//! UTF-16 codepoint range". Nothing is stored, whatever `doNotStore` says.
+
+use std::collections::BTreeMap;
+
+use model::{Verdict, linear::SentenceVerdict};
+use poem::{
+    Endpoint, Request, Response, Result,
+    http::{StatusCode, header},
+};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, payload::Json};
+use serde_json::json;
+
+use super::Tag;
+use crate::{
+    body::Body,
+    caller::{self, By},
+    context::Context,
+    dialect::CommentError,
+    judging::{Asked, Positions},
+};
+
+/// The attribute that is served.
+const THREAT: &str = "THREAT";
+
+/// Attributes of Perspective's, which may be aliases of [`THREAT`].
+pub(crate) const ATTRIBUTES: [&str; 7] =
+    ["FLIRTATION", "IDENTITY_ATTACK", "INSULT", "PROFANITY", "SEVERE_TOXICITY", "SEXUALLY_EXPLICIT", "TOXICITY"];
+
+pub(crate) struct Perspective(pub(crate) Context);
+
+/// How a service answers clients of Perspective.
+#[derive(Clone, Debug)]
+pub struct PerspectiveSettings {
+    /// Other attributes that are answered with the threat score.
+    pub aliases: Vec<String>,
+    /// Languages that the models know, as ISO 639-1 codes.
+    pub languages: Vec<String>,
+}
+
+impl Default for PerspectiveSettings {
+    fn default() -> Self {
+        Self { aliases: Vec::new(), languages: vec!["en".to_owned()] }
+    }
+}
+
+impl PerspectiveSettings {
+    /// The name that is wrong, if one is.
+    #[must_use]
+    pub fn objection(&self) -> Option<String> {
+        let known = |alias: &&String| !ATTRIBUTES.contains(&alias.as_str());
+        let alias = self.aliases.iter().find(known)?;
+        Some(format!("`{alias}` is no attribute of Perspective's that may be an alias: {}", ATTRIBUTES.join(", ")))
+    }
+}
+
+/// A text and its type.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename = "PerspectiveText")]
+struct TextEntry {
+    /// The text.
+    #[oai(default)]
+    text: String,
+    /// Only plain text is taken.
+    #[oai(rename = "type")]
+    kind: Option<TextType>,
+}
+
+#[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
+#[oai(rename_all = "SCREAMING_SNAKE_CASE", rename = "PerspectiveTextType")]
+enum TextType {
+    TextTypeUnspecified,
+    PlainText,
+    Html,
+}
+
+/// What the comment is about; it is checked and not used.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveContext")]
+struct CommentContext {
+    /// Texts before the comment.
+    entries: Option<Vec<TextEntry>>,
+    /// The article and the comment that it answers.
+    article_and_parent_comment: Option<ArticleAndParent>,
+}
+
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveArticleAndParent")]
+struct ArticleAndParent {
+    article: Option<TextEntry>,
+    parent_comment: Option<TextEntry>,
+}
+
+/// How an attribute is to be scored.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveAttribute")]
+struct AttributeParameters {
+    /// Only probabilities are given.
+    score_type: Option<ScoreType>,
+    /// Lower scores are left out of the answer.
+    score_threshold: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
+#[oai(rename_all = "SCREAMING_SNAKE_CASE", rename = "PerspectiveScoreType")]
+enum ScoreType {
+    ScoreTypeUnspecified,
+    Probability,
+    StdDevScore,
+    Percentile,
+    Raw,
+}
+
+/// A comment to score.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveRequest")]
+struct AnalyzeRequest {
+    comment: Option<TextEntry>,
+    context: Option<CommentContext>,
+    /// `THREAT`, and how it is to be scored.
+    requested_attributes: Option<BTreeMap<String, AttributeParameters>>,
+    /// Languages of the comment; without them it is taken for one that the service knows.
+    languages: Option<Vec<String>>,
+    /// Give a score for each sentence.
+    span_annotations: Option<bool>,
+    /// Nothing is ever stored.
+    do_not_store: Option<bool>,
+    /// Comes back in the answer.
+    client_token: Option<String>,
+    /// Not used.
+    session_id: Option<String>,
+    /// Not used.
+    community_id: Option<String>,
+}
+
+/// A score.
+#[derive(Debug, Object)]
+#[oai(rename = "PerspectiveScore")]
+struct Score {
+    /// From 0 to 1.
+    value: f64,
+    /// `PROBABILITY`.
+    #[oai(rename = "type")]
+    kind: ScoreType,
+}
+
+impl Score {
+    fn of(value: f64) -> Self {
+        Self { value, kind: ScoreType::Probability }
+    }
+}
+
+/// The score of a part of the comment.
+#[derive(Debug, Object)]
+#[oai(rename = "PerspectiveSpanScore")]
+struct SpanScore {
+    /// First character, in UTF-16 code units.
+    begin: u32,
+    /// One past the last.
+    end: u32,
+    score: Score,
+}
+
+/// The scores of one attribute.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", rename = "PerspectiveScores")]
+struct AttributeScores {
+    /// Of each sentence with `spanAnnotations`, else of the whole comment.
+    span_scores: Vec<SpanScore>,
+    summary_score: Score,
+}
+
+/// The scores that were asked for.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", rename = "PerspectiveResponse", skip_serializing_if_is_none)]
+struct AnalyzeResponse {
+    /// By attribute; none where every score was below its threshold.
+    attribute_scores: Option<BTreeMap<String, AttributeScores>>,
+    languages: Vec<String>,
+    client_token: Option<String>,
+    /// Attributes that were answered with the score of another, where the service is set so.
+    aliases: Option<BTreeMap<String, String>>,
+}
+
+/// What somebody thinks of a comment.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveSuggestion")]
+struct SuggestRequest {
+    comment: Option<TextEntry>,
+    context: Option<CommentContext>,
+    /// By attribute.
+    attribute_scores: Option<BTreeMap<String, SuggestedScores>>,
+    languages: Option<Vec<String>>,
+    client_token: Option<String>,
+    community_id: Option<String>,
+    session_id: Option<String>,
+}
+
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveSuggestedScores")]
+struct SuggestedScores {
+    summary_score: Option<SuggestedScore>,
+    span_scores: Option<Vec<SuggestedSpan>>,
+}
+
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename = "PerspectiveSuggestedScore")]
+struct SuggestedScore {
+    value: Option<f64>,
+    #[oai(rename = "type")]
+    kind: Option<ScoreType>,
+}
+
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, rename = "PerspectiveSuggestedSpan")]
+struct SuggestedSpan {
+    begin: Option<u32>,
+    end: Option<u32>,
+    score: Option<SuggestedScore>,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", rename = "PerspectiveSuggested", skip_serializing_if_is_none)]
+struct SuggestResponse {
+    client_token: Option<String>,
+    requested_languages: Vec<String>,
+}
+
+/// `google.rpc.Status` in JSON.
+#[derive(Debug, Object)]
+#[oai(rename = "PerspectiveError")]
+struct ErrorBody {
+    error: ErrorStatus,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename = "PerspectiveErrorStatus")]
+struct ErrorStatus {
+    /// The HTTP status.
+    code: u16,
+    message: String,
+    /// e.g. `INVALID_ARGUMENT`.
+    status: String,
+    /// With an `errorType` where Perspective has one.
+    details: Option<Vec<poem_openapi::types::Any<serde_json::Value>>>,
+}
+
+/// An answer, or an error; errors are given their form on the way out.
+macro_rules! answered {
+    ($name:ident, $ok:ty) => {
+        #[derive(ApiResponse)]
+        #[allow(dead_code, reason = "errors are described here and made by the dialect")]
+        enum $name {
+            #[oai(status = 200)]
+            Ok(Json<$ok>),
+            /// The request is wrong.
+            #[oai(status = 400)]
+            Invalid(Json<ErrorBody>),
+            /// A key is needed, or it is wrong, or lacks the role.
+            #[oai(status = 403)]
+            Denied(Json<ErrorBody>),
+            /// Too many requests.
+            #[oai(status = 429)]
+            TooMany(Json<ErrorBody>),
+            /// Something is wrong with the service.
+            #[oai(status = 500)]
+            Internal(Json<ErrorBody>),
+            /// There is no model yet, or the store does not answer.
+            #[oai(status = 503)]
+            Unavailable(Json<ErrorBody>),
+        }
+    };
+}
+answered!(Analyzed, AnalyzeResponse);
+answered!(Suggested, SuggestResponse);
+
+#[OpenApi]
+impl Perspective {
+    /// Score a comment, as Perspective API does.
+    ///
+    /// `THREAT` is served. The key may come as `?key=`, as `X-Goog-Api-Key` or in the headers of the other routes.
+    #[oai(path = "/v1alpha1/comments/analyze", method = "post", tag = "Tag::Dialects")]
+    async fn analyze(&self, _by: By<caller::Predict>, body: Body<AnalyzeRequest>) -> Result<Analyzed> {
+        let AnalyzeRequest { comment, context, requested_attributes, languages, client_token, .. } = body.0;
+        let text = self.text_of(comment, context.as_ref())?;
+        let attributes = self.attributes(requested_attributes.unwrap_or_default())?;
+        let languages = self.languages(languages)?;
+        let live = self.0.model(None).await?;
+        let verdict = self.0.judge(&live, &text, Asked::ALONE).await.verdict;
+        let wanted = attributes.iter().filter(|(_, threshold)| verdict.probability >= *threshold);
+        let scores: BTreeMap<String, AttributeScores> = wanted
+            .map(|(name, _)| (name.clone(), scores(&text, &verdict, body.0.span_annotations.unwrap_or_default())))
+            .collect();
+        let aliases = attributes.into_iter().map(|(name, _)| name).filter(|name| name != THREAT);
+        let aliases: BTreeMap<String, String> = aliases.map(|name| (name, THREAT.to_owned())).collect();
+        Ok(Analyzed::Ok(Json(AnalyzeResponse {
+            attribute_scores: Some(scores).filter(|scores| !scores.is_empty()),
+            languages,
+            client_token,
+            aliases: Some(aliases).filter(|aliases| !aliases.is_empty()),
+        })))
+    }
+
+    /// Take a suggestion for a comment's score, as Perspective API does.
+    ///
+    /// It is checked and answered. It is not stored.
+    #[oai(path = "/v1alpha1/comments/suggestscore", method = "post", tag = "Tag::Dialects")]
+    async fn suggest(&self, _by: By<caller::Predict>, body: Body<SuggestRequest>) -> Result<Suggested> {
+        let SuggestRequest { comment, context, attribute_scores, languages, client_token, .. } = body.0;
+        self.text_of(comment, context.as_ref())?;
+        let names = attribute_scores.unwrap_or_default().into_keys();
+        self.attributes(
+            names.map(|name| (name, AttributeParameters { score_type: None, score_threshold: None })).collect(),
+        )?;
+        let requested_languages = self.languages(languages)?;
+        Ok(Suggested::Ok(Json(SuggestResponse { client_token, requested_languages })))
+    }
+}
+
+impl Perspective {
+    fn text_of(&self, comment: Option<TextEntry>, context: Option<&CommentContext>) -> Result<String> {
+        let comment = comment.filter(|comment| !comment.text.trim().is_empty());
+        let Some(TextEntry { text, kind }) = comment else {
+            return Err(CommentError::Empty.because("Comment must be non-empty."));
+        };
+        if kind == Some(TextType::Html) {
+            let reason = "Currently, only 'PLAIN_TEXT' comments are supported";
+            return Err(CommentError::InvalidRequest.because(reason));
+        }
+        if self.0.check_text(&text).is_err() {
+            return Err(CommentError::TooLong.because("Comment text too long."));
+        }
+        if context.is_some_and(|it| it.entries.is_some() && it.article_and_parent_comment.is_some()) {
+            let reason =
+                "Context can have either entries or article_and_parent_comment, but both fields were populated.";
+            return Err(CommentError::InvalidRequest.because(reason));
+        }
+        Ok(text)
+    }
+
+    /// The attributes that are asked for, each with the least score that is wanted.
+    fn attributes(&self, asked: BTreeMap<String, AttributeParameters>) -> Result<Vec<(String, f64)>> {
+        if asked.is_empty() {
+            return Err(CommentError::NoRequestedAttributes.because("Missing requested_attributes"));
+        }
+        let each = asked.into_iter().map(|(name, parameters)| {
+            if name != THREAT && !self.0.perspective.aliases.contains(&name) {
+                return Err(CommentError::InvalidRequest.because(not_served(&name)));
+            }
+            if !matches!(parameters.score_type, None | Some(ScoreType::Probability | ScoreType::ScoreTypeUnspecified)) {
+                let reason = format!("Requested score type is not supported by attribute {name}: PROBABILITY is");
+                return Err(CommentError::InvalidRequest.because(reason));
+            }
+            Ok((name, parameters.score_threshold.unwrap_or(0.0)))
+        });
+        each.collect()
+    }
+
+    /// The languages that the comment is judged as.
+    fn languages(&self, said: Option<Vec<String>>) -> Result<Vec<String>> {
+        let known = &self.0.perspective.languages;
+        let said = said.unwrap_or_default();
+        let base = |code: &String| code.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        if said.is_empty() {
+            return Ok(known.clone());
+        }
+        if said.iter().any(|code| known.contains(&base(code))) {
+            return Ok(said);
+        }
+        let reason =
+            format!("Attribute {THREAT} does not support request languages; it supports: {}", known.join(", "));
+        Err(CommentError::LanguageNotSupported { attribute: THREAT }.because(reason))
+    }
+}
+
+/// Names an attribute of Perspective's; what else callers write is not repeated.
+fn not_served(name: &str) -> String {
+    let known = ATTRIBUTES.iter().find(|attribute| **attribute == name);
+    let name = known.map_or_else(String::new, |name| format!(" {name}"));
+    format!("Unknown requested attribute:{name}. This service serves {THREAT}")
+}
+
+fn scores(text: &str, verdict: &Verdict, by_sentence: bool) -> AttributeScores {
+    let mut position = Positions::utf16(text);
+    let span_scores = if by_sentence {
+        let span = |sentence: &SentenceVerdict| SpanScore {
+            begin: position.of(sentence.bytes.start),
+            end: position.of(sentence.bytes.end),
+            score: Score::of(sentence.probability),
+        };
+        verdict.sentences.iter().map(span).collect()
+    } else {
+        vec![SpanScore { begin: 0, end: position.of(text.len()), score: Score::of(verdict.probability) }]
+    };
+    AttributeScores { span_scores, summary_score: Score::of(verdict.probability) }
+}
+
+/// The document that Google's client libraries read first: `/$discovery/rest?version=v1alpha1`.
+///
+/// It leads them to the address that they asked for it.
+pub(crate) struct Discovery;
+
+impl Endpoint for Discovery {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let is_https = *request.scheme() == poem::http::uri::Scheme::HTTPS
+            || request.header("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+        let host = request.header(header::HOST).unwrap_or_default();
+        let root = format!("{}://{host}/", if is_https { "https" } else { "http" });
+        let document = discovery(&root).to_string();
+        Ok(Response::builder().status(StatusCode::OK).content_type("application/json").body(document))
+    }
+}
+
+fn discovery(root: &str) -> serde_json::Value {
+    let text = || json!({ "type": "string" });
+    let a = |schema: &str| json!({ "$ref": schema });
+    let list = |items: serde_json::Value| json!({ "type": "array", "items": items });
+    let map = |of: &str| json!({ "type": "object", "additionalProperties": a(of) });
+    let object =
+        |id: &str, properties: serde_json::Value| json!({ "id": id, "type": "object", "properties": properties });
+    let call = |name: &str, request: &str, response: &str| {
+        json!({
+            "id": format!("commentanalyzer.comments.{name}"),
+            "path": format!("v1alpha1/comments:{name}"),
+            "flatPath": format!("v1alpha1/comments:{name}"),
+            "httpMethod": "POST",
+            "parameters": {},
+            "parameterOrder": [],
+            "request": a(request),
+            "response": a(response),
+        })
+    };
+    json!({
+        "kind": "discovery#restDescription",
+        "discoveryVersion": "v1",
+        "id": "commentanalyzer:v1alpha1",
+        "name": "commentanalyzer",
+        "version": "v1alpha1",
+        "title": "threatwatch, as a Comment Analyzer",
+        "protocol": "rest",
+        "rootUrl": root,
+        "servicePath": "",
+        "baseUrl": root,
+        "batchPath": "batch",
+        "parameters": {
+            "key": { "type": "string", "location": "query" },
+            "alt": { "type": "string", "location": "query", "default": "json" },
+            "prettyPrint": { "type": "boolean", "location": "query", "default": "true" },
+        },
+        "resources": { "comments": { "methods": {
+            "analyze": call("analyze", "AnalyzeCommentRequest", "AnalyzeCommentResponse"),
+            "suggestscore": call("suggestscore", "SuggestCommentScoreRequest", "SuggestCommentScoreResponse"),
+        } } },
+        "schemas": {
+            "TextEntry": object("TextEntry", json!({ "text": text(), "type": text() })),
+            "ArticleAndParentComment":
+                object("ArticleAndParentComment", json!({ "article": a("TextEntry"), "parentComment": a("TextEntry") })),
+            "Context": object("Context", json!({
+                "entries": list(a("TextEntry")),
+                "articleAndParentComment": a("ArticleAndParentComment"),
+            })),
+            "AttributeParameters": object("AttributeParameters", json!({
+                "scoreType": text(),
+                "scoreThreshold": { "type": "number", "format": "float" },
+            })),
+            "Score": object("Score", json!({ "value": { "type": "number", "format": "float" }, "type": text() })),
+            "SpanScore": object("SpanScore", json!({
+                "begin": { "type": "integer", "format": "int32" },
+                "end": { "type": "integer", "format": "int32" },
+                "score": a("Score"),
+            })),
+            "AttributeScores":
+                object("AttributeScores", json!({ "summaryScore": a("Score"), "spanScores": list(a("SpanScore")) })),
+            "AnalyzeCommentRequest": object("AnalyzeCommentRequest", json!({
+                "comment": a("TextEntry"),
+                "context": a("Context"),
+                "requestedAttributes": map("AttributeParameters"),
+                "languages": list(text()),
+                "spanAnnotations": { "type": "boolean" },
+                "doNotStore": { "type": "boolean" },
+                "clientToken": text(),
+                "sessionId": text(),
+                "communityId": text(),
+            })),
+            "AnalyzeCommentResponse": object("AnalyzeCommentResponse", json!({
+                "attributeScores": map("AttributeScores"),
+                "languages": list(text()),
+                "detectedLanguages": list(text()),
+                "clientToken": text(),
+            })),
+            "SuggestCommentScoreRequest": object("SuggestCommentScoreRequest", json!({
+                "comment": a("TextEntry"),
+                "context": a("Context"),
+                "attributeScores": map("AttributeScores"),
+                "languages": list(text()),
+                "clientToken": text(),
+                "sessionId": text(),
+                "communityId": text(),
+            })),
+            "SuggestCommentScoreResponse": object("SuggestCommentScoreResponse", json!({
+                "clientToken": text(),
+                "detectedLanguages": list(text()),
+                "requestedLanguages": list(text()),
+            })),
+        },
+    })
+}
