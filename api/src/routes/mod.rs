@@ -13,6 +13,7 @@ mod runs;
 mod training;
 
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
+use serde_json::Value;
 
 pub use self::perspective::PerspectiveSettings;
 pub(crate) use self::{batch::is_lines, perspective::Discovery};
@@ -66,18 +67,35 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         .license(LicenseObject::new("Apache-2.0"))
 }
 
-/// The OpenAPI document, with paths as callers write them.
+/// The OpenAPI document: with paths as callers write them, and in forms that generators of clients read.
 pub(crate) fn document(service: &OpenApiService<Api, ()>) -> String {
-    with_callers_paths(service.spec())
+    let mut document: Value = serde_json::from_str(&service.spec()).expect("the document is JSON");
+    simplify(&mut document);
+    let document = document.to_string();
+    dialect::METHODS.iter().fold(document, |document, (path, route)| document.replace(route, path))
 }
 
 /// Swagger UI, which has the document inside.
 pub(crate) fn swagger(service: &OpenApiService<Api, ()>) -> String {
-    with_callers_paths(service.swagger_ui_html())
+    service.swagger_ui_html().replace(&service.spec(), &document(service))
 }
 
-fn with_callers_paths(text: String) -> String {
-    dialect::METHODS.iter().fold(text, |text, (path, route)| text.replace(route, path))
+/// A reference with words of its own is a combination of one schema, which few generators read: the words are left out, and
+/// those of the schema stay.
+fn simplify(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(simplify),
+        Value::Object(fields) => {
+            let is_bare = fields.keys().all(|name| name == "allOf" || name == "description");
+            let reference =
+                fields.get("allOf").and_then(|parts| parts.as_array()?.iter().find(|part| part.get("$ref").is_some()));
+            match reference.cloned().filter(|_| is_bare) {
+                Some(reference) => *value = reference,
+                None => fields.values_mut().for_each(simplify),
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The answers that a route has beside its own: every error is `application/problem+json`.

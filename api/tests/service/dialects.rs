@@ -235,6 +235,17 @@ async fn the_discovery_document_leads_to_the_address_that_was_asked() {
 }
 
 #[tokio::test]
+async fn swagger_has_the_paths_that_callers_write() {
+    let service = start().await;
+    for path in ["/docs", "/openapi.json"] {
+        let text = service.get(path).await.text().await.unwrap();
+        assert!(text.contains("/v1alpha1/comments:analyze") && !text.contains("comments/analyze"), "{path}");
+    }
+    let document = api::openapi();
+    assert!(!document.contains("allOf"), "some generators of clients read no combinations");
+}
+
+#[tokio::test]
 async fn moderations_have_openais_shape_and_only_threats() {
     let service = serving().await;
     let own = service.predict(THREAT).await;
