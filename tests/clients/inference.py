@@ -26,7 +26,7 @@ version = metadata["versions"][0]
 assert client.is_model_ready("threatwatch", version, headers=headers())
 assert not client.is_model_ready("threatwatch", "20200101T000000Z-00000000", headers=headers())
 
-texts = numpy.array(["I will kill you.", "Nice song. \U0001f600"], dtype=object)
+texts = numpy.array(["I will come to your house and kill you.", "Nice song. \U0001f600"], dtype=object)
 for is_binary in [True, False]:
     tensor = http.InferInput("text", [2], "BYTES")
     tensor.set_data_from_numpy(texts, binary_data=is_binary)

@@ -7,7 +7,8 @@ import openai
 url, key = sys.argv[1:]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 
-answer = client.moderations.create(model="omni-moderation-latest", input=["I will kill you.", "Nice song."])
+texts = ["I will come to your house and kill you.", "Nice song."]
+answer = client.moderations.create(model="omni-moderation-latest", input=texts)
 assert [result.flagged for result in answer.results] == [True, False], answer
 threat = answer.results[0]
 assert threat.categories.violence and threat.categories.harassment_threatening and threat.categories.hate_threatening
@@ -18,7 +19,7 @@ assert all(value is not None for value in threat.categories.model_dump().values(
 
 one = client.moderations.create(input="Nice song.")
 assert len(one.results) == 1 and one.id.startswith("modr-") and one.model, one
-parts = client.moderations.create(input=[{"type": "text", "text": "I will kill you."}])
+parts = client.moderations.create(input=[{"type": "text", "text": "I will come to your house and kill you."}])
 assert parts.results[0].flagged
 
 for wrong in ["", [], [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]]:

@@ -14,7 +14,7 @@ axios.interceptors.request.use((request) => {
 
 async function main() {
   const client = new Perspective({ apiKey: key });
-  const answer = await client.analyze("I will <b>kill</b> you.", { attributes: ["threat"], languages: ["en"] });
+  const answer = await client.analyze("I will come to your house and <b>kill</b> you.", { attributes: ["threat"], languages: ["en"] });
   assert(answer.attributeScores.THREAT.summaryScore.value > 0.5, JSON.stringify(answer));
   const full = { comment: { text: "Nice song." }, requestedAttributes: { THREAT: {} }, doNotStore: true };
   assert((await client.analyze(full)).attributeScores.THREAT.summaryScore.value < 0.5);

@@ -27,7 +27,7 @@ def refusal(call):
 
 
 comments = client(key).comments()
-text = "\U0001f600 Nice song. I will kill you."
+text = "\U0001f600 Nice song. I will come to your house and kill you."
 analyze = {
     "comment": {"text": text},
     "requestedAttributes": {"THREAT": {}},
@@ -40,9 +40,13 @@ assert 0.5 < threat["summaryScore"]["value"] <= 1, answer
 assert threat["summaryScore"]["type"] == "PROBABILITY", answer
 utf16 = text.encode("utf-16-le")
 spans = [utf16[2 * span["begin"] : 2 * span["end"]].decode("utf-16-le") for span in threat["spanScores"]]
-assert spans == ["\U0001f600 Nice song.", "I will kill you."], spans
+assert spans == ["\U0001f600 Nice song.", "I will come to your house and kill you."], spans
 
-suggestion = {"comment": {"text": text}, "attributeScores": {"THREAT": {"summaryScore": {"value": 1}}}, "clientToken": "a"}
+suggestion = {
+    "comment": {"text": text},
+    "attributeScores": {"THREAT": {"summaryScore": {"value": 1}}},
+    "clientToken": "a",
+}
 assert comments.suggestscore(body=suggestion).execute()["clientToken"] == "a"
 
 status, details = refusal(comments.analyze(body=analyze | {"comment": {"text": ""}}))
