@@ -10,6 +10,7 @@ import { setUpModels } from "./models.js";
 import { setUpPromotion } from "./promotion.js";
 import { setUpPolling } from "./registry.js";
 import { setUpRuns } from "./runs.js";
+import { setUpShadow } from "./shadow.js";
 import { setUpTraining } from "./training.js";
 import { setUpJudging } from "./verdict.js";
 
@@ -20,6 +21,7 @@ setUpHeader();
 setUpModels();
 setUpCard();
 setUpComparison();
+setUpShadow();
 setUpPromotion();
 setUpTraining();
 setUpRuns();

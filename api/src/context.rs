@@ -16,6 +16,7 @@ use crate::{
     problem::Problem,
     routes::PerspectiveSettings,
     serving::Serving,
+    shadow::Shadow,
 };
 
 /// What every handler may use.
@@ -31,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) encoder: Arc<EncoderThreads>,
     pub(crate) pinned: Arc<Pinned>,
+    pub(crate) shadow: Arc<Shadow>,
     pub(crate) keys: Arc<KeyRing>,
     /// Places for streams.
     pub(crate) streams: Arc<Semaphore>,
@@ -59,6 +61,8 @@ impl Context {
             Arc::clone(&metrics),
             service.replica,
         );
+        let encoder = Arc::new(EncoderThreads::new(service.cascade.clone(), Arc::clone(&metrics)));
+        let registry_of_shadow = registry.clone();
         let (needs_keys, rate) = (service.needs_keys, limits.requests_per_second);
         let keys = KeyRing::new(registry.clone(), store.clone(), of_keys, needs_keys, rate);
         Self {
@@ -70,7 +74,13 @@ impl Context {
             temporal,
             temporal_ui: service.temporal_ui.map(Into::into),
             serving: Arc::new(serving),
-            encoder: Arc::new(EncoderThreads::new(service.cascade, Arc::clone(&metrics))),
+            shadow: Arc::new(Shadow::new(
+                registry_of_shadow,
+                service.cascade.pass_from,
+                Arc::clone(&encoder),
+                Arc::clone(&metrics),
+            )),
+            encoder,
             metrics,
             keys: Arc::new(keys),
             streams: Arc::new(Semaphore::new(limits.streams)),

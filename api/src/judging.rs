@@ -17,7 +17,7 @@ use model::{
 };
 
 use crate::{
-    cascade::{Fallback, Purpose},
+    cascade::{EncoderThreads, Fallback, Purpose},
     context::Context,
     metrics::{DecisionLabels, JudgeLabels},
     problem::Problem,
@@ -54,6 +54,35 @@ pub(crate) struct Judged {
     pub(crate) took: Duration,
 }
 
+/// A verdict, and what the encoder said of the sentences that were passed to it.
+pub(crate) struct Heard {
+    pub(crate) verdict: Verdict,
+    passed: Vec<Range<usize>>,
+    scores: Vec<f32>,
+    fallback: Option<Fallback>,
+}
+
+impl EncoderThreads {
+    /// A model's verdict on a text, uncounted: of its fast part, and of the encoder where it matters and has time.
+    pub(crate) async fn hear(&self, live: &Live, text: &str, purpose: Purpose) -> Heard {
+        let mut reading = live.model.read(text);
+        reading.keep_most_suspicious(MOST_PASSED);
+        let passed: Vec<Range<usize>> = reading.passed.iter().map(|&i| reading.places[i].clone()).collect();
+        let (scores, fallback) = match live.model.cascade() {
+            None => (None, None),
+            Some((_, encoder)) => {
+                let sentences = passed.iter().map(|place| text[place.clone()].to_owned()).collect();
+                match self.judge(encoder, sentences, purpose).await {
+                    Ok(scores) => (Some(scores), None),
+                    Err(fallback) => (None, Some(fallback)),
+                }
+            }
+        };
+        let verdict = live.model.conclude(reading, scores.as_deref());
+        Heard { verdict, passed, scores: scores.unwrap_or_default(), fallback }
+    }
+}
+
 impl Context {
     /// Refuses a text that no model judges.
     pub(crate) fn check_text(&self, text: &str) -> Result<(), Problem> {
@@ -82,22 +111,11 @@ impl Context {
     /// Judges a text that [`Self::check_text`] took.
     pub(crate) async fn judge(&self, live: &Live, text: &str, asked: Asked) -> Judged {
         let started = Instant::now();
-        let mut reading = live.model.read(text);
-        reading.keep_most_suspicious(MOST_PASSED);
-        let passed: Vec<Range<usize>> = reading.passed.iter().map(|&i| reading.places[i].clone()).collect();
-        let (scores, fallback) = match live.model.cascade() {
-            None => (None, None),
-            Some((_, encoder)) => {
-                let sentences = passed.iter().map(|place| text[place.clone()].to_owned()).collect();
-                match self.encoder.judge(encoder, sentences, asked.purpose).await {
-                    Ok(scores) => (Some(scores), None),
-                    Err(fallback) => (None, Some(fallback)),
-                }
-            }
-        };
-        let verdict = live.model.conclude(reading, scores.as_deref());
+        let Heard { verdict, passed, scores, fallback } = self.encoder.hear(live, text, asked.purpose).await;
         self.count(live, &verdict, started);
-        let scores = scores.unwrap_or_default();
+        if live.is_in_production() {
+            self.shadow.offer(text, &verdict);
+        }
         let occlusions = match live.model.cascade() {
             Some((_, encoder)) if asked.explain && !scores.is_empty() => {
                 self.leave_out_words(encoder, text, &passed, &scores).await

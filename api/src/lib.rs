@@ -24,6 +24,7 @@ mod request_id;
 mod routes;
 mod server;
 mod serving;
+mod shadow;
 mod slow;
 mod tls;
 
@@ -158,6 +159,9 @@ fn in_background(context: &Context) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&context.serving).follow_production());
     tasks.spawn(probe_the_store(context.trust.clone()));
+    tasks.spawn(Arc::clone(&context.shadow).judge());
+    let (shadow, store) = (Arc::clone(&context.shadow), context.store.clone());
+    tasks.spawn(async move { shadow.follow(&store).await });
     let keys = Arc::clone(&context.keys);
     tasks.spawn(async move { keys.follow().await });
     let (store, registry) = (context.store.clone(), context.registry.clone());

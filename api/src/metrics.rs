@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::cascade::Fallback;
+use crate::{cascade::Fallback, shadow::Compared};
 
 /// Decisions by model.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -52,6 +52,12 @@ pub(crate) struct FallbackLabels {
     pub(crate) reason: &'static str,
 }
 
+/// How a shadow's verdict compares to production's: see [`crate::shadow::Compared`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ComparedLabels {
+    pub(crate) outcome: &'static str,
+}
+
 /// The model that serves.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct ModelLabels {
@@ -85,6 +91,10 @@ pub struct Metrics {
     pub(crate) encoder_queue: Gauge,
     pub(crate) encoder_batch: Histogram,
     pub(crate) encoder_seconds: Histogram,
+    pub(crate) shadow_share: Gauge<f64, AtomicU64>,
+    pub(crate) shadow_comments: Family<ComparedLabels, Counter>,
+    pub(crate) shadow_difference: Histogram,
+    pub(crate) shadow_dropped: Counter,
     pub(crate) model: Family<ModelLabels, Gauge>,
     pub(crate) generation: Gauge,
     pub(crate) loaded: Gauge<f64, AtomicU64>,
@@ -118,6 +128,7 @@ impl Metrics {
         const INFERENCE: [f64; 12] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 1e-2, 0.05, 0.25, 1.0];
         const SIZE: [f64; 5] = [256.0, 1024.0, 4096.0, 16_384.0, 262_144.0];
         const BATCH: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+        const DIFFERENCE: [f64; 11] = [-0.5, -0.2, -0.1, -0.05, -0.01, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0];
         const TENTHS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
         let mut this = Self {
             registry: Registry::default(),
@@ -138,6 +149,10 @@ impl Metrics {
             encoder_queue: Gauge::default(),
             encoder_batch: Histogram::new(BATCH),
             encoder_seconds: Histogram::new(DURATION),
+            shadow_share: Gauge::default(),
+            shadow_comments: Family::default(),
+            shadow_difference: Histogram::new(DIFFERENCE),
+            shadow_dropped: Counter::default(),
             model: Family::default(),
             generation: Gauge::default(),
             loaded: Gauge::default(),
@@ -148,6 +163,9 @@ impl Metrics {
         // A series that is there from the start can be watched for its first increase.
         for reason in Fallback::ALL.map(Fallback::name) {
             drop(this.encoder_fallbacks.get_or_create(&FallbackLabels { reason }));
+        }
+        for outcome in Compared::ALL.map(Compared::name) {
+            drop(this.shadow_comments.get_or_create(&ComparedLabels { outcome }));
         }
         for judged_by in JudgedBy::ALL.map(JudgedBy::name) {
             drop(this.sentences.get_or_create(&JudgeLabels { judged_by }));
@@ -201,6 +219,26 @@ impl Metrics {
             "threatwatch_encoder_seconds",
             "Time of the encoder for what it read together",
             self.encoder_seconds.clone(),
+        );
+        r.register(
+            "threatwatch_shadow_share",
+            "Share of the comments that a second version judges beside production; 0 for none",
+            self.shadow_share.clone(),
+        );
+        r.register(
+            "threatwatch_shadow_comments",
+            "Comments that a second version judged beside production, by how the verdicts compare",
+            self.shadow_comments.clone(),
+        );
+        r.register(
+            "threatwatch_shadow_difference",
+            "The second version's probability less that of production",
+            self.shadow_difference.clone(),
+        );
+        r.register(
+            "threatwatch_shadow_dropped",
+            "Comments that the second version did not judge because it was behind",
+            self.shadow_dropped.clone(),
         );
         r.register("threatwatch_model_info", "1 for the model that serves", self.model.clone());
         r.register(

@@ -63,6 +63,7 @@ const FILES: &[File] = &[
     embedded!("promotion.js", SCRIPT),
     embedded!("registry.js", SCRIPT),
     embedded!("runs.js", SCRIPT),
+    embedded!("shadow.js", SCRIPT),
     embedded!("training.js", SCRIPT),
     embedded!("verdict.js", SCRIPT),
 ];

@@ -11,6 +11,7 @@ mod promote;
 mod schedule;
 mod serve;
 mod setup;
+mod shadow;
 mod train;
 mod worker;
 
@@ -63,6 +64,9 @@ enum Command {
     /// Show, compare, verify, prune and reproduce the registered versions
     #[command(subcommand)]
     Models(models::Command),
+    /// Let a second version judge beside production, and compare
+    #[command(subcommand)]
+    Shadow(shadow::Command),
     /// Train every night, and delete what nothing needs
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -131,6 +135,7 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Reject(arguments) => promote::say(arguments, false, settings).await?,
         Command::Schedule(command) => schedule::run(command, settings).await?,
         Command::Models(command) => models::run(command, settings).await?,
+        Command::Shadow(command) => shadow::run(command, settings).await?,
         Command::Keys(command) => keys::run(command, settings).await?,
         Command::Audit(arguments) => audit::run(arguments, settings).await?,
         Command::Predict(arguments) => predict::run(arguments, settings).await?,

@@ -10,6 +10,7 @@ mod perspective;
 mod predict;
 mod promotion;
 mod runs;
+mod shadow;
 mod training;
 
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
@@ -41,6 +42,7 @@ pub(crate) type Api = (
     moderations::Moderations,
     inference::Inference,
     models::Models,
+    shadow::ShadowRoutes,
     training::Training,
     promotion::Promotion,
     runs::Runs,
@@ -56,6 +58,7 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         moderations::Moderations(context.clone()),
         inference::Inference(context.clone()),
         models::Models(context.clone()),
+        shadow::ShadowRoutes(context.clone()),
         training::Training(context.clone()),
         promotion::Promotion(context.clone()),
         runs::Runs(context.clone()),

@@ -41,6 +41,7 @@ fn body_of(path: &str) -> Value {
     match path {
         "/predict" => json!({ "text": "hello" }),
         "/predict/batch" => json!({ "comments": [{ "text": "hello" }] }),
+        "/shadow" => json!({ "version": "20200101T000000Z-00000000", "share": 0.5, "actor": "mallory" }),
         "/promote" => json!({ "version": "20200101T000000Z-00000000", "actor": "mallory" }),
         "/runs/approve" | "/runs/reject" => json!({ "workflow_id": "train-1", "reason": "good", "actor": "mallory" }),
         _ => json!({}),
@@ -84,6 +85,9 @@ async fn every_route_asks_for_its_role_once_there_is_a_key() {
         (Method::GET, "/models/compare?a=b&b=c", None),
         (Method::GET, "/models/20200101T000000Z-00000000", None),
         (Method::GET, "/models/20200101T000000Z-00000000/card", None),
+        (Method::GET, "/shadow", None),
+        (Method::POST, "/shadow", Some("operate")),
+        (Method::POST, "/shadow/stop", Some("operate")),
         (Method::GET, "/about", None),
     ];
     for (method, path, role) in &routes {

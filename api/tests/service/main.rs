@@ -7,6 +7,7 @@ mod cascade;
 mod dialects;
 mod outages;
 mod requests;
+mod shadow;
 mod store;
 mod tls;
 

@@ -39,6 +39,8 @@ pub enum Key<'a> {
     Audit(u64),
     /// How the deed of an entry of the audit trail ended.
     AuditOutcome(u64),
+    /// An order of a shadow, by its number.
+    Shadow(u64),
     /// The index of an encoder's base.
     EncoderBase(&'a Digest),
     /// The index of a checkpoint of a piece of work: its step, and a number that nobody else has.
@@ -66,6 +68,8 @@ impl Key<'_> {
     pub const API_KEYS: &'static str = "keys/";
     /// Prefix of the entries of the audit trail.
     pub const AUDIT: &'static str = "audit/";
+    /// Prefix of the orders of shadows.
+    pub const SHADOW: &'static str = "shadow/";
     /// Prefix of all checkpoints.
     pub const CHECKPOINTS: &'static str = "checkpoints/";
     /// Prefix of what probes write.
@@ -88,6 +92,7 @@ impl Key<'_> {
             Self::KeyRevocation(name, id) => format!("{}{name}/{id}{REVOCATION_ENDING}", Self::API_KEYS),
             Self::Audit(number) => format!("{}{number:010}.json", Self::AUDIT),
             Self::AuditOutcome(number) => format!("audit-outcomes/{number:010}.json"),
+            Self::Shadow(number) => format!("{}{number:010}.json", Self::SHADOW),
             Self::EncoderBase(digest) => format!("encoders/{digest}{INDEX_ENDING}"),
             Self::Checkpoint(work, step, nonce) => {
                 format!("{}{step:010}-{nonce:08x}{INDEX_ENDING}", Self::checkpoints(work))
@@ -164,6 +169,12 @@ impl Key<'_> {
         path.strip_prefix(Self::AUDIT)?.strip_suffix(".json")?.parse().ok()
     }
 
+    /// The number of the order of a shadow at a path.
+    #[must_use]
+    pub fn shadow_of(path: &str) -> Option<u64> {
+        path.strip_prefix(Self::SHADOW)?.strip_suffix(".json")?.parse().ok()
+    }
+
     /// The blob at a path.
     #[must_use]
     pub fn blob_of(path: &str) -> Option<Digest> {
@@ -204,6 +215,7 @@ impl Key<'_> {
             Self::ApiKey(..) => "API key",
             Self::KeyRevocation(..) => "revocation of an API key",
             Self::Audit(_) => "entry of the audit trail",
+            Self::Shadow(_) => "order of a shadow",
             Self::EncoderBase(_) => "encoder's base",
             Self::Checkpoint(..) => "checkpoint",
             Self::AuditOutcome(_) => "outcome in the audit trail",

@@ -22,6 +22,7 @@ mod probe;
 mod replicas;
 mod retention;
 mod s3;
+mod shadow;
 mod store;
 mod verification;
 
@@ -49,6 +50,7 @@ pub use self::{
     probe::Trust,
     replicas::{RENEW, ReplicaId, Serving},
     s3::{S3Settings, S3Store, Secret},
+    shadow::ShadowOrder,
     store::{Created, Entry, Store, StoreError},
     verification::Verification,
 };

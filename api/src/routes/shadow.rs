@@ -1,0 +1,178 @@
+//! `/shadow`: a second version that judges a share of the traffic beside production.
+
+use std::sync::atomic::Ordering;
+
+use model::Version;
+use poem_openapi::{Object, OpenApi, payload::Json};
+
+use super::{Tag, answers};
+use crate::{
+    audit::Request,
+    body::Body,
+    caller::{By, Operate, Read},
+    context::Context,
+    figures::rfc3339,
+    problem::Problem,
+    shadow::Compared,
+};
+
+pub(crate) struct ShadowRoutes(pub(crate) Context);
+
+/// Which version is to judge beside production.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct ShadowRequest {
+    /// A registered version.
+    version: String,
+    /// Share of the comments that it judges too, above 0, at most 1.
+    share: f64,
+    /// Who wants it; the name of the API key, where one is used.
+    #[oai(validator(max_length = 500))]
+    actor: Option<String>,
+    /// Why.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+}
+
+/// Why it is to end.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct StopRequest {
+    /// Who wants it; the name of the API key, where one is used.
+    #[oai(validator(max_length = 500))]
+    actor: Option<String>,
+    /// Why.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+}
+
+/// What judges beside production, and what this replica found since it was ordered.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct ShadowState {
+    /// The version; none where production judges alone.
+    version: Option<String>,
+    /// Share of the comments that it judges too.
+    share: Option<f64>,
+    /// When it was ordered: RFC 3339, UTC.
+    since: Option<String>,
+    /// Who ordered it.
+    actor: Option<String>,
+    /// Why it does not judge.
+    trouble: Option<String>,
+    /// Comments that both judged.
+    compared: u64,
+    /// Of these, threats by the second version only.
+    only_shadow: u64,
+    /// Of these, threats by production only.
+    only_production: u64,
+    /// Mean of the second version's probability less production's.
+    mean_difference: f64,
+    /// Comments that it did not judge because it was behind.
+    dropped: u64,
+}
+
+/// What was ordered. Each replica follows within seconds.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct ShadowOrdered {
+    /// The version; none where production judges alone.
+    version: Option<String>,
+    share: f64,
+}
+
+answers! {
+    /// Answers of `GET /shadow`.
+    ShadowAnswer {
+        /// What judges beside production.
+        #[oai(status = 200)]
+        Ok(Json<ShadowState>),
+    }
+}
+
+answers! {
+    /// Answers of orders.
+    OrderAnswer {
+        /// It is ordered.
+        #[oai(status = 200)]
+        Ok(Json<ShadowOrdered>),
+    }
+}
+
+#[OpenApi(tag = "Tag::Models")]
+impl ShadowRoutes {
+    /// Show which version judges beside production, and how its verdicts differ.
+    #[oai(path = "/shadow", method = "get")]
+    async fn state(&self, _by: By<Read>) -> ShadowAnswer {
+        let following = self.0.shadow.following();
+        let of = |f: fn(&crate::shadow::Tally) -> u64| following.as_ref().map_or(0, |it| f(&it.tally));
+        ShadowAnswer::Ok(Json(ShadowState {
+            version: following.as_ref().and_then(|it| it.order.version.as_ref()).map(ToString::to_string),
+            share: following.as_ref().map(|it| it.order.share),
+            since: following.as_ref().map(|it| rfc3339(it.order.at)),
+            actor: following.as_ref().map(|it| it.order.actor.clone()),
+            trouble: following.as_ref().and_then(|it| it.live.as_ref().err().cloned()),
+            compared: of(crate::shadow::Tally::compared),
+            only_shadow: of(|tally| tally.count(Compared::OnlyShadow)),
+            only_production: of(|tally| tally.count(Compared::OnlyProduction)),
+            mean_difference: following.as_ref().map_or(0.0, |it| it.tally.mean_difference()),
+            dropped: of(|tally| tally.dropped.load(Ordering::Relaxed)),
+        }))
+    }
+
+    /// Let a version judge a share of the comments beside production.
+    ///
+    /// Nobody waits for it and nobody is shown its verdicts; they are compared and counted.
+    #[oai(path = "/shadow", method = "post")]
+    async fn start(&self, by: By<Operate>, body: Body<ShadowRequest>) -> OrderAnswer {
+        let ShadowRequest { version, share, actor, reason } = body.0;
+        let Ok(version) = Version::parse(&version) else {
+            return Problem::invalid("`version` does not look like 20261123T021009Z-3f9c2a1b.").into();
+        };
+        if !(share > 0.0 && share <= 1.0) {
+            return Problem::invalid("`share` must be above 0 and at most 1.").into();
+        }
+        self.order(&by, Some(version), share, actor, reason).await
+    }
+
+    /// Let production judge alone.
+    #[oai(path = "/shadow/stop", method = "post")]
+    async fn stop(&self, by: By<Operate>, body: Body<StopRequest>) -> OrderAnswer {
+        let StopRequest { actor, reason } = body.0;
+        self.order(&by, None, 0.0, actor, reason).await
+    }
+}
+
+impl ShadowRoutes {
+    async fn order(
+        &self,
+        by: &By<Operate>,
+        version: Option<Version>,
+        share: f64,
+        actor: Option<String>,
+        reason: Option<String>,
+    ) -> OrderAnswer {
+        let actor = by.caller.actor(actor);
+        let recorded = self.0.record(Request {
+            caller: &by.caller,
+            actor: actor.as_deref(),
+            action: if version.is_some() { "shadow_start" } else { "shadow_stop" },
+            subject: version.as_ref().map(ToString::to_string),
+            reason: reason.as_deref(),
+        });
+        let recorded = match recorded.await {
+            Ok(recorded) => recorded,
+            Err(problem) => return problem.into(),
+        };
+        let actor = actor.unwrap_or_else(|| "unknown".to_owned());
+        let ordering = self.0.registry.order_shadow(version.as_ref(), share, &actor);
+        match self.0.ask_store(ordering).await {
+            Ok(order) => {
+                recorded.ended("done", format!("order {}", order.sequence)).await;
+                let version = order.version.map(|version| version.to_string());
+                OrderAnswer::Ok(Json(ShadowOrdered { version, share: order.share }))
+            }
+            Err(problem) => recorded.refused(problem).await.into(),
+        }
+    }
+}

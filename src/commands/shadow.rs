@@ -1,0 +1,97 @@
+//! `threatwatch shadow`: lets a second version judge beside production, and shows how its verdicts differ.
+
+use anyhow::bail;
+use model::Version;
+use serde_json::Value;
+
+use crate::{
+    audited::{Act, actor},
+    http::Api,
+    settings::Settings,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Let a version judge a share of the comments beside production: its verdicts are compared, never shown
+    Start {
+        /// The registered version
+        version: String,
+        /// Share of the comments, above 0, at most 1
+        #[arg(long, default_value_t = 0.1)]
+        share: f64,
+        /// Why, for the audit trail
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let production judge alone
+    Stop {
+        /// Why, for the audit trail
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Show what the API that is asked has found since the start
+    Status {
+        /// Print the API's whole answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
+    match command {
+        Command::Start { version, share, reason } => {
+            if !(share > 0.0 && share <= 1.0) {
+                bail!("--share must be above 0 and at most 1");
+            }
+            order(Some(Version::parse(&version)?), share, reason.as_deref(), settings).await
+        }
+        Command::Stop { reason } => order(None, 0.0, reason.as_deref(), settings).await,
+        Command::Status { json } => status(json, settings).await,
+    }
+}
+
+async fn order(version: Option<Version>, share: f64, reason: Option<&str>, settings: &Settings) -> anyhow::Result<()> {
+    let registry = settings.registry().await?;
+    let action = if version.is_some() { "shadow_start" } else { "shadow_stop" };
+    let act = Act { action, subject: version.as_ref().map(ToString::to_string), reason };
+    let ordering = async { Ok(registry.order_shadow(version.as_ref(), share, &actor()).await?) };
+    let order = act.on_record(settings, ordering, |order| format!("order {}", order.sequence)).await?;
+    match order.version {
+        Some(version) => println!("{version} judges {}% beside production, within seconds", 100.0 * order.share),
+        None => println!("production judges alone, within seconds"),
+    }
+    Ok(())
+}
+
+async fn status(json: bool, settings: &Settings) -> anyhow::Result<()> {
+    let state = Api::new(settings)?.get("/shadow").await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&state)?);
+        return Ok(());
+    }
+    let Some(version) = state["version"].as_str() else {
+        println!("production judges alone");
+        return Ok(());
+    };
+    let text = |name: &str| state[name].as_str().unwrap_or("?").to_owned();
+    println!(
+        "{version} judges {}% beside production, since {}, by {}",
+        100.0 * state["share"].as_f64().unwrap_or(f64::NAN),
+        text("since"),
+        text("actor")
+    );
+    if let Some(trouble) = state["trouble"].as_str() {
+        println!("it does not judge: {trouble}");
+    }
+    let number = |name: &str| state.get(name).and_then(Value::as_u64).unwrap_or(0);
+    println!(
+        "{} comments compared: {} threats by it alone, {} by production alone; its probability is {:+.4} on average; {} \
+         not judged because it was behind",
+        number("compared"),
+        number("only_shadow"),
+        number("only_production"),
+        state["mean_difference"].as_f64().unwrap_or(f64::NAN),
+        number("dropped")
+    );
+    Ok(())
+}
