@@ -126,6 +126,8 @@ struct AnalyzeRequest {
     languages: Option<Vec<String>>,
     /// Give a score for each sentence.
     span_annotations: Option<bool>,
+    /// Leave out attributes that are not served, in place of an error.
+    drop_unsupported_attributes: Option<bool>,
     /// Nothing is ever stored.
     do_not_store: Option<bool>,
     /// Comes back in the answer.
@@ -286,7 +288,11 @@ impl Perspective {
     async fn analyze(&self, _by: By<caller::Predict>, body: Body<AnalyzeRequest>) -> Result<Analyzed> {
         let AnalyzeRequest { comment, context, requested_attributes, languages, client_token, .. } = body.0;
         let text = self.text_of(comment, context.as_ref())?;
-        let attributes = self.attributes(requested_attributes.unwrap_or_default())?;
+        let mut asked = requested_attributes.unwrap_or_default();
+        if body.0.drop_unsupported_attributes.unwrap_or_default() {
+            asked.retain(|name, _| self.serves(name) || !ATTRIBUTES.contains(&name.as_str()));
+        }
+        let attributes = self.attributes(asked)?;
         let languages = self.languages(languages)?;
         let live = self.0.model(None).await?;
         let verdict = self.0.judge(&live, &text, Asked::ALONE).await.verdict;
@@ -341,13 +347,17 @@ impl Perspective {
         Ok(text)
     }
 
+    fn serves(&self, attribute: &str) -> bool {
+        attribute == THREAT || self.0.perspective.aliases.iter().any(|alias| alias == attribute)
+    }
+
     /// The attributes that are asked for, each with the least score that is wanted.
     fn attributes(&self, asked: BTreeMap<String, AttributeParameters>) -> Result<Vec<(String, f64)>> {
         if asked.is_empty() {
             return Err(CommentError::NoRequestedAttributes.because("Missing requested_attributes"));
         }
         let each = asked.into_iter().map(|(name, parameters)| {
-            if name != THREAT && !self.0.perspective.aliases.contains(&name) {
+            if !self.serves(&name) {
                 return Err(CommentError::InvalidRequest.because(not_served(&name)));
             }
             if !matches!(parameters.score_type, None | Some(ScoreType::Probability | ScoreType::ScoreTypeUnspecified)) {
@@ -483,6 +493,7 @@ fn discovery(root: &str) -> serde_json::Value {
                 "languages": list(text()),
                 "spanAnnotations": { "type": "boolean" },
                 "doNotStore": { "type": "boolean" },
+                "dropUnsupportedAttributes": { "type": "boolean" },
                 "clientToken": text(),
                 "sessionId": text(),
                 "communityId": text(),

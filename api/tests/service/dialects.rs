@@ -86,6 +86,11 @@ async fn perspective_scores_threats_as_predict_does() {
     let high =
         json!({ "comment": { "text": "Nice song." }, "requestedAttributes": { "THREAT": { "scoreThreshold": 0.9 } } });
     assert_eq!(json_of(service.post(ANALYZE, &high).await, 200).await, json!({ "languages": ["en"] }));
+    let several = json!({
+        "comment": { "text": text }, "requestedAttributes": { "THREAT": {}, "TOXICITY": {} }, "dropUnsupportedAttributes": true,
+    });
+    let answer = json_of(service.post(ANALYZE, &several).await, 200).await;
+    assert_eq!(answer["attributeScores"].as_object().unwrap().keys().collect::<Vec<_>>(), ["THREAT"]);
     // Some clients escape the colon.
     json_of(service.post("/v1alpha1/comments%3Aanalyze?key=any&alt=json", &analyze(text)).await, 200).await;
 
