@@ -46,6 +46,9 @@ fn it_prints_every_figure_by_sentence_and_by_comment() {
     assert!((low..high).contains(&cv["cv"]["sentence"]["pr_auc"].as_f64().unwrap()), "{low} {high}");
     assert_eq!(cv["cv"]["worst_mistakes"].as_array().unwrap().len(), 50);
     assert!(cv["cv"]["pr_curve"].as_array().unwrap().len() > 20, "a curve");
+    let shares = cv["cv"]["flagged_comments"].as_array().unwrap();
+    let of = |name: &str| shares.iter().map(|share| share[name].as_f64().unwrap()).collect::<Vec<f64>>();
+    assert!(of("threshold").is_sorted_by(|a, b| a >= b) && of("recall").is_sorted(), "{shares:?}");
     assert!(!cv.to_string().contains("text"), "numbers only");
     assert_eq!(cv, experiment(&["--train", file, "--cv", "5"]), "the same figures every time");
 

@@ -138,6 +138,8 @@ fn report(scores: &Scores, rows: &[Row], probabilities: &[f64]) -> anyhow::Resul
     figures.insert("comment".to_owned(), serde_json::to_value(&scores.comment)?);
     figures.insert("pr_curve".to_owned(), serde_json::to_value(evaluation::pr_curve(&judged, 100))?);
     figures.insert("calibration_curve".to_owned(), serde_json::to_value(evaluation::calibration_curve(&judged))?);
+    let comments = evaluation::by_comment(rows, probabilities);
+    figures.insert("flagged_comments".to_owned(), serde_json::to_value(evaluation::flagged_shares(&comments))?);
     figures.insert("worst_mistakes".to_owned(), serde_json::to_value(evaluation::worst_mistakes(&judged, 50))?);
     Ok(figures)
 }

@@ -35,6 +35,37 @@ pub struct CurvePoint {
     pub recall: f64,
 }
 
+/// The threshold that flags each of some shares of all rows, and what that finds: for whoever knows how much they can look
+/// at, or which share another service flagged.
+#[must_use]
+pub fn flagged_shares(judged: &[Judged]) -> Vec<FlaggedShare> {
+    const SHARES: [f64; 7] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
+    let threats = judged.iter().filter(|(_, threat)| *threat).count().max(1);
+    let mut sorted = judged.to_vec();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let flag = |share: f64| {
+        let flagged = sorted.get(..(share * sorted.len() as f64).ceil() as usize)?;
+        let hits = flagged.iter().filter(|(_, threat)| *threat).count();
+        let threshold = flagged.last()?.0;
+        let (precision, recall) = (hits as f64 / flagged.len() as f64, hits as f64 / threats as f64);
+        Some(FlaggedShare { share, threshold, precision, recall })
+    };
+    SHARES.into_iter().filter_map(flag).collect()
+}
+
+/// What is found by flagging a share of all rows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FlaggedShare {
+    /// Of all rows.
+    pub share: f64,
+    /// Rows at or above it are that share.
+    pub threshold: f64,
+    /// Threats among what is flagged.
+    pub precision: f64,
+    /// Flagged among the threats.
+    pub recall: f64,
+}
+
 /// Said and seen, in fifteen bins of equal width; empty bins are left out.
 #[must_use]
 pub fn calibration_curve(judged: &[Judged]) -> Vec<CalibrationBin> {

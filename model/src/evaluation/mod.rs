@@ -18,7 +18,9 @@ use self::{
 };
 pub use self::{
     comparison::{Figure, Pair},
-    curves::{CalibrationBin, CurvePoint, Mistake, calibration_curve, pr_curve, worst_mistakes},
+    curves::{
+        CalibrationBin, CurvePoint, FlaggedShare, Mistake, calibration_curve, flagged_shares, pr_curve, worst_mistakes,
+    },
     ranking::Judged,
     thresholds::{best_f1_threshold, threshold_at_fpr, threshold_at_precision},
 };
@@ -85,11 +87,7 @@ impl Scores {
     /// Figures of rows and their probabilities, with intervals.
     #[must_use]
     pub fn of(rows: &[Row], probabilities: &[f64], threshold: f64) -> Self {
-        let sentences: Vec<Judgement<'_>> = rows
-            .iter()
-            .zip(probabilities)
-            .map(|(row, &probability)| Judgement { commenter: &row.commenter, probability, is_threat: row.is_threat() })
-            .collect();
+        let sentences = sentences(rows, probabilities);
         let evaluate = |judgements: &[Judgement<'_>]| {
             let judged: Vec<Judged> = judgements.iter().map(|j| (j.probability, j.is_threat)).collect();
             let intervals = Some(bootstrap::intervals(judgements, threshold, BOOTSTRAP_SEED));
@@ -146,6 +144,21 @@ impl Confusion {
         let f1 = if tp == 0 { 0.0 } else { 2.0 * tp as f64 / (2 * tp + wrong) as f64 };
         (share(tp + self.false_positives), share(tp + self.false_negatives), f1)
     }
+}
+
+/// Each comment's probability, that of its most threatening sentence, and whether it has a threat.
+#[must_use]
+pub fn by_comment(rows: &[Row], probabilities: &[f64]) -> Vec<Judged> {
+    comments(rows, &sentences(rows, probabilities)).iter().map(|j| (j.probability, j.is_threat)).collect()
+}
+
+fn sentences<'a>(rows: &'a [Row], probabilities: &[f64]) -> Vec<Judgement<'a>> {
+    let judgement = |(row, &probability): (&'a Row, &f64)| Judgement {
+        commenter: &row.commenter,
+        probability,
+        is_threat: row.is_threat(),
+    };
+    rows.iter().zip(probabilities).map(judgement).collect()
 }
 
 /// Each comment, as threatening as its most threatening sentence.
