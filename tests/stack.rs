@@ -112,3 +112,16 @@ fn for_other_machines_the_api_has_tls_and_insists_on_keys() {
     let file = read(scrape["source"].as_str().unwrap());
     assert_eq!(file[0]["labels"]["__scheme__"], "https");
 }
+
+#[test]
+fn the_image_takes_the_base_weights_that_the_program_pins() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let [image, program] = ["Dockerfile", "src/programs.rs"].map(|file| fs::read_to_string(root.join(file)).unwrap());
+    let pinned = image.split('\'').find(|part| part.contains(" --hash=sha256:")).unwrap();
+    let (package, sha256) = pinned.split_once(" --hash=sha256:").unwrap();
+    let (package, version) = package.split_once("==").unwrap();
+    let wheel = program.split("const ").find(|part| part.starts_with("ENCODER_BASE")).unwrap();
+    for part in [package, version, sha256] {
+        assert!(wheel.contains(&format!("\"{part}\"")), "{part} is not in src/programs.rs");
+    }
+}

@@ -85,7 +85,7 @@ enum Command {
     /// Train and evaluate on files, without a server
     Experiment(experiment::Arguments),
     /// Make the bucket, the search attributes and a first model, if they are not there
-    Setup,
+    Setup(setup::Arguments),
     /// Exit with success if a service answers the address with success
     Healthy {
         /// For example `http://127.0.0.1:8086/health/live`
@@ -141,7 +141,7 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Predict(arguments) => predict::run(arguments, settings).await?,
         Command::Dataset(command) => dataset::run(command, settings).await?,
         Command::Doctor => return doctor::run(settings).await,
-        Command::Setup => setup::run(settings).await?,
+        Command::Setup(arguments) => setup::run(arguments, settings).await?,
         Command::Healthy { url, any_certificate } => {
             let is_ok = if any_certificate { http::is_ok_whoever_it_is(&url).await } else { http::is_ok(&url).await };
             return Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
