@@ -225,6 +225,20 @@ async fn a_key_that_asks_too_often_is_told_to_wait() {
         }
     }
     assert!(statuses.contains(&429), "{statuses:?}");
+    // In each dialect's own words.
+    for (path, pointer, told) in [
+        ("/v1alpha1/comments:analyze", "/error/status", "RESOURCE_EXHAUSTED"),
+        ("/v1/moderations", "/error/type", "rate_limit_error"),
+        ("/v2/models/threatwatch/infer", "/error", "Too many requests: This key asks more often than it may."),
+    ] {
+        let mut refused = service.with_key(Method::POST, path, &key).await;
+        while refused.status() != 429 {
+            refused = service.with_key(Method::POST, path, &key).await;
+        }
+        assert_eq!(refused.headers()["retry-after"], "1", "{path}");
+        let body: Value = refused.json().await.unwrap();
+        assert_eq!(body.pointer(pointer).and_then(Value::as_str), Some(told), "{path}: {body}");
+    }
     let started = Instant::now();
     while service.with_key(Method::GET, "/models", &key).await.status() != 200 {
         assert!(started.elapsed() < Duration::from_secs(3), "after a second it may ask again");
