@@ -123,16 +123,19 @@ impl S3Store {
         Self { client: Client::from_conf(config), bucket: settings.bucket.clone(), places }
     }
 
-    /// Creates the bucket unless it is there.
+    /// Creates the bucket unless it is there; given up like any other operation.
     pub async fn ensure_bucket(&self) -> Result<(), StoreError> {
-        if self.client.head_bucket().bucket(&self.bucket).send().await.is_ok() {
-            return Ok(());
-        }
-        match self.client.create_bucket().bucket(&self.bucket).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.code(), Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => Ok(()),
-            Err(error) => Err(failure("open", &self.bucket, error)),
-        }
+        let opening = async {
+            if self.client.head_bucket().bucket(&self.bucket).send().await.is_ok() {
+                return Ok(());
+            }
+            match self.client.create_bucket().bucket(&self.bucket).send().await {
+                Ok(_) => Ok(()),
+                Err(error) if matches!(error.code(), Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => Ok(()),
+                Err(error) => Err(failure("open", &self.bucket, error)),
+            }
+        };
+        within(OPERATION, "open", &self.bucket, opening).await
     }
 }
 
