@@ -12,7 +12,7 @@ use std::{
 
 use encoder::{Encoder, Room};
 use futures_util::future::try_join_all;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::metrics::{FallbackLabels, Metrics};
 
@@ -23,8 +23,10 @@ const TOGETHER: usize = 8;
 const SINKS: f64 = 0.8;
 /// Who asks why waits longer.
 const EXPLAIN: Duration = Duration::from_secs(2);
-/// A comment of a batch waits so long for its turn and its verdict.
-const BATCH: Duration = Duration::from_secs(20);
+/// The same for a second version, which nobody waits for.
+const SHADOW: Duration = Duration::from_secs(20);
+/// When the service stops, batches wait no longer than this.
+const LAST: Duration = Duration::from_millis(500);
 
 /// How much of the service is the encoder's.
 #[derive(Clone, Debug)]
@@ -73,6 +75,7 @@ pub(crate) struct EncoderThreads {
     limits: CascadeLimits,
     /// Room for sentences of batches, which wait until there is some.
     batches: Semaphore,
+    stopping: watch::Receiver<bool>,
 }
 
 struct Shared {
@@ -121,20 +124,23 @@ struct Job {
 pub(crate) enum Purpose {
     /// Somebody waits for this verdict: late is no use.
     Verdict,
-    /// Somebody waits for many verdicts: each in its turn.
-    Batch,
+    /// Somebody waits for many verdicts: each in its turn, until then.
+    Batch { until: Instant },
+    /// Nobody waits: a second version judges in the turn of batches.
+    Shadow,
     /// Somebody asks why.
     Explanation,
 }
 
 impl EncoderThreads {
     /// No thread yet: they start with the first question.
-    pub(crate) fn new(limits: CascadeLimits, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(limits: CascadeLimits, metrics: Arc<Metrics>, stopping: watch::Receiver<bool>) -> Self {
         let batches = Semaphore::new(limits.queue);
-        Self { shared: Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), metrics }), limits, batches }
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), metrics });
+        Self { shared, limits, batches, stopping }
     }
 
-    /// The encoder's scores of sentences; or why there are none in time, which is counted.
+    /// The encoder's scores of sentences; or why there are none in time, which is counted where an answer depends on it.
     pub(crate) async fn judge(
         &self,
         encoder: &Arc<Encoder>,
@@ -142,7 +148,9 @@ impl EncoderThreads {
         purpose: Purpose,
     ) -> Result<Vec<f32>, Fallback> {
         let scores = self.score(encoder, sentences, purpose).await;
-        if let Err(fallback) = scores {
+        if let Err(fallback) = scores
+            && purpose != Purpose::Shadow
+        {
             let labels = FallbackLabels { reason: fallback.name() };
             self.shared.metrics.encoder_fallbacks.get_or_create(&labels).inc();
         }
@@ -170,23 +178,32 @@ impl EncoderThreads {
         }
         let patience = match purpose {
             Purpose::Verdict => self.limits.deadline,
-            Purpose::Batch => BATCH,
+            Purpose::Batch { until } => until.saturating_duration_since(Instant::now()),
+            Purpose::Shadow => SHADOW,
             Purpose::Explanation => EXPLAIN,
         };
+        let is_in_turn = matches!(purpose, Purpose::Batch { .. } | Purpose::Shadow);
         let expires = Instant::now() + patience;
         let scoring = async {
-            let _room = match purpose {
-                Purpose::Batch => {
-                    let sentences = sentences.len().min(self.limits.queue) as u32;
-                    Some(self.batches.acquire_many(sentences).await)
-                }
-                Purpose::Verdict | Purpose::Explanation => None,
-            };
+            let mut _room = None;
+            if is_in_turn {
+                let sentences = sentences.len().min(self.limits.queue) as u32;
+                _room = Some(self.batches.acquire_many(sentences).await);
+            }
             let replies = self.enqueue(encoder, sentences, purpose, expires)?;
             // A thread that failed, or knew that it would be late, says nothing.
             try_join_all(replies).await.map_err(|_| Fallback::Deadline)
         };
-        tokio::time::timeout(patience, scoring).await.map_or(Err(Fallback::Deadline), |scores| Ok(scores?.concat()))
+        let stopping = async {
+            if !is_in_turn || self.stopping.clone().wait_for(|is_stopping| *is_stopping).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(LAST).await;
+        };
+        tokio::select! {
+            scores = tokio::time::timeout(patience, scoring) => scores.map_or(Err(Fallback::Deadline), |scores| Ok(scores?.concat())),
+            () = stopping => Err(Fallback::Deadline),
+        }
     }
 
     /// All of the sentences wait, or none.
@@ -200,7 +217,7 @@ impl EncoderThreads {
         let mut queue = self.shared.queue.lock().expect("no holder panics");
         let (waiting, room) = match purpose {
             Purpose::Verdict => (&mut queue.verdicts, self.limits.queue),
-            Purpose::Batch => (&mut queue.batches, self.limits.queue),
+            Purpose::Batch { .. } | Purpose::Shadow => (&mut queue.batches, self.limits.queue),
             Purpose::Explanation => (&mut queue.explanations, self.room_to_explain()),
         };
         if waiting.sentences + sentences.len() > room {
@@ -340,7 +357,7 @@ mod tests {
 
     fn start(threads: usize, queue: usize, deadline: Duration) -> EncoderThreads {
         let limits = CascadeLimits { threads, queue, deadline, pass_from: None };
-        EncoderThreads::new(limits, Arc::new(Metrics::new()))
+        EncoderThreads::new(limits, Arc::new(Metrics::new()), watch::channel(false).1)
     }
 
     #[tokio::test]

@@ -37,6 +37,8 @@ pub(crate) struct Context {
     /// Places for streams.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) perspective: Arc<PerspectiveSettings>,
+    /// Bytes of a body with one comment, or of a line.
+    pub(crate) longest_body: usize,
     /// Characters of a comment.
     pub(crate) longest_text: usize,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -61,8 +63,9 @@ impl Context {
             Arc::clone(&metrics),
             service.replica,
         );
-        let encoder = Arc::new(EncoderThreads::new(service.cascade.clone(), Arc::clone(&metrics)));
-        let registry_of_shadow = registry.clone();
+        let encoder = Arc::new(EncoderThreads::new(service.cascade.clone(), Arc::clone(&metrics), stopping.clone()));
+        let pass_from = service.cascade.pass_from;
+        let shadow = Shadow::new(registry.clone(), pass_from, Arc::clone(&encoder), Arc::clone(&metrics));
         let (needs_keys, rate) = (service.needs_keys, limits.requests_per_second);
         let keys = KeyRing::new(registry.clone(), store.clone(), of_keys, needs_keys, rate);
         Self {
@@ -74,17 +77,13 @@ impl Context {
             temporal,
             temporal_ui: service.temporal_ui.map(Into::into),
             serving: Arc::new(serving),
-            shadow: Arc::new(Shadow::new(
-                registry_of_shadow,
-                service.cascade.pass_from,
-                Arc::clone(&encoder),
-                Arc::clone(&metrics),
-            )),
+            shadow: Arc::new(shadow),
             encoder,
             metrics,
             keys: Arc::new(keys),
             streams: Arc::new(Semaphore::new(limits.streams)),
             perspective: Arc::new(service.perspective),
+            longest_body: limits.body,
             longest_text: limits.text,
             stopping,
         }

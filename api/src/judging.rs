@@ -15,10 +15,12 @@ use model::{
     explanation::{self, Token},
     linear::JudgedBy,
 };
+use poem::http::StatusCode;
 
 use crate::{
     cascade::{EncoderThreads, Fallback, Purpose},
     context::Context,
+    kind::Kind,
     metrics::{DecisionLabels, JudgeLabels},
     problem::Problem,
     serving::Live,
@@ -59,7 +61,7 @@ pub(crate) struct Heard {
     pub(crate) verdict: Verdict,
     passed: Vec<Range<usize>>,
     scores: Vec<f32>,
-    fallback: Option<Fallback>,
+    pub(crate) fallback: Option<Fallback>,
 }
 
 impl EncoderThreads {
@@ -104,8 +106,20 @@ impl Context {
             .map_err(|_| Problem::invalid("`version` does not look like 20261123T021009Z-3f9c2a1b."))?;
         match live {
             Some(live) if live.manifest.version == version => Ok(live),
-            _ => self.ask_store(self.pinned.get(&version)).await,
+            // What is in memory needs no store.
+            _ => match self.pinned.kept(&version) {
+                Some(live) => Ok(live),
+                None => self.load_pinned(&version).await,
+            },
         }
+    }
+
+    async fn load_pinned(&self, version: &Version) -> Result<Arc<Live>, Problem> {
+        let _place = self.pinned.waiting.try_acquire().map_err(|_| {
+            let detail = "As many requests wait for versions to be loaded as may.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
+        })?;
+        self.ask_store(self.pinned.load(version)).await
     }
 
     /// Judges a text that [`Self::check_text`] took.
@@ -113,7 +127,7 @@ impl Context {
         let started = Instant::now();
         let Heard { verdict, passed, scores, fallback } = self.encoder.hear(live, text, asked.purpose).await;
         self.count(live, &verdict, started);
-        if live.is_in_production() {
+        if live.is_in_production() && fallback.is_none() {
             self.shadow.offer(text, &verdict);
         }
         let occlusions = match live.model.cascade() {

@@ -105,6 +105,19 @@ impl KeyRing {
         }
     }
 
+    /// The same caller as of now: a key may have been revoked since.
+    pub(crate) fn again(&self, caller: &Caller) -> Caller {
+        let known = self.known.load();
+        match (caller, &*known) {
+            (Caller::Holder(holder), Some(known)) => {
+                let holder = known.holders.iter().find(|known| known.sha256 == holder.sha256);
+                holder.map_or(Caller::Unknown { sent_one: true }, |holder| Caller::Holder(Arc::clone(holder)))
+            }
+            (Caller::Anybody, Some(_)) if self.is_required() => Caller::Unknown { sent_one: false },
+            (caller, _) => caller.clone(),
+        }
+    }
+
     /// Asks the store once. Keys that are gone or revoked do not count from then on.
     pub(crate) async fn look(&self) -> Result<(), String> {
         let known = self.known.load_full();

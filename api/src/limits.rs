@@ -118,15 +118,20 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 impl<E: Endpoint> Guarded<E> {
     /// The answer, and how many bytes the request's body had.
     async fn answer(&self, request: Request) -> (Response, usize) {
+        let dialect = Dialect::of(request.uri().path());
+        let (mut response, bytes) = self.answer_in_our_words(request).await;
+        if let Some(dialect) = dialect {
+            dialect.translate(&mut response);
+        }
+        (response, bytes)
+    }
+
+    async fn answer_in_our_words(&self, request: Request) -> (Response, usize) {
         let sharing = match self.names.check(&request) {
             Ok(sharing) => sharing,
             Err(problem) => return (problem.into_response(), 0),
         };
-        let dialect = Dialect::of(request.uri().path());
         let (mut response, bytes) = self.share(request, &sharing).await;
-        if let Some(dialect) = dialect {
-            dialect.translate(&mut response);
-        }
         sharing.mark(&mut response);
         (response, bytes)
     }
@@ -215,7 +220,7 @@ impl<E: Endpoint> Guarded<E> {
     /// Takes one of the places. Who asks whether the service is well needs none.
     fn enter(&self, request: &Request) -> Result<Option<SemaphorePermit<'_>>, Problem> {
         let path = request.uri().path();
-        if path.starts_with("/health/") || path == "/metrics" {
+        if path.starts_with("/health/") || path.starts_with("/v2/health/") || path == "/metrics" {
             return Ok(None);
         }
         self.places.try_acquire().map(Some).map_err(|_| {

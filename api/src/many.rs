@@ -1,8 +1,14 @@
 //! Many comments at once: judged in parallel, answered in order.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use futures_util::{Stream, StreamExt as _, future::join_all, stream};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::{
     cascade::Purpose,
@@ -14,9 +20,31 @@ use crate::{
 /// Comments that one task judges: enough to make a task worth its while, few enough to share among cores.
 pub(crate) const SHARE: usize = 32;
 
+/// What of a list the encoder has not judged by then gets the fast verdict.
+const LIST: Duration = Duration::from_secs(25);
+/// The same for a comment of a stream, from its turn on.
+const LINE: Duration = Duration::from_secs(20);
+
 /// Tasks at once: all cores have work while some wait for the encoder.
 fn tasks() -> usize {
     2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// A task that ends with whoever waits for it.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What is to be judged, and what becomes of it.
@@ -32,19 +60,21 @@ pub(crate) trait Item: Send + 'static {
 }
 
 impl Context {
-    /// Judges what a stream brings, [`SHARE`] comments a task; answers in the same order. It holds what is under way and no
-    /// more.
+    /// Judges what a stream brings, a share of comments a task; answers in the same order. It holds what is under way and no
+    /// more, and ends with whoever reads it. `until` is when the encoder's time for all of them is over.
     pub(crate) fn judge_stream<I: Item, S: Stream<Item = Vec<I>> + Send>(
         &self,
         live: &Arc<Live>,
         explain: bool,
         shares: S,
+        until: Option<Instant>,
     ) -> impl Stream<Item = Vec<I::Answer>> + Send + use<I, S> {
         let (context, live) = (self.clone(), Arc::clone(live));
         let judge = move |share: Vec<I>| {
             let (context, live) = (context.clone(), Arc::clone(&live));
-            let asked = Asked { explain, purpose: Purpose::Batch };
-            let task = tokio::spawn(async move {
+            let until = until.unwrap_or_else(|| Instant::now() + LINE);
+            let asked = Asked { explain, purpose: Purpose::Batch { until } };
+            let task = Task(tokio::spawn(async move {
                 let one = async |item: I| {
                     let judged = match item.text() {
                         Some(text) => Some(context.judge(&live, text, asked).await),
@@ -53,14 +83,29 @@ impl Context {
                     item.answer(judged, &live, explain)
                 };
                 join_all(share.into_iter().map(one)).await
-            });
+            }));
             async move { task.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())) }
         };
         shares.map(judge).buffered(tasks())
     }
 
-    /// Judges a list.
-    pub(crate) async fn judge_list<I: Item>(&self, live: &Arc<Live>, explain: bool, items: Vec<I>) -> Vec<I::Answer> {
+    /// Judges a list. Somebody who sends one comment waits for it as with `/predict`.
+    pub(crate) async fn judge_list<I: Item>(
+        &self,
+        live: &Arc<Live>,
+        explain: bool,
+        mut items: Vec<I>,
+    ) -> Vec<I::Answer> {
+        if items.len() == 1
+            && let Some(item) = items.pop()
+        {
+            let asked = Asked { explain, ..Asked::ALONE };
+            let judged = match item.text() {
+                Some(text) => Some(self.judge(live, text, asked).await),
+                None => None,
+            };
+            return vec![item.answer(judged, live, explain)];
+        }
         let mut rest = items.into_iter();
         let mut shares = Vec::new();
         loop {
@@ -70,6 +115,6 @@ impl Context {
             }
             shares.push(share);
         }
-        self.judge_stream(live, explain, stream::iter(shares)).concat().await
+        self.judge_stream(live, explain, stream::iter(shares), Some(Instant::now() + LIST)).concat().await
     }
 }

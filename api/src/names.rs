@@ -10,8 +10,10 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header, uri::Authority},
 };
 
-use crate::{kind::Kind, problem::Problem};
+use crate::{dialect::Dialect, kind::Kind, problem::Problem};
 
+/// Headers that pages of other origins may send.
+const HEADERS: &str = "authorization, content-type, x-api-key, x-request-id";
 /// A preflight's answer may be kept this long.
 const MAX_AGE_SECONDS: u32 = 600;
 
@@ -119,10 +121,13 @@ impl Sharing {
         if !is_preflight || matches!(self, Self::None) {
             return None;
         }
+        // Clients of other services send headers of their own, which mean nothing here.
+        let asked = request.header(header::ACCESS_CONTROL_REQUEST_HEADERS);
+        let allowed = asked.filter(|_| Dialect::of(request.uri().path()).is_some()).unwrap_or(HEADERS);
         let response = Response::builder()
             .status(StatusCode::NO_CONTENT)
             .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST")
-            .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-api-key, x-request-id")
+            .header(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed)
             .header(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE_SECONDS);
         Some(response.finish())
     }

@@ -4,46 +4,52 @@ use std::sync::{Arc, Mutex};
 
 use model::Version;
 use registry::Registry;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::serving::Live;
 
 /// Versions that are kept: some ten megabytes each.
-pub(crate) const MOST: usize = 4;
+const MOST: usize = 4;
+/// Requests that wait for a version to be loaded.
+const WAITING: usize = 32;
 
 /// The versions that were asked for last.
 pub(crate) struct Pinned {
     registry: Registry,
     pass_from: Option<f64>,
     /// The last one asked for comes first.
-    kept: Mutex<Vec<(Version, Arc<OnceCell<Arc<Live>>>)>>,
+    kept: Mutex<Vec<Arc<Live>>>,
     /// One version is loaded at a time: loading takes memory and a core.
     loading: Semaphore,
+    /// Places for requests that wait.
+    pub(crate) waiting: Semaphore,
 }
 
 impl Pinned {
     /// Nothing is loaded yet.
     pub(crate) fn new(registry: Registry, pass_from: Option<f64>) -> Self {
-        Self { registry, pass_from, kept: Mutex::default(), loading: Semaphore::new(1) }
+        let (loading, waiting) = (Semaphore::new(1), Semaphore::new(WAITING));
+        Self { registry, pass_from, kept: Mutex::default(), loading, waiting }
     }
 
-    /// A version, loaded and verified if it is not kept. Requests for the same one wait for one load.
-    pub(crate) async fn get(&self, version: &Version) -> Result<Arc<Live>, registry::Error> {
-        let cell = self.cell(version);
-        let load = || async {
-            let _turn = self.loading.acquire().await.expect("it is never closed");
-            Ok(Arc::new(Live::pinned(self.registry.load(version).await?, self.pass_from)))
-        };
-        cell.get_or_try_init(load).await.cloned()
-    }
-
-    fn cell(&self, version: &Version) -> Arc<OnceCell<Arc<Live>>> {
+    /// A version that is in memory.
+    pub(crate) fn kept(&self, version: &Version) -> Option<Arc<Live>> {
         let mut kept = self.kept.lock().expect("no holder panics");
-        let found = kept.iter().position(|(of, _)| of == version);
-        let entry = found.map_or_else(|| (version.clone(), Arc::default()), |at| kept.remove(at));
-        let cell = Arc::clone(&entry.1);
-        kept.insert(0, entry);
+        let at = kept.iter().position(|live| live.manifest.version == *version)?;
+        kept[..=at].rotate_right(1);
+        Some(Arc::clone(&kept[0]))
+    }
+
+    /// Loads a version and verifies it, unless another request has just done so.
+    pub(crate) async fn load(&self, version: &Version) -> Result<Arc<Live>, registry::Error> {
+        let _turn = self.loading.acquire().await.expect("it is never closed");
+        if let Some(live) = self.kept(version) {
+            return Ok(live);
+        }
+        let live = Arc::new(Live::pinned(self.registry.load(version).await?, self.pass_from));
+        let mut kept = self.kept.lock().expect("no holder panics");
+        kept.insert(0, Arc::clone(&live));
         kept.truncate(MOST);
-        cell
+        Ok(live)
     }
 }

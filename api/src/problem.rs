@@ -58,6 +58,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, Kind::NotFound, detail)
     }
 
+    pub(crate) fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Stopping, "This replica was told to stop.")
+    }
+
     pub(crate) fn no_model() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -11,10 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::StreamExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
-    Addr, Endpoint, Request, Response,
+    Addr, Body, Endpoint, Request, Response,
     http::{StatusCode, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
@@ -29,9 +30,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    limits::is_change,
+    limits::{Streamed, is_change},
     metrics::Metrics,
-    slow::{HEAD, Requests, Watched},
+    slow::{Answered, HEAD, Requests, Watched},
 };
 
 /// A connection without a request is closed after this time.
@@ -234,11 +235,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             let endpoint = Arc::clone(&endpoint);
             // What changes something ends, whether or not its caller waits for the end.
             let is_change = is_change(&request);
-            let answering = async move {
-                let response = endpoint.get_response(request).await;
-                drop(answered);
-                response
-            };
+            let answering = async move { until_answered(endpoint.get_response(request).await, answered) };
             async move {
                 let response = if is_change {
                     let lost = |_| Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish();
@@ -267,6 +264,18 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
+}
+
+/// An answer that is given bit by bit has not been given before its end, nor has its request been read.
+fn until_answered(mut response: Response, answered: Answered) -> Response {
+    if response.data::<Streamed>().is_some() {
+        let body = response.take_body().into_bytes_stream();
+        response.set_body(Body::from_bytes_stream(body.map(move |bytes| {
+            let _ = &answered;
+            bytes
+        })));
+    }
+    response
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! it, and is dropped where the queue is full.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt as _;
 use model::Verdict;
 use registry::{Registry, ShadowOrder};
 use tokio::sync::mpsc;
@@ -19,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::{
     cascade::{EncoderThreads, Purpose},
     circuit::Circuit,
+    judging::Heard,
     metrics::{ComparedLabels, Metrics},
     serving::Live,
 };
@@ -134,8 +137,7 @@ impl Shadow {
             return;
         }
         let Ok(place) = self.sender.try_reserve() else {
-            self.metrics.shadow_dropped.inc();
-            following.tally.dropped.fetch_add(1, Ordering::Relaxed);
+            self.drop_one(&following.tally);
             return;
         };
         place.send(Sample { text: text.to_owned(), verdict: verdict.clone(), following: Arc::clone(following) });
@@ -146,7 +148,11 @@ impl Shadow {
         let mut receiver = self.receiver.lock().await;
         while let Some(Sample { text, verdict, following }) = receiver.recv().await {
             let Ok(live) = &following.live else { continue };
-            let shadow = self.encoder.hear(live, &text, Purpose::Batch).await.verdict;
+            let hearing = AssertUnwindSafe(self.encoder.hear(live, &text, Purpose::Shadow)).catch_unwind();
+            let Ok(Heard { verdict: shadow, fallback: None, .. }) = hearing.await else {
+                self.drop_one(&following.tally);
+                continue;
+            };
             let compared = Compared::of(&verdict, &shadow);
             let difference = shadow.probability - verdict.probability;
             self.metrics.shadow_comments.get_or_create(&ComparedLabels { outcome: compared.name() }).inc();
@@ -156,6 +162,11 @@ impl Shadow {
             // Requests come first.
             tokio::task::yield_now().await;
         }
+    }
+
+    fn drop_one(&self, tally: &Tally) {
+        self.metrics.shadow_dropped.inc();
+        tally.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Follows what is ordered, for ever.

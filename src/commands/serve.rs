@@ -161,10 +161,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     start_logging();
     let stop = stop_signal()?;
     let Perspective { aliases, languages } = arguments.perspective;
-    let perspective = api::PerspectiveSettings { aliases, languages };
-    if let Some(objection) = perspective.objection() {
-        bail!("--perspective-alias: {objection}");
-    }
+    let perspective = api::PerspectiveSettings::new(&aliases, &languages).map_err(anyhow::Error::msg)?;
     let certificate = arguments.tls_certificate.zip(arguments.tls_key);
     let certificate = certificate.map(|(certificate, key)| api::CertificateFiles { certificate, key });
     let is_public = !arguments.address.ip().is_loopback() && !arguments.insecure;

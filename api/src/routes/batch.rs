@@ -1,6 +1,10 @@
 //! `/predict/batch`: many comments in one request, as a list or as a stream of lines.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use poem::{
@@ -15,6 +19,7 @@ use poem_openapi::{
     registry::{MetaMediaType, MetaRequest, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
     types::{ToJSON as _, Type as _},
 };
+use registry::Role;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
@@ -27,7 +32,7 @@ use super::{
 };
 use crate::{
     body::{self, Body, Refused},
-    caller::{self, By},
+    caller::{self, By, Caller},
     context::Context,
     judging::Judged,
     kind::Kind,
@@ -41,8 +46,10 @@ use crate::{
 pub(crate) const MOST: usize = 1000;
 /// The content type of lines of JSON.
 pub(crate) const LINES: &str = "application/x-ndjson";
-/// Bytes of a line.
-const LONGEST_LINE: usize = 256 * 1024;
+/// The key of an open stream is looked at again after this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Comments of a stream that one task judges where each word is explained, which takes memory.
+const EXPLAINED_SHARE: usize = 4;
 /// Between two lines a caller may rest this long.
 const REST: Duration = Duration::from_secs(30);
 
@@ -102,6 +109,7 @@ struct BatchAnswer {
 
 answers! {
     /// Answers of `/predict/batch` to a list.
+    #[allow(dead_code, reason = "what is good is described here and put together of texts")]
     Listed {
         /// One result a comment.
         #[oai(status = 200)]
@@ -109,10 +117,10 @@ answers! {
     }
 }
 
-/// An answer to a list, or to a stream.
+/// An answer to a list, or to a stream. Results are texts before they are put together, because that takes less memory.
 enum Batched {
-    List(Listed),
-    Lines(Response),
+    Refused(Listed),
+    Ok(Response),
 }
 
 impl ApiResponse for Batched {
@@ -132,8 +140,8 @@ impl ApiResponse for Batched {
 impl IntoResponse for Batched {
     fn into_response(self) -> Response {
         match self {
-            Self::List(answer) => answer.into_response(),
-            Self::Lines(response) => response,
+            Self::Refused(answer) => answer.into_response(),
+            Self::Ok(response) => response,
         }
     }
 }
@@ -162,7 +170,7 @@ impl Read {
 
     fn of_line(line: Result<&[u8], TooLong>, context: &Context) -> Self {
         let Ok(line) = line else {
-            let detail = format!("A line may have {LONGEST_LINE} bytes.");
+            let detail = format!("A line may have {} bytes.", context.longest_body);
             let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail);
             return Self { id: None, text: Err(problem) };
         };
@@ -173,19 +181,20 @@ impl Read {
     }
 
     /// Why a stream ends before its caller's end.
-    fn ended(kind: Kind, detail: &str) -> Self {
-        Self { id: None, text: Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, detail)) }
+    fn ended(problem: Problem) -> Self {
+        Self { id: None, text: Err(problem) }
     }
 }
 
 impl Item for Read {
-    type Answer = BatchResult;
+    /// A [`BatchResult`] as JSON.
+    type Answer = String;
 
     fn text(&self) -> Option<&str> {
         self.text.as_deref().ok()
     }
 
-    fn answer(self, judged: Option<Judged>, live: &Live, explain: bool) -> BatchResult {
+    fn answer(self, judged: Option<Judged>, live: &Live, explain: bool) -> String {
         let Self { id, text } = self;
         let (verdict, problem) = match (text, judged) {
             (Ok(text), Some(judged)) => (Some(prediction(&text, judged, live, explain)), None),
@@ -193,7 +202,7 @@ impl Item for Read {
             // The request's id is on the answer.
             (Err(problem), _) => (None, Some(Problem { request_id: None, ..problem })),
         };
-        BatchResult { id, verdict, problem }
+        BatchResult { id, verdict, problem }.to_json_string()
     }
 }
 
@@ -247,6 +256,10 @@ impl BatchBody {
             let reason = format!("`comments` has {} entries; from 1 to {MOST} are taken.", comments.len());
             return Err(Refused(reason));
         }
+        if fields.keys().any(|name| name != "explain" && name != "version") {
+            let reason = "A field is not known here; the fields are `comments`, `explain`, `version`.";
+            return Err(Refused(reason.to_owned()));
+        }
         let Body(options) = Body::<BatchOptions>::of(fields)?;
         Ok(Self::List { comments, options })
     }
@@ -257,49 +270,62 @@ impl Batch {
     /// Judge many comments.
     ///
     /// As `application/json` a list of at most 1000. As `application/x-ndjson` a stream of any length: each line is a
-    /// comment, `{"id":"a","text":"..."}`, and each line of the answer a result, in the same order, as soon as it is there;
-    /// `explain` and `version` are then given in the address. A comment that is wrong gets a `problem`, the others their
-    /// verdicts.
+    /// comment, `{"id":"a","text":"..."}`, and each line of the answer a result, in the same order, as soon as it is there.
+    /// A comment that is wrong gets a `problem`, the others their verdicts.
     #[oai(path = "/predict/batch", method = "post", tag = "Tag::Predict")]
     async fn post(
         &self,
-        _by: By<caller::Predict>,
-        /// Of a stream: say what each word adds.
+        by: By<caller::Predict>,
+        /// Say what each word adds, unless a list says otherwise.
         #[oai(default)]
         explain: Query<bool>,
-        /// Of a stream: a registered version that is to judge.
+        /// A registered version that is to judge, unless a list names one.
         version: Query<Option<String>>,
         body: BatchBody,
     ) -> Batched {
-        match body {
-            BatchBody::List { comments, options } => Batched::List(self.list(comments, options).await),
-            BatchBody::Lines(body) => {
-                let options = BatchOptions { explain: explain.0, version: version.0 };
-                Batched::Lines(self.lines(body, options).await.unwrap_or_else(IntoResponse::into_response))
+        let answer = match body {
+            BatchBody::List { comments, options } => {
+                let (explain, version) = (explain.0 || options.explain, options.version.or(version.0));
+                self.list(comments, explain, version.as_deref()).await
             }
-        }
+            BatchBody::Lines(body) => self.lines(body, explain.0, version.0.as_deref(), by.caller).await,
+        };
+        answer.map_or_else(|problem| Batched::Refused(problem.into()), Batched::Ok)
     }
 }
 
 impl Batch {
-    async fn list(&self, comments: Vec<Value>, options: BatchOptions) -> Listed {
-        let live = match self.0.model(options.version.as_deref()).await {
-            Ok(live) => live,
-            Err(problem) => return problem.into(),
-        };
-        let comments = comments.into_iter().map(|comment| Read::of(comment, &self.0)).collect();
-        Listed::Ok(Json(BatchAnswer { results: self.0.judge_list(&live, options.explain, comments).await }))
+    async fn list(&self, comments: Vec<Value>, explain: bool, version: Option<&str>) -> Result<Response, Problem> {
+        let live = self.0.model(version).await?;
+        let comments: Vec<Read> = comments.into_iter().map(|comment| Read::of(comment, &self.0)).collect();
+        let bytes: usize = comments.iter().filter_map(|comment| comment.text().map(str::len)).sum();
+        let most = self.0.longest_body;
+        if explain && bytes > most {
+            let detail =
+                format!("With `explain`, the comments of a list may have {most} bytes together: use a stream.");
+            return Err(Problem::invalid(detail));
+        }
+        let results = self.0.judge_list(&live, explain, comments).await;
+        let body = format!("{{\"results\":[{}]}}", results.join(","));
+        Ok(Response::builder().content_type(Json::<BatchAnswer>::CONTENT_TYPE).body(body))
     }
 
-    async fn lines(&self, body: Bytes, options: BatchOptions) -> Result<Response, Problem> {
+    async fn lines(
+        &self,
+        body: Bytes,
+        explain: bool,
+        version: Option<&str>,
+        caller: Caller,
+    ) -> Result<Response, Problem> {
         let place = Arc::clone(&self.0.streams).try_acquire_owned().map_err(|_| {
             let detail = "The service answers as many streams at once as it may.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })?;
-        let live = self.0.model(options.version.as_deref()).await?;
-        let shares = self.shares(body);
-        let answers = self.0.judge_stream(&live, options.explain, shares).map(|results| {
-            let line = |result: BatchResult| result.to_json_string() + "\n";
+        let live = self.0.model(version).await?;
+        let share = if explain { EXPLAINED_SHARE } else { SHARE };
+        let shares = self.comments(body, caller).ready_chunks(share);
+        let answers = self.0.judge_stream(&live, explain, shares, None).map(|results| {
+            let line = |result: String| result + "\n";
             Ok::<_, std::io::Error>(results.into_iter().map(line).collect::<String>())
         });
         let mut response = Response::builder()
@@ -310,35 +336,44 @@ impl Batch {
         Ok(response)
     }
 
-    /// What was sent, a few lines at a time, without waiting for more than there is. It ends with a problem where the caller
-    /// stops in the middle, rests too long, or the service stops.
-    fn shares(&self, body: Bytes) -> impl Stream<Item = Vec<Read>> + Send + use<> {
-        let lines = Lines { reader: BufReader::new(body.into_async_read()), line: Vec::new() };
+    /// What was sent, line by line. It ends with a problem where the caller stops in the middle, rests too long, has a key
+    /// that was revoked meanwhile, or the service stops.
+    fn comments(&self, body: Bytes, caller: Caller) -> impl Stream<Item = Read> + Send + use<> {
+        let reader = BufReader::new(body.into_async_read());
+        let lines = Lines { reader, line: Vec::new(), longest: self.0.longest_body };
         let (context, stopping) = (self.0.clone(), self.0.stopping.clone());
-        let each = stream::unfold(Some((lines, stopping)), move |state| {
-            let context = context.clone();
+        let looked = Instant::now();
+        stream::unfold(Some((lines, stopping, looked)), move |state| {
+            let (context, caller) = (context.clone(), caller.clone());
             async move {
-                let (mut lines, mut stopping) = state?;
+                let (mut lines, mut stopping, mut looked) = state?;
                 let next = tokio::select! {
                     next = tokio::time::timeout(REST, lines.next()) => next,
                     _ = stopping.wait_for(|is_stopping| *is_stopping) => {
                         let detail = "The service stops: send the comments from here on again.";
-                        return Some((Read::ended(Kind::Stopping, detail), None));
+                        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Stopping, detail);
+                        return Some((Read::ended(problem), None));
                     }
                 };
+                if looked.elapsed() > LOOK_AGAIN {
+                    if let Err(problem) = context.keys.again(&caller).require(Some(Role::Predict)) {
+                        return Some((Read::ended(problem), None));
+                    }
+                    looked = Instant::now();
+                }
                 let item = match next {
                     Ok(Ok(None)) => return None,
                     Ok(Ok(Some(line))) => Read::of_line(line, &context),
-                    Ok(Err(_)) => return Some((Read::ended(Kind::MalformedRequest, "The body was cut off."), None)),
+                    Ok(Err(_)) => return Some((Read::ended(Problem::malformed("The body was cut off.")), None)),
                     Err(_) => {
                         let detail = format!("No line came within {} s.", REST.as_secs());
-                        return Some((Read::ended(Kind::Timeout, &detail), None));
+                        let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, Kind::Timeout, detail);
+                        return Some((Read::ended(problem), None));
                     }
                 };
-                Some((item, Some((lines, stopping))))
+                Some((item, Some((lines, stopping, looked))))
             }
-        });
-        each.ready_chunks(SHARE)
+        })
     }
 }
 
@@ -346,6 +381,8 @@ impl Batch {
 struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
+    /// Bytes of a line.
+    longest: usize,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
@@ -359,7 +396,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 let end = there.iter().position(|byte| *byte == b'\n');
                 let part = &there[..end.unwrap_or(there.len())];
                 length += part.len();
-                if length <= LONGEST_LINE {
+                if length <= self.longest {
                     self.line.extend_from_slice(part);
                 }
                 let taken = part.len() + usize::from(end.is_some());
@@ -369,7 +406,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                     break;
                 }
             }
-            if length > LONGEST_LINE {
+            if length > self.longest {
                 return Ok(Some(Err(TooLong)));
             }
             if !self.line.trim_ascii().is_empty() {

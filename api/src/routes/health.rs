@@ -1,6 +1,6 @@
 //! `/health` and `/about`: is the service well, and what is it?
 
-use poem::{Request, http::StatusCode};
+use poem::Request;
 use poem_openapi::{Object, OpenApi, payload::Json};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -9,7 +9,6 @@ use super::{Tag, answers};
 use crate::{
     caller::{self, By, Caller, MaybeKey, Read},
     context::Context,
-    kind::Kind,
     problem::Problem,
 };
 
@@ -98,8 +97,7 @@ impl Health {
     #[oai(path = "/health/ready", method = "get")]
     async fn ready(&self, request: &Request) -> HealthAnswer {
         if *self.0.stopping.borrow() {
-            let detail = "This replica was told to stop.";
-            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Stopping, detail).into();
+            return Problem::stopping().into();
         }
         if self.0.serving.live().is_some() {
             return HealthAnswer::Ok(Json(self.state("ready", request)));

@@ -166,7 +166,7 @@ macro_rules! answered {
             /// The body is too large.
             #[oai(status = 413)]
             TooLarge(Json<ErrorBody>),
-            /// The body is not JSON by its content type.
+            /// The body is compressed.
             #[oai(status = 415)]
             UnsupportedMediaType(Json<ErrorBody>),
             /// The request is readable and wrong.
@@ -299,6 +299,9 @@ impl Inference {
     /// Is there a model that judges?
     #[oai(path = "/v2/health/ready", method = "get", tag = "Tag::Dialects")]
     async fn ready(&self) -> Result<IsReady> {
+        if *self.0.stopping.borrow() {
+            return Err(Problem::stopping().into());
+        }
         self.0.model(None).await?;
         Ok(IsReady::Ok(Json(Readiness { ready: true })))
     }
@@ -491,7 +494,7 @@ fn texts(input: InferInput, behind: &[u8]) -> Result<Vec<String>, Problem> {
     let count = count.ok_or_else(|| Problem::invalid(format!("`shape` must have from 1 to {MOST} elements.")))?;
     let size = input.parameters.as_ref().and_then(|Any(parameters)| parameters.get("binary_data_size"));
     let texts = match (input.data, size) {
-        (Some(Any(data)), None) => in_json(data, &mut 0),
+        (Some(Any(data)), None) if behind.is_empty() => in_json(data, &mut 0),
         (None, Some(size)) if size.as_u64() == Some(behind.len() as u64) => in_binary(behind),
         _ => {
             let detail = "The texts stand in `data`, or behind the JSON with their size in `binary_data_size`.";

@@ -26,9 +26,33 @@ use crate::{
 /// The attribute that is served.
 const THREAT: &str = "THREAT";
 
-/// Attributes of Perspective's, which may be aliases of [`THREAT`].
-pub(crate) const ATTRIBUTES: [&str; 7] =
-    ["FLIRTATION", "IDENTITY_ATTACK", "INSULT", "PROFANITY", "SEVERE_TOXICITY", "SEXUALLY_EXPLICIT", "TOXICITY"];
+/// The other attributes of Perspective's, which may be aliases of [`THREAT`].
+const ATTRIBUTES: [&str; 22] = [
+    "ATTACK_ON_AUTHOR",
+    "ATTACK_ON_COMMENTER",
+    "FLIRTATION",
+    "IDENTITY_ATTACK",
+    "IDENTITY_ATTACK_EXPERIMENTAL",
+    "INCOHERENT",
+    "INFLAMMATORY",
+    "INSULT",
+    "INSULT_EXPERIMENTAL",
+    "LIKELY_TO_REJECT",
+    "OBSCENE",
+    "PROFANITY",
+    "PROFANITY_EXPERIMENTAL",
+    "SEVERE_TOXICITY",
+    "SEVERE_TOXICITY_EXPERIMENTAL",
+    "SEXUALLY_EXPLICIT",
+    "SPAM",
+    "THREAT_EXPERIMENTAL",
+    "TOXICITY",
+    "TOXICITY_EXPERIMENTAL",
+    "TOXICITY_FAST",
+    "UNSUBSTANTIAL",
+];
+/// Perspective takes 20 KB, and its clients cut their comments there.
+const LONGEST: usize = 20 * 1024;
 
 pub(crate) struct Perspective(pub(crate) Context);
 
@@ -48,13 +72,24 @@ impl Default for PerspectiveSettings {
 }
 
 impl PerspectiveSettings {
-    /// The name that is wrong, if one is.
-    #[must_use]
-    pub fn objection(&self) -> Option<String> {
-        let known = |alias: &&String| !ATTRIBUTES.contains(&alias.as_str());
-        let alias = self.aliases.iter().find(known)?;
-        Some(format!("`{alias}` is no attribute of Perspective's that may be an alias: {}", ATTRIBUTES.join(", ")))
+    /// Of names as people write them; says which is wrong.
+    pub fn new(aliases: &[String], languages: &[String]) -> Result<Self, String> {
+        let trimmed = |names: &[String]| -> Vec<String> {
+            names.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+        };
+        let aliases = trimmed(aliases);
+        if let Some(alias) = aliases.iter().find(|alias| !ATTRIBUTES.contains(&alias.as_str())) {
+            let known = ATTRIBUTES.join(", ");
+            return Err(format!("`{alias}` is no attribute of Perspective's that may be an alias: {known}"));
+        }
+        let languages: Vec<String> = trimmed(languages).iter().map(|code| base_of(code)).collect();
+        Ok(Self { aliases, languages: if languages.is_empty() { Self::default().languages } else { languages } })
     }
+}
+
+/// `pt` of `pt-BR`.
+fn base_of(language: &str) -> String {
+    language.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// A text and its type.
@@ -315,12 +350,8 @@ impl Perspective {
     /// It is checked and answered. It is not stored.
     #[oai(path = "/v1alpha1/comments/suggestscore", method = "post", tag = "Tag::Dialects")]
     async fn suggest(&self, _by: By<caller::Predict>, body: Body<SuggestRequest>) -> Result<Suggested> {
-        let SuggestRequest { comment, context, attribute_scores, languages, client_token, .. } = body.0;
+        let SuggestRequest { comment, context, languages, client_token, .. } = body.0;
         self.text_of(comment, context.as_ref())?;
-        let names = attribute_scores.unwrap_or_default().into_keys();
-        self.attributes(
-            names.map(|name| (name, AttributeParameters { score_type: None, score_threshold: None })).collect(),
-        )?;
         let requested_languages = self.languages(languages)?;
         Ok(Suggested::Ok(Json(SuggestResponse { client_token, requested_languages })))
     }
@@ -336,7 +367,7 @@ impl Perspective {
             let reason = "Currently, only 'PLAIN_TEXT' comments are supported";
             return Err(CommentError::InvalidRequest.because(reason));
         }
-        if self.0.check_text(&text).is_err() {
+        if text.chars().nth(self.0.longest_text.max(LONGEST)).is_some() {
             return Err(CommentError::TooLong.because("Comment text too long."));
         }
         if context.is_some_and(|it| it.entries.is_some() && it.article_and_parent_comment.is_some()) {
@@ -373,11 +404,10 @@ impl Perspective {
     fn languages(&self, said: Option<Vec<String>>) -> Result<Vec<String>> {
         let known = &self.0.perspective.languages;
         let said = said.unwrap_or_default();
-        let base = |code: &String| code.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
         if said.is_empty() {
             return Ok(known.clone());
         }
-        if said.iter().any(|code| known.contains(&base(code))) {
+        if said.iter().any(|code| known.contains(&base_of(code))) {
             return Ok(said);
         }
         let reason =

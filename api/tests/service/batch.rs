@@ -91,7 +91,7 @@ async fn a_batch_that_is_wrong_as_a_whole_is_refused() {
         (json!({ "comments": [{ "text": "a" }], "explain": 1 }), "`explain` must be true or false."),
         (
             json!({ "comments": [{ "text": "a" }], "canary": 1 }),
-            "A field is not known here; the fields are `explain`, `version`.",
+            "A field is not known here; the fields are `comments`, `explain`, `version`.",
         ),
     ] {
         let refused = problem(service.post("/predict/batch", &body).await, 400).await;
@@ -136,6 +136,58 @@ async fn a_stream_is_answered_line_by_line_while_it_still_comes() {
     assert_eq!(rest.len(), 2, "{rest:?}");
     assert_eq!((&rest[0]["id"], &rest[0]["verdict"]["label"]), (&json!("b"), &json!("harmless")));
     assert_eq!((&rest[1]["id"], &rest[1]["problem"]["status"]), (&json!("c"), &json!(422)));
+}
+
+#[tokio::test]
+async fn a_stream_may_last_longer_than_a_request() {
+    let service = serving().await;
+    // Ten seconds are what a head may take.
+    let body = stream::unfold(0, |sent| async move {
+        if sent == 13 {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Some((Bytes::from_static(b"{\"text\":\"I will kill you\"}\n"), sent + 1))
+    });
+    let answer = service.stream("", flowing(body)).await.text().await.unwrap();
+    let results = lines(&answer);
+    assert_eq!(results.len(), 13, "{answer}");
+    assert!(results.iter().all(|result| result["verdict"]["label"] == "threat"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_soon_after_its_key_is_revoked() {
+    let service = serving().await;
+    let name = "bot".parse().unwrap();
+    let (_, secret) = service.registry.create_key(&name, &[registry::Role::Predict], "test").await.unwrap();
+    let mut tries = 0;
+    while service.get("/models").await.status() != 401 {
+        tries += 1;
+        assert!(tries < 250);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let body = stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Some((Bytes::from_static(b"{\"text\":\"I will kill you\"}\n"), ()))
+    });
+    let request = service.client.post(format!("{}/predict/batch", service.url)).header("content-type", LINES);
+    let mut answer = request.bearer_auth(secret.expose()).body(flowing(body)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.chunk().await.unwrap().is_some());
+    service.registry.revoke_keys(&name, None, "test").await.unwrap();
+    let rest = tokio::time::timeout(Duration::from_secs(8), answer.text()).await.unwrap().unwrap();
+    assert_eq!(lines(&rest).last().unwrap()["problem"]["type"], "/problems/unauthorized", "{rest}");
+}
+
+#[tokio::test]
+async fn an_explained_list_has_a_bound_of_its_own() {
+    let service = serving().await;
+    let words = json!({ "text": "a ".repeat(9_000) });
+    let comments: Vec<&Value> = (0..20).map(|_| &words).collect();
+    let list = |explain| json!({ "comments": comments, "explain": explain });
+    assert_eq!(service.post("/predict/batch", &list(false)).await.status(), 200);
+    let refused = problem(service.post("/predict/batch", &list(true)).await, 422).await;
+    assert!(refused["detail"].as_str().unwrap().contains("use a stream"), "{refused}");
 }
 
 #[tokio::test]
@@ -227,6 +279,10 @@ async fn a_version_that_is_asked_for_judges_though_another_is_in_production() {
     );
 
     problem(service.post("/predict", &json!({ "text": text, "version": "canary" })).await, 422).await;
+    // The address counts where a list says nothing.
+    let list = json!({ "comments": [{ "text": text }, { "text": text }] });
+    let listed: Value = service.post(&format!("/predict/batch?version={version}"), &list).await.json().await.unwrap();
+    assert_eq!(listed["results"][1]["verdict"], asked);
     let unknown = json!({ "text": text, "version": "20200101T000000Z-00000000" });
     problem(service.post("/predict", &unknown).await, 404).await;
     let metrics = service.get("/metrics").await.text().await.unwrap();

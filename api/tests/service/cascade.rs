@@ -1,6 +1,6 @@
 //! A model with an encoder: who judges, what is said of it, and what happens when the encoder has no time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use encoder::{Base, BaseFiles, Recipe};
 use model::{
@@ -80,6 +80,48 @@ async fn without_time_or_room_for_the_encoder_the_fast_verdict_is_given_and_says
         let counted = format!(r#"threatwatch_encoder_fallbacks_total{{reason="{reason}"}} 1"#);
         assert!(metrics.contains(&counted), "{metrics}");
     }
+}
+
+#[tokio::test]
+async fn who_asks_for_one_verdict_waits_as_with_predict_and_who_asks_for_many_gets_them_all() {
+    // Nobody does the work.
+    let limits = api::CascadeLimits { threads: 0, deadline: Duration::from_millis(100), ..Default::default() };
+    let mut service = start(limits).await;
+    let infer = json!({ "inputs": [{ "name": "text", "shape": [1], "datatype": "BYTES", "data": [THREAT] }] });
+    for (path, body) in [
+        ("/predict/batch", json!({ "comments": [{ "text": THREAT }] })),
+        ("/v1/moderations", json!({ "input": THREAT })),
+        ("/v2/models/threatwatch/infer", infer),
+    ] {
+        let started = Instant::now();
+        assert_eq!(service.post(path, &body).await.status(), 200, "{path}");
+        assert!(started.elapsed() < Duration::from_secs(3), "{path}");
+    }
+    // A list waits longer, and not when the service stops: then every comment has the fast verdict.
+    let comments: Vec<Value> = (0..200).map(|i| json!({ "text": format!("{THREAT} {i}") })).collect();
+    let list = json!({ "comments": comments });
+    let (client, url) = (service.client.clone(), format!("{}/predict/batch", service.url));
+    let asking = tokio::spawn(async move { client.post(url).json(&list).send().await.unwrap() });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!asking.is_finished(), "it waits for its turn");
+    service.stop.take().unwrap().send(()).unwrap();
+    let answer: Value = asking.await.unwrap().json().await.unwrap();
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), 200);
+    assert!(results.iter().all(|result| result["verdict"]["fallback"] == "deadline"), "{}", results[0]);
+    service.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_list_is_judged_by_the_encoder_however_many_sentences_wait() {
+    let limits = api::CascadeLimits { queue: 8, deadline: Duration::from_millis(1), ..Default::default() };
+    let service = start(limits).await;
+    let comments: Vec<Value> = (0..300).map(|i| json!({ "text": format!("{THREAT} {i}") })).collect();
+    let answer = service.post("/predict/batch", &json!({ "comments": comments })).await;
+    let answer: Value = answer.json().await.unwrap();
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), 300);
+    assert!(results.iter().all(|result| result["verdict"]["judged_by"] == "encoder"), "{}", results[0]);
 }
 
 #[tokio::test]

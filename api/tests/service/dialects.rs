@@ -96,7 +96,7 @@ async fn perspective_scores_threats_as_predict_does() {
 
     let suggestion = json!({
         "comment": { "text": text },
-        "attributeScores": { "THREAT": { "summaryScore": { "value": 1.0 } } },
+        "attributeScores": { "APPROVED": { "summaryScore": { "value": 1.0 } } },
         "clientToken": "mine",
     });
     let taken = json_of(service.post("/v1alpha1/comments:suggestscore", &suggestion).await, 200).await;
@@ -110,7 +110,7 @@ async fn perspective_says_what_is_wrong_in_googles_words() {
     let cases = [
         (analyze(" "), "COMMENT_EMPTY", "Comment must be non-empty."),
         (json!({ "requestedAttributes": { "THREAT": {} } }), "COMMENT_EMPTY", "Comment must be non-empty."),
-        (analyze(&"a".repeat(20_001)), "COMMENT_TOO_LONG", "Comment text too long."),
+        (analyze(&"a".repeat(20_481)), "COMMENT_TOO_LONG", "Comment text too long."),
         (attributes(json!({})), "NO_REQUESTED_ATTRIBUTES", "Missing requested_attributes"),
         (
             attributes(json!({ "TOXICITY": {} })),
@@ -205,13 +205,12 @@ async fn perspectives_key_comes_in_the_address_or_in_googles_header() {
 async fn an_alias_is_answered_with_the_threat_score_and_says_so() {
     let store = std::sync::Arc::new(MemoryStore::default());
     let registry = Registry::new(store.clone());
-    let perspective = api::PerspectiveSettings {
-        aliases: vec!["TOXICITY".to_owned()],
-        languages: vec!["en".to_owned(), "no".to_owned()],
-    };
-    assert_eq!(perspective.objection(), None);
-    let unknown = api::PerspectiveSettings { aliases: vec!["VIOLENCE".to_owned()], ..Default::default() };
-    assert!(unknown.objection().unwrap().contains("`VIOLENCE`"));
+    let words = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    let unknown = api::PerspectiveSettings::new(&words(&["VIOLENCE"]), &[]);
+    assert!(unknown.unwrap_err().contains("`VIOLENCE`"));
+    let empty = api::PerspectiveSettings::new(&words(&[""]), &words(&[" "])).unwrap();
+    assert_eq!((empty.aliases, empty.languages), (words(&[]), words(&["en"])));
+    let perspective = api::PerspectiveSettings::new(&words(&["TOXICITY"]), &words(&["EN", "no-NO"])).unwrap();
     let service = start_with(store, api::Service { perspective, ..service_on(&registry) }).await;
     service.promote(Preset::Default).await;
     assert!(service.serves(Generation(1), Duration::from_secs(5)).await);
@@ -221,6 +220,21 @@ async fn an_alias_is_answered_with_the_threat_score_and_says_so() {
     assert_eq!(answer["aliases"], json!({ "TOXICITY": "THREAT" }));
     let other = with(analyze(THREAT), "requestedAttributes", json!({ "INSULT": {} }));
     json_of(service.post(ANALYZE, &other).await, 400).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_before_any_route_has_the_dialects_shape_too() {
+    let service = serving().await;
+    for (path, pointer) in
+        [(ANALYZE, "/error/status"), ("/v1/moderations", "/error/type"), ("/v2/models/threatwatch/infer", "/error")]
+    {
+        let elsewhere = service.client.post(format!("{}{path}", service.url)).header("host", "evil.example");
+        let error: Value = elsewhere.json(&json!({})).send().await.unwrap().json().await.unwrap();
+        assert!(error.pointer(pointer).is_some_and(Value::is_string), "{path}: {error}");
+        let foreign = service.client.post(format!("{}{path}", service.url)).header("origin", "https://evil.example");
+        let error: Value = foreign.json(&json!({})).send().await.unwrap().json().await.unwrap();
+        assert!(error.pointer(pointer).is_some_and(Value::is_string), "{path}: {error}");
+    }
 }
 
 #[tokio::test]

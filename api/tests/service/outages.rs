@@ -41,6 +41,24 @@ impl Running {
 }
 
 #[tokio::test]
+async fn a_version_in_memory_judges_without_the_store() {
+    let (service, store) = start_moody(&Arc::default(), Mood::Answers, None).await;
+    service.promote(Preset::Default).await;
+    assert!(service.serves(Generation(1), Duration::from_secs(2)).await);
+    let first = service.predict("hello").await["model_version"].clone();
+    service.promote(Preset::Sklearn).await;
+    assert!(service.serves(Generation(2), Duration::from_secs(2)).await);
+    let asked = json!({ "text": "hello", "version": first });
+    let before: Value = service.post("/predict", &asked).await.json().await.unwrap();
+    store.be(Mood::Refuses);
+    service.ready_says(BOUND, |ready| ready["stale"] == true).await;
+    let after: Value = service.post("/predict", &asked).await.json().await.unwrap();
+    assert_eq!((&after["model_version"], &after["probability"]), (&first, &before["probability"]), "{after}");
+    let other = json!({ "text": "hello", "version": "20200101T000000Z-00000000" });
+    problem(service.post("/predict", &other).await, 503).await;
+}
+
+#[tokio::test]
 async fn a_store_that_is_away_is_told_at_once_and_verdicts_go_on() {
     for mood in [Mood::Refuses, Mood::IsSilent] {
         let (service, store) = start_moody(&Arc::default(), Mood::Answers, None).await;

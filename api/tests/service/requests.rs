@@ -223,8 +223,10 @@ async fn beyond_its_places_the_service_says_so_and_health_checks_go_on() {
     };
     assert_eq!(refused.headers()["retry-after"], "1");
     assert_eq!(problem(refused, 429).await["type"], "/problems/too-many-requests");
-    assert_eq!(service.get("/health/live").await.status(), 200);
-    assert_eq!(service.get("/metrics").await.status(), 200);
+    for path in ["/health/live", "/v2/health/live", "/metrics"] {
+        assert_eq!(service.get(path).await.status(), 200, "{path}");
+    }
+    assert_ne!(service.get("/v2/health/ready").await.status(), 429);
     assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
     assert_eq!(service.get("/about").await.status(), 200, "the place is free again");
 }
