@@ -98,6 +98,16 @@ impl Context {
         Ok(())
     }
 
+    /// Refuses texts of which one is not judged, and names its place.
+    pub(crate) fn check_texts(&self, texts: &[String]) -> Result<(), Problem> {
+        for (place, text) in (1..).zip(texts) {
+            self.check_text(text).map_err(|problem| {
+                Problem::invalid(format!("The text at place {place} is wrong: {}", problem.detail))
+            })?;
+        }
+        Ok(())
+    }
+
     /// The model that judges: the one in production, or the version that is asked for.
     pub(crate) async fn model(&self, version: Option<&str>) -> Result<Arc<Live>, Problem> {
         let live = self.serving.live();

@@ -14,7 +14,7 @@ use poem_openapi::{
 };
 use serde_json::{Value, json};
 
-use super::{Tag, batch::MOST};
+use super::{Tag, batch::MOST, dialect_answers};
 use crate::{
     body::{self, Body},
     caller::{self, By},
@@ -144,52 +144,12 @@ struct ErrorBody {
     error: String,
 }
 
-macro_rules! answered {
-    ($name:ident, $ok:ty) => {
-        #[derive(ApiResponse)]
-        #[allow(dead_code, reason = "errors are described here and made by the dialect")]
-        enum $name {
-            #[oai(status = 200)]
-            Ok(Json<$ok>),
-            /// The request cannot be read.
-            #[oai(status = 400)]
-            Invalid(Json<ErrorBody>),
-            /// A key is needed, or it is wrong.
-            #[oai(status = 401)]
-            Unauthorized(Json<ErrorBody>),
-            /// The key lacks the role.
-            #[oai(status = 403)]
-            Forbidden(Json<ErrorBody>),
-            /// No such model or version.
-            #[oai(status = 404)]
-            NotFound(Json<ErrorBody>),
-            /// The body is too large.
-            #[oai(status = 413)]
-            TooLarge(Json<ErrorBody>),
-            /// The body is compressed.
-            #[oai(status = 415)]
-            UnsupportedMediaType(Json<ErrorBody>),
-            /// The request is readable and wrong.
-            #[oai(status = 422)]
-            Unprocessable(Json<ErrorBody>),
-            /// Too many requests.
-            #[oai(status = 429)]
-            TooMany(Json<ErrorBody>),
-            /// Something is wrong with the service.
-            #[oai(status = 500)]
-            Internal(Json<ErrorBody>),
-            /// There is no model yet, or the store does not answer.
-            #[oai(status = 503)]
-            Unavailable(Json<ErrorBody>),
-        }
-    };
-}
-answered!(Told, ServerMetadata);
-answered!(IsLive, Liveness);
-answered!(IsReady, Readiness);
-answered!(IsModelReady, ModelReadiness);
-answered!(Described, ModelMetadata);
-answered!(InJson, InferResponse);
+dialect_answers!(Told, ServerMetadata, ErrorBody);
+dialect_answers!(IsLive, Liveness, ErrorBody);
+dialect_answers!(IsReady, Readiness, ErrorBody);
+dialect_answers!(IsModelReady, ModelReadiness, ErrorBody);
+dialect_answers!(Described, ModelMetadata, ErrorBody);
+dialect_answers!(InJson, InferResponse, ErrorBody);
 
 /// An answer as JSON, or with binary tensors behind it.
 enum Inferred {
@@ -385,11 +345,7 @@ impl Inference {
         let input = inputs.into_iter().next().expect("it was checked that there is one");
         let shape = input.shape.clone();
         let texts = texts(input, &behind)?;
-        for (at, text) in texts.iter().enumerate() {
-            self.0.check_text(text).map_err(|problem| {
-                Problem::invalid(format!("The text at place {} is wrong: {}", at + 1, problem.detail))
-            })?;
-        }
+        self.0.check_texts(&texts)?;
         let answers = self.0.judge_list(&live, false, texts.into_iter().map(Element).collect()).await;
         let mut tensors = Vec::new();
         let outputs = wanted.into_iter().map(|(output, is_binary)| {

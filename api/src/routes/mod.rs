@@ -179,3 +179,46 @@ macro_rules! answers {
     };
 }
 use answers;
+
+/// The answers of a route that other services' clients call: its own, or an error of the shape that they read.
+macro_rules! dialect_answers {
+    ($name:ident, $ok:ty, $error:ty) => {
+        #[derive(poem_openapi::ApiResponse)]
+        #[allow(dead_code, reason = "errors are described here and made by the dialect")]
+        enum $name {
+            #[oai(status = 200)]
+            Ok(Json<$ok>),
+            /// The request is wrong.
+            #[oai(status = 400)]
+            Invalid(Json<$error>),
+            /// A key is needed, or it is wrong.
+            #[oai(status = 401)]
+            Unauthorized(Json<$error>),
+            /// The key lacks the role, or a page of another origin asked.
+            #[oai(status = 403)]
+            Forbidden(Json<$error>),
+            /// What was named is not there.
+            #[oai(status = 404)]
+            NotFound(Json<$error>),
+            /// The body is too large.
+            #[oai(status = 413)]
+            TooLarge(Json<$error>),
+            /// The body is not what its content type should be, or is compressed.
+            #[oai(status = 415)]
+            UnsupportedMediaType(Json<$error>),
+            /// The request is readable and wrong.
+            #[oai(status = 422)]
+            Unprocessable(Json<$error>),
+            /// Too many requests.
+            #[oai(status = 429)]
+            TooMany(Json<$error>),
+            /// Something is wrong with the service.
+            #[oai(status = 500)]
+            Internal(Json<$error>),
+            /// There is no model yet, or the store does not answer.
+            #[oai(status = 503)]
+            Unavailable(Json<$error>),
+        }
+    };
+}
+use dialect_answers;

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use model::Version;
 use poem::Result;
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Any};
+use poem_openapi::{Object, OpenApi, payload::Json, types::Any};
 use serde_json::Value;
 
-use super::{Tag, batch::MOST};
+use super::{Tag, batch::MOST, dialect_answers};
 use crate::{
     body::Body,
     caller::{self, By},
@@ -91,39 +91,7 @@ struct ErrorObject {
     code: Option<String>,
 }
 
-#[derive(ApiResponse)]
-#[allow(dead_code, reason = "errors are described here and made by the dialect")]
-enum Moderated {
-    #[oai(status = 200)]
-    Ok(Json<ModerationResponse>),
-    /// The request is wrong.
-    #[oai(status = 400)]
-    Invalid(Json<ErrorBody>),
-    /// A key is needed, or it is wrong.
-    #[oai(status = 401)]
-    Unauthorized(Json<ErrorBody>),
-    /// The key lacks the role.
-    #[oai(status = 403)]
-    Forbidden(Json<ErrorBody>),
-    /// The version is not there.
-    #[oai(status = 404)]
-    NotFound(Json<ErrorBody>),
-    /// The body is too large.
-    #[oai(status = 413)]
-    TooLarge(Json<ErrorBody>),
-    /// The body is not JSON by its content type.
-    #[oai(status = 415)]
-    UnsupportedMediaType(Json<ErrorBody>),
-    /// Too many requests.
-    #[oai(status = 429)]
-    TooMany(Json<ErrorBody>),
-    /// Something is wrong with the service.
-    #[oai(status = 500)]
-    Internal(Json<ErrorBody>),
-    /// There is no model yet, or the store does not answer.
-    #[oai(status = 503)]
-    Unavailable(Json<ErrorBody>),
-}
+dialect_answers!(Moderated, ModerationResponse, ErrorBody);
 
 /// A text of several.
 struct Text(String);
@@ -159,12 +127,7 @@ impl Moderations {
     async fn post(&self, _by: By<caller::Predict>, body: Body<ModerationRequest>) -> Result<Moderated> {
         let ModerationRequest { input: Any(input), model } = body.0;
         let texts = texts(input)?;
-        for (at, text) in texts.iter().enumerate() {
-            self.0.check_text(text).map_err(|problem| {
-                let detail = format!("`input` is wrong at place {}: {}", at + 1, problem.detail);
-                Problem::malformed(detail)
-            })?;
-        }
+        self.0.check_texts(&texts)?;
         let version = model.filter(|model| Version::parse(model).is_ok());
         let live = self.0.model(version.as_deref()).await?;
         let results = self.0.judge_list(&live, false, texts.into_iter().map(Text).collect()).await;

@@ -11,10 +11,10 @@ use poem::{
     Endpoint, Request, Response, Result,
     http::{StatusCode, header},
 };
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi, payload::Json};
+use poem_openapi::{Enum, Object, OpenApi, payload::Json};
 use serde_json::json;
 
-use super::Tag;
+use super::{Tag, dialect_answers};
 use crate::{
     body::Body,
     caller::{self, By},
@@ -285,34 +285,8 @@ struct ErrorStatus {
     details: Option<Vec<poem_openapi::types::Any<serde_json::Value>>>,
 }
 
-/// An answer, or an error; errors are given their form on the way out.
-macro_rules! answered {
-    ($name:ident, $ok:ty) => {
-        #[derive(ApiResponse)]
-        #[allow(dead_code, reason = "errors are described here and made by the dialect")]
-        enum $name {
-            #[oai(status = 200)]
-            Ok(Json<$ok>),
-            /// The request is wrong.
-            #[oai(status = 400)]
-            Invalid(Json<ErrorBody>),
-            /// A key is needed, or it is wrong, or lacks the role.
-            #[oai(status = 403)]
-            Denied(Json<ErrorBody>),
-            /// Too many requests.
-            #[oai(status = 429)]
-            TooMany(Json<ErrorBody>),
-            /// Something is wrong with the service.
-            #[oai(status = 500)]
-            Internal(Json<ErrorBody>),
-            /// There is no model yet, or the store does not answer.
-            #[oai(status = 503)]
-            Unavailable(Json<ErrorBody>),
-        }
-    };
-}
-answered!(Analyzed, AnalyzeResponse);
-answered!(Suggested, SuggestResponse);
+dialect_answers!(Analyzed, AnalyzeResponse, ErrorBody);
+dialect_answers!(Suggested, SuggestResponse, ErrorBody);
 
 #[OpenApi]
 impl Perspective {
