@@ -132,6 +132,8 @@ def main():
     parser.add_argument("--base")
     arguments = parser.parse_args()
     corpus = str(pathlib.Path(arguments.corpus).resolve())
+    # However it ends, no server is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     build = ["cargo", "build", "--release", "--workspace", "--bins", "--examples"]
     subprocess.run(build, cwd=ROOT, check=True)
     install(["--requirement", str(HERE / "requirements.txt"), *(TORCH if arguments.base else [])])
