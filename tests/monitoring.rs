@@ -204,6 +204,11 @@ fn every_query_has_data_and_the_numbers_are_those_of_the_traffic() {
         || prometheus.ask("query", &[("query", "sum(up)")]).is_some_and(|a| a["data"]["result"][0]["value"][1] == "2");
     assert!(wait_for(Duration::from_secs(30), is_watching), "Prometheus does not reach both targets");
 
+    let version = up.get_json("/models/production")["version"].as_str().unwrap().to_owned();
+    up.succeed(&["shadow", "start", &version, "--share", "1"]);
+    let is_followed = || up.get_json("/shadow")["version"] == *version;
+    assert!(wait_for(Duration::from_secs(10), is_followed), "the shadow is not followed");
+
     let decisions = make_traffic(&up, &prometheus);
     let generation = up.get_json("/models/production")["generation"].as_f64().unwrap();
     let is_seen = || prometheus.one("sum(threatwatch_predictions_total)") == decisions.values().sum::<f64>();
