@@ -86,9 +86,10 @@ struct ErrorObject {
     /// e.g. `invalid_request_error`.
     #[oai(rename = "type")]
     kind: String,
-    param: Option<String>,
-    /// e.g. `invalid_api_key`.
-    code: Option<String>,
+    /// Null.
+    param: Any<Value>,
+    /// e.g. `invalid_api_key`, or null.
+    code: Any<Value>,
 }
 
 dialect_answers!(Moderated, ModerationResponse, ErrorBody);
