@@ -351,7 +351,9 @@ impl Inference {
         let outputs = wanted.into_iter().map(|(output, is_binary)| {
             let before = tensors.len();
             let (parameters, data) = if is_binary {
-                answers.iter().for_each(|answer| output.write(answer, &mut tensors));
+                for answer in &answers {
+                    output.write(answer, &mut tensors);
+                }
                 (Some(json!({ "binary_data_size": tensors.len() - before })), None)
             } else {
                 (None, Some(answers.iter().map(|answer| output.json(answer)).collect()))

@@ -107,7 +107,8 @@ struct TextEntry {
 #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
 #[oai(rename_all = "SCREAMING_SNAKE_CASE", rename = "PerspectiveTextType")]
 enum TextType {
-    TextTypeUnspecified,
+    #[oai(rename = "TEXT_TYPE_UNSPECIFIED")]
+    Unspecified,
     PlainText,
     Html,
 }
@@ -142,7 +143,8 @@ struct AttributeParameters {
 #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
 #[oai(rename_all = "SCREAMING_SNAKE_CASE", rename = "PerspectiveScoreType")]
 enum ScoreType {
-    ScoreTypeUnspecified,
+    #[oai(rename = "SCORE_TYPE_UNSPECIFIED")]
+    Unspecified,
     Probability,
     StdDevScore,
     Percentile,
@@ -365,7 +367,7 @@ impl Perspective {
             if !self.serves(&name) {
                 return Err(CommentError::InvalidRequest.because(not_served(&name)));
             }
-            if !matches!(parameters.score_type, None | Some(ScoreType::Probability | ScoreType::ScoreTypeUnspecified)) {
+            if !matches!(parameters.score_type, None | Some(ScoreType::Probability | ScoreType::Unspecified)) {
                 let reason = format!("Requested score type is not supported by attribute {name}: PROBABILITY is");
                 return Err(CommentError::InvalidRequest.because(reason));
             }
