@@ -208,7 +208,7 @@ async fn a_stream_outlives_its_wrong_lines() {
     let results = lines(&answer);
     let (good, wrong): (Vec<&Value>, Vec<&Value>) = results.iter().partition(|result| result["verdict"].is_object());
     assert_eq!((good.len(), wrong.len()), (200, 120));
-    assert!(good.iter().enumerate().all(|(i, result)| result["id"] == i.to_string()), "in order");
+    assert!(good.iter().enumerate().all(|(i, result)| result["id"].as_str() == Some(&*i.to_string())), "in order");
     assert!(good.iter().all(|result| result["verdict"]["sentences"][0]["tokens"].is_array()), "explained");
     assert_eq!(wrong.iter().filter(|result| result["problem"]["status"] == 413).count(), 40);
     assert_eq!(service.stream("", "").await.text().await.unwrap(), "");
