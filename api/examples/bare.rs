@@ -49,23 +49,23 @@ impl Bare {
         let sentence = |start, end| Sentence {
             start,
             end,
-            probability: 0.279_638_299_729_031_46,
+            probability: 0.279_638_299_729_031_5,
             label: "harmless".to_owned(),
             decision: "pass".to_owned(),
             judged_by: "fast".to_owned(),
         };
         Json(Response {
             label: "harmless".to_owned(),
-            probability: 0.279_638_299_729_031_46,
-            threshold: 0.311_286_940_295_920_1,
+            probability: 0.279_638_299_729_031_5,
+            threshold: 0.311_286_940_295_92,
             decision: "pass".to_owned(),
-            review_from: 0.143_772_547_821_415_96,
+            review_from: 0.143_772_547_821_416,
             flag_from: 0.479_064_643_294_257_4,
             model_version: "20261126T023709Z-a6e58330".to_owned(),
             generation: 1,
             trainer: "stacked".to_owned(),
             sentences: vec![sentence(0, end / 2), sentence(end / 2, end)],
-            unknown_share: 0.079_365_079_365_079_42,
+            unknown_share: 0.079_365_079_365_079_4,
             judged_by: "fast".to_owned(),
         })
     }
