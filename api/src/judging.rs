@@ -112,8 +112,7 @@ impl Context {
     pub(crate) async fn model(&self, version: Option<&str>) -> Result<Arc<Live>, Problem> {
         let live = self.serving.live();
         let Some(version) = version else { return live.ok_or_else(|| self.serving.missing()) };
-        let version = Version::parse(version)
-            .map_err(|_| Problem::invalid("`version` does not look like 20261123T021009Z-3f9c2a1b."))?;
+        let version = version_of(version)?;
         match live {
             Some(live) if live.manifest.version == version => Ok(live),
             // What is in memory needs no store.
@@ -199,6 +198,12 @@ impl Context {
             metrics.sentences.get_or_create(&JudgeLabels { judged_by: judged_by.name() }).inc_by(sentences as u64);
         }
     }
+}
+
+/// A version that a caller names.
+pub(crate) fn version_of(text: &str) -> Result<Version, Problem> {
+    let detail = "The version does not look like 20261123T021009Z-3f9c2a1b.";
+    Version::parse(text).map_err(|_| Problem::invalid(detail))
 }
 
 /// What a verdict is called in answers and metrics.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod batch;
+mod discovery;
 mod health;
 mod inference;
 mod models;
@@ -17,7 +18,7 @@ use poem_openapi::{LicenseObject, OpenApiService, Tags};
 use serde_json::Value;
 
 pub use self::perspective::PerspectiveSettings;
-pub(crate) use self::{batch::is_lines, perspective::Discovery};
+pub(crate) use self::{batch::is_lines, discovery::Discovery};
 use crate::{context::Context, dialect};
 
 #[derive(Tags)]

@@ -14,6 +14,7 @@ use crate::{
     caller::{By, Read},
     context::Context,
     figures::{ModelSummary, PromotionSummary},
+    judging::version_of,
     kind::Kind,
     problem::Problem,
 };
@@ -233,8 +234,9 @@ impl Models {
         /// The version, e.g. `20261123T021009Z-3f9c2a1b`.
         version: Path<String>,
     ) -> ModelAnswer {
-        let Ok(version) = Version::parse(&version.0) else {
-            return Problem::invalid("The version does not look like 20261123T021009Z-3f9c2a1b.").into();
+        let version = match version_of(&version.0) {
+            Ok(version) => version,
+            Err(problem) => return problem.into(),
         };
         match self.0.ask_store(self.read_model(&version)).await {
             Ok(model) => ModelAnswer::Ok(Json(model)),
@@ -250,8 +252,9 @@ impl Models {
         /// The version, e.g. `20261123T021009Z-3f9c2a1b`.
         version: Path<String>,
     ) -> CardAnswer {
-        let Ok(version) = Version::parse(&version.0) else {
-            return Problem::invalid("The version does not look like 20261123T021009Z-3f9c2a1b.").into();
+        let version = match version_of(&version.0) {
+            Ok(version) => version,
+            Err(problem) => return problem.into(),
         };
         match self.0.ask_store(self.0.registry.card(&version)).await {
             Ok(card) => CardAnswer::Ok(PlainText(card)),

@@ -12,8 +12,9 @@ use crate::{
     caller::{By, Operate, Read},
     context::Context,
     figures::rfc3339,
+    judging::version_of,
     problem::Problem,
-    shadow::Compared,
+    shadow::{Compared, Tally},
 };
 
 pub(crate) struct ShadowRoutes(pub(crate) Context);
@@ -105,14 +106,14 @@ impl ShadowRoutes {
     #[oai(path = "/shadow", method = "get")]
     async fn state(&self, _by: By<Read>) -> ShadowAnswer {
         let following = self.0.shadow.following();
-        let of = |f: fn(&crate::shadow::Tally) -> u64| following.as_ref().map_or(0, |it| f(&it.tally));
+        let of = |f: fn(&Tally) -> u64| following.as_ref().map_or(0, |it| f(&it.tally));
         ShadowAnswer::Ok(Json(ShadowState {
             version: following.as_ref().and_then(|it| it.order.version.as_ref()).map(ToString::to_string),
             share: following.as_ref().map(|it| it.order.share),
             since: following.as_ref().map(|it| rfc3339(it.order.at)),
             actor: following.as_ref().map(|it| it.order.actor.clone()),
             trouble: following.as_ref().and_then(|it| it.live.as_ref().err().cloned()),
-            compared: of(crate::shadow::Tally::compared),
+            compared: of(Tally::compared),
             only_shadow: of(|tally| tally.count(Compared::OnlyShadow)),
             only_production: of(|tally| tally.count(Compared::OnlyProduction)),
             mean_difference: following.as_ref().map_or(0.0, |it| it.tally.mean_difference()),
@@ -126,8 +127,9 @@ impl ShadowRoutes {
     #[oai(path = "/shadow", method = "post")]
     async fn start(&self, by: By<Operate>, body: Body<ShadowRequest>) -> OrderAnswer {
         let ShadowRequest { version, share, actor, reason } = body.0;
-        let Ok(version) = Version::parse(&version) else {
-            return Problem::invalid("`version` does not look like 20261123T021009Z-3f9c2a1b.").into();
+        let version = match version_of(&version) {
+            Ok(version) => version,
+            Err(problem) => return problem.into(),
         };
         if !(share > 0.0 && share <= 1.0) {
             return Problem::invalid("`share` must be above 0 and at most 1.").into();
