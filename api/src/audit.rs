@@ -51,7 +51,11 @@ impl Recorded<'_> {
         let writing = self.context.registry.audit_outcome(self.sequence, &outcome);
         let written = tokio::time::timeout(PATIENCE, self.context.ask_store(writing)).await;
         if !matches!(written, Ok(Ok(()))) {
-            tracing::warn!(sequence = self.sequence, "the end of a deed is not in the audit trail");
+            tracing::warn!(
+                request.id = request_id::current(),
+                sequence = self.sequence,
+                "the end of a deed is not in the audit trail"
+            );
         }
     }
 

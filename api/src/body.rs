@@ -5,7 +5,7 @@
 
 use std::{any::TypeId, collections::BTreeMap, fmt, marker::PhantomData, sync::RwLock};
 
-use poem::{FromRequest, Request, RequestBody, Result, error::ResponseError, http::StatusCode};
+use poem::{Request, RequestBody, Result, error::ResponseError, http::StatusCode};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     error::ContentTypeError,
@@ -69,8 +69,7 @@ impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for Body<T> {
             Some(content_type) if Json::<T>::check_content_type(content_type) => {}
             _ => return Err(ContentTypeError::ExpectContentType.into()),
         }
-        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
-        Ok(Self::parse(&bytes)?)
+        Ok(Self::parse(&body.take()?.into_bytes().await?)?)
     }
 }
 

@@ -21,7 +21,6 @@ use crate::{
     cascade::{EncoderThreads, Fallback, Purpose},
     context::Context,
     kind::Kind,
-    metrics::{DecisionLabels, JudgeLabels},
     problem::Problem,
     serving::Live,
 };
@@ -185,17 +184,19 @@ impl Context {
     fn count(&self, live: &Live, verdict: &Verdict, started: Instant) {
         let metrics = &self.metrics;
         metrics.inference.observe(started.elapsed().as_secs_f64());
-        let model_version =
-            if live.is_in_production() { live.manifest.version.to_string() } else { "pinned".to_owned() };
-        metrics.predictions.get_or_create(&DecisionLabels { decision: label(verdict.is_threat), model_version }).inc();
+        let make = || {
+            let version = &live.manifest.version;
+            metrics.verdicts_of(if live.is_in_production() { version.as_str() } else { "pinned" })
+        };
+        live.verdicts.get_or_init(make).count(verdict.is_threat);
         if !live.is_in_production() {
             return;
         }
         metrics.probability.observe(verdict.probability);
         metrics.unknown_share.observe(verdict.unknown_share);
-        for judged_by in JudgedBy::ALL {
+        for (judged_by, counter) in JudgedBy::ALL.into_iter().zip(&metrics.sentences_by) {
             let sentences = verdict.sentences.iter().filter(|sentence| sentence.judged_by == judged_by).count();
-            metrics.sentences.get_or_create(&JudgeLabels { judged_by: judged_by.name() }).inc_by(sentences as u64);
+            counter.inc_by(sentences as u64);
         }
     }
 }

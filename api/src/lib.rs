@@ -27,6 +27,7 @@ mod serving;
 mod shadow;
 mod slow;
 mod tls;
+mod written;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

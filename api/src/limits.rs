@@ -1,11 +1,15 @@
 //! What a request may cost, who may send it, and what it is counted as: the outermost layer.
 
 use std::{
+    io,
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use hyper::body::Body as _;
 use poem::{
     Body, Endpoint, IntoResponse, PathPattern, Request, Response, Result,
     http::{HeaderValue, StatusCode, header, uri::Scheme},
@@ -20,7 +24,7 @@ use crate::{
     dialect::{self, Dialect},
     keys::KeyRing,
     kind::Kind,
-    metrics::{HandlerLabels, Metrics, RequestLabels},
+    metrics::Metrics,
     names::{Names, Sharing},
     problem::{self, Methods, Problem},
     request_id,
@@ -96,21 +100,17 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let method = method_label(request.method().as_str());
         let (is_encrypted, is_change) = (*request.scheme() == Scheme::HTTPS, is_change(&request));
         let id = request_id::of(&request);
-        let span = tracing::info_span!("request", request.id = %id);
-        let answering = request_id::within(id.clone(), self.answer(request));
-        let (mut response, request_bytes) = answering.instrument(span.clone()).await;
+        // Lines that everybody sees name the request themselves: a span for each costs as much as half a verdict.
+        let span = tracing::debug_span!("request", request.id = %id);
+        // In a box of its own: what is as large as all layers and a request together is costly to move.
+        let answering = request_id::within(id.clone(), Box::pin(self.answer(request)));
+        let (mut response, request_bytes) = answering.instrument(span).await;
         self.harden(&mut response, is_encrypted);
         response.headers_mut().insert(request_id::HEADER, request_id::value(&id));
-        let mut response_bytes = 0;
-        if response.data::<Streamed>().is_none() {
-            // The body is in memory already: taking it costs nothing and tells its length.
-            let body = response.take_body().into_bytes().await.unwrap_or_default();
-            response_bytes = body.len();
-            response.set_body(body);
-        }
-        let handler = handler(&response);
-        span.in_scope(|| log((method, handler), is_change, response.status(), started.elapsed()));
-        self.count(method, handler.to_owned(), response.status(), (request_bytes, response_bytes), started.elapsed());
+        let response_bytes = length_of_body(&mut response);
+        let (handler, status, took) = (handler(&response), response.status(), started.elapsed());
+        log(&id, (method, handler), is_change, status, took);
+        self.metrics.of_route(method, handler).count(status, (request_bytes, response_bytes), took);
         Ok(response)
     }
 }
@@ -141,13 +141,13 @@ impl<E: Endpoint> Guarded<E> {
             return (response, 0);
         }
         let (body, _memory) = match self.admit(&mut request).await {
-            Ok(body) => body,
+            Ok(admitted) => admitted,
             Err(problem) => {
                 self.discard(request.take_body()).await;
                 return (problem.into_response(), 0);
             }
         };
-        let bytes = body.as_ref().map_or(0, Vec::len);
+        let bytes = body.as_ref().map_or(0, Bytes::len);
         if let Some(body) = body {
             request.set_body(body);
         }
@@ -167,14 +167,14 @@ impl<E: Endpoint> Guarded<E> {
     }
 
     /// Notes who calls; answers the body, and the memory that it may take.
-    async fn admit(&self, request: &mut Request) -> Result<(Option<Vec<u8>>, Option<SemaphorePermit<'_>>), Problem> {
+    async fn admit(&self, request: &mut Request) -> Result<(Option<Bytes>, Option<SemaphorePermit<'_>>), Problem> {
         let caller = self.keys.caller(request);
         caller.limit_rate()?;
         if request.method().is_safe() {
             // No route reads a body then.
             request.take_body();
             request.set_data(caller);
-            return Ok((Some(Vec::new()), None));
+            return Ok((Some(Bytes::new()), None));
         }
         // Every route that takes a body asks for a key. What strangers send is not kept.
         caller.require(None)?;
@@ -230,11 +230,11 @@ impl<E: Endpoint> Guarded<E> {
     }
 
     /// The whole body, if it is short enough and comes in time.
-    async fn read(&self, request: &mut Request) -> Result<Vec<u8>, Problem> {
+    async fn read(&self, request: &mut Request) -> Result<Bytes, Problem> {
         let most = self.most(request);
         let body: Body = request.take_body();
         match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(most)).await {
-            Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+            Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(too_large(most)),
             Ok(Err(_)) => Err(Problem::malformed("The body could not be read to its end.")),
             Err(_) => {
@@ -244,28 +244,12 @@ impl<E: Endpoint> Guarded<E> {
         }
     }
 
-    fn count(
-        &self,
-        method: &'static str,
-        handler: String,
-        status: StatusCode,
-        (request_bytes, response_bytes): (usize, usize),
-        took: Duration,
-    ) {
-        let handler = HandlerLabels { method, handler };
-        let status = format!("{}xx", status.as_u16() / 100);
-        let metrics = &self.metrics;
-        metrics.http_requests.get_or_create(&RequestLabels::new(&handler, status)).inc();
-        metrics.http_request_size.get_or_create(&handler).observe(request_bytes as f64);
-        metrics.http_response_size.get_or_create(&handler).observe(response_bytes as f64);
-        metrics.http_request_duration.get_or_create(&handler).observe(took.as_secs_f64());
-    }
-
     /// Headers that every answer carries.
     fn harden(&self, response: &mut Response, is_encrypted: bool) {
         let headers = response.headers_mut();
-        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-        headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+        headers.reserve(8);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         if is_encrypted {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
@@ -304,7 +288,15 @@ fn too_large(most: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
 }
 
-/// That an answer is given bit by bit, and must not be collected.
+/// Bytes of an answer's body, 0 where it is given bit by bit.
+fn length_of_body(response: &mut Response) -> usize {
+    let body: BoxBody<Bytes, io::Error> = response.take_body().into();
+    let length = body.size_hint().lower();
+    response.set_body(Body::from(body));
+    length as usize
+}
+
+/// That an answer is given bit by bit, and has not been given when its head is there.
 #[derive(Clone)]
 pub(crate) struct Streamed;
 
@@ -326,14 +318,14 @@ pub(crate) fn is_change(request: &Request) -> bool {
 }
 
 /// One line a request: what failed and what changes something always, the rest for those who ask for it.
-fn log((method, handler): (&str, &str), is_change: bool, status: StatusCode, took: Duration) {
+fn log(id: &str, (method, handler): (&str, &str), is_change: bool, status: StatusCode, took: Duration) {
     let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1000.0);
     if status >= 500 {
-        tracing::warn!(method, handler, status, ms, "answered");
+        tracing::warn!(request.id = id, method, handler, status, ms, "answered");
     } else if status >= 400 || is_change {
-        tracing::info!(method, handler, status, ms, "answered");
+        tracing::info!(request.id = id, method, handler, status, ms, "answered");
     } else {
-        tracing::debug!(method, handler, status, ms, "answered");
+        tracing::debug!(request.id = id, method, handler, status, ms, "answered");
     }
 }
 

@@ -1,8 +1,15 @@
 //! Everything that the service tells Prometheus, in one struct. The doc comment of a field is the metric's help.
 
-use std::sync::atomic::AtomicU64;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
 
 use model::linear::JudgedBy;
+use poem::http::StatusCode;
 use prometheus_client::{
     collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
@@ -10,7 +17,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{cascade::Fallback, shadow::Compared};
+use crate::{cascade::Fallback, judging::label, shadow::Compared};
 
 /// Decisions by model.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -31,13 +38,7 @@ pub(crate) struct HandlerLabels {
 pub(crate) struct RequestLabels {
     method: &'static str,
     handler: String,
-    status: String,
-}
-
-impl RequestLabels {
-    pub(crate) fn new(handler: &HandlerLabels, status: String) -> Self {
-        Self { method: handler.method, handler: handler.handler.clone(), status }
-    }
+    status: &'static str,
 }
 
 /// Who judged a sentence.
@@ -71,22 +72,75 @@ pub(crate) struct PartLabels {
     pub(crate) part: &'static str,
 }
 
+type OfRoutesByName = BTreeMap<&'static str, BTreeMap<String, Arc<OfRoute>>>;
+/// By method and handler. Looked up at each request, so that no labels are made and no series is searched.
+type OfRoutes = ArcSwap<OfRoutesByName>;
+
+/// The counters of one route.
+pub(crate) struct OfRoute {
+    labels: HandlerLabels,
+    requests: Family<RequestLabels, Counter>,
+    /// By class of status, of those that were answered.
+    by_status: [OnceLock<Counter>; CLASSES.len()],
+    duration: Histogram,
+    request_size: Sum,
+    response_size: Sum,
+}
+
+/// Classes of status.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl OfRoute {
+    /// Counts a request that was answered; bodies in bytes.
+    pub(crate) fn count(&self, status: StatusCode, (request, response): (usize, usize), took: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        let make = || {
+            let HandlerLabels { method, handler } = self.labels.clone();
+            self.requests.get_or_create(&RequestLabels { method, handler, status: CLASSES[class] }).clone()
+        };
+        self.by_status[class].get_or_init(make).inc();
+        self.request_size.observe(request as f64);
+        self.response_size.observe(response as f64);
+        self.duration.observe(took.as_secs_f64());
+    }
+}
+
+/// The counters of one model's verdicts.
+#[derive(Clone)]
+pub(crate) struct Verdicts {
+    threats: Counter,
+    harmless: Counter,
+}
+
+impl Verdicts {
+    pub(crate) fn count(&self, is_threat: bool) {
+        if is_threat {
+            self.threats.inc()
+        } else {
+            self.harmless.inc()
+        };
+    }
+}
+
 /// The service's metrics.
 pub struct Metrics {
     registry: Registry,
-    pub(crate) http_requests: Family<RequestLabels, Counter>,
-    pub(crate) http_request_duration: Family<HandlerLabels, Histogram>,
-    pub(crate) http_request_size: Family<HandlerLabels, Sum>,
-    pub(crate) http_response_size: Family<HandlerLabels, Sum>,
+    http_requests: Family<RequestLabels, Counter>,
+    http_request_duration: Family<HandlerLabels, Histogram>,
+    http_request_size: Family<HandlerLabels, Sum>,
+    http_response_size: Family<HandlerLabels, Sum>,
+    of_routes: OfRoutes,
     pub(crate) http_in_flight: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
     pub(crate) part_up: Family<PartLabels, Gauge>,
-    pub(crate) predictions: Family<DecisionLabels, Counter>,
+    predictions: Family<DecisionLabels, Counter>,
     pub(crate) probability: Histogram,
     pub(crate) inference: Histogram,
     pub(crate) unknown_share: Histogram,
-    pub(crate) sentences: Family<JudgeLabels, Counter>,
+    sentences: Family<JudgeLabels, Counter>,
+    /// The same, in the order of [`JudgedBy::ALL`].
+    pub(crate) sentences_by: [Counter; JudgedBy::ALL.len()],
     pub(crate) encoder_fallbacks: Family<FallbackLabels, Counter>,
     pub(crate) encoder_queue: Gauge,
     pub(crate) encoder_batch: Histogram,
@@ -130,12 +184,14 @@ impl Metrics {
         const BATCH: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
         const DIFFERENCE: [f64; 11] = [-0.5, -0.2, -0.1, -0.05, -0.01, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0];
         const TENTHS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+        let sentences = Family::<JudgeLabels, Counter>::default();
         let mut this = Self {
             registry: Registry::default(),
             http_requests: Family::default(),
             http_request_duration: Family::new_with_constructor(|| Histogram::new(DURATION)),
             http_request_size: Family::new_with_constructor(|| Histogram::new(SIZE)),
             http_response_size: Family::new_with_constructor(|| Histogram::new(SIZE)),
+            of_routes: OfRoutes::default(),
             http_in_flight: Gauge::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
@@ -144,7 +200,9 @@ impl Metrics {
             probability: Histogram::new(TENTHS),
             inference: Histogram::new(INFERENCE),
             unknown_share: Histogram::new(TENTHS),
-            sentences: Family::default(),
+            sentences_by: JudgedBy::ALL
+                .map(|judged_by| sentences.get_or_create(&JudgeLabels { judged_by: judged_by.name() }).clone()),
+            sentences,
             encoder_fallbacks: Family::default(),
             encoder_queue: Gauge::default(),
             encoder_batch: Histogram::new(BATCH),
@@ -166,9 +224,6 @@ impl Metrics {
         }
         for outcome in Compared::ALL.map(Compared::name) {
             drop(this.shadow_comments.get_or_create(&ComparedLabels { outcome }));
-        }
-        for judged_by in JudgedBy::ALL.map(JudgedBy::name) {
-            drop(this.sentences.get_or_create(&JudgeLabels { judged_by }));
         }
         this
     }
@@ -261,6 +316,39 @@ impl Metrics {
             "Promoted models that could not be loaded or verified",
             self.load_failures.clone(),
         );
+    }
+
+    /// The counters of a route; those of one that was not asked for before are made.
+    pub(crate) fn of_route(&self, method: &'static str, handler: &str) -> Arc<OfRoute> {
+        let find = |routes: &OfRoutesByName| routes.get(method)?.get(handler).map(Arc::clone);
+        if let Some(found) = find(&self.of_routes.load()) {
+            return found;
+        }
+        let labels = HandlerLabels { method, handler: handler.to_owned() };
+        let made = Arc::new(OfRoute {
+            requests: self.http_requests.clone(),
+            by_status: Default::default(),
+            duration: self.http_request_duration.get_or_create(&labels).clone(),
+            request_size: self.http_request_size.get_or_create(&labels).clone(),
+            response_size: self.http_response_size.get_or_create(&labels).clone(),
+            labels,
+        });
+        // Two that make the same at once count in the same series.
+        self.of_routes.rcu(|routes| {
+            let mut routes = OfRoutesByName::clone(routes);
+            routes.entry(method).or_default().insert(handler.to_owned(), Arc::clone(&made));
+            routes
+        });
+        made
+    }
+
+    /// The counters of a model's verdicts.
+    pub(crate) fn verdicts_of(&self, model_version: &str) -> Verdicts {
+        let counter = |is_threat| {
+            let labels = DecisionLabels { decision: label(is_threat), model_version: model_version.to_owned() };
+            self.predictions.get_or_create(&labels).clone()
+        };
+        Verdicts { threats: counter(true), harmless: counter(false) }
     }
 
     /// The text that Prometheus reads.

@@ -11,19 +11,21 @@ use poem_openapi::{
     Object,
     error::{ContentTypeError, ParseParamError, ParsePathError},
 };
+use serde::Serialize;
 use workflows::{failure, orchestrator};
 
-use crate::{body::Refused, kind::Kind, request_id};
+use crate::{body::Refused, kind::Kind, request_id, written};
 
 /// Seconds until another try makes sense where a part is away.
 pub(crate) const RETRY_AFTER: u32 = 2;
 
 /// RFC 9457 problem details.
-#[derive(Clone, Debug, Object)]
+#[derive(Clone, Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct Problem {
     /// What kind of problem, e.g. `/problems/no-model`: the address of a page that explains it.
     #[oai(rename = "type")]
+    #[serde(rename = "type")]
     pub(crate) kind: String,
     /// The kind in words.
     pub(crate) title: String,
@@ -32,6 +34,7 @@ pub(crate) struct Problem {
     /// What happened and what to do.
     pub(crate) detail: String,
     /// The request, as the log and the header `X-Request-Id` have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<String>,
 }
 
@@ -128,7 +131,7 @@ impl From<orchestrator::Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code();
-        let body = poem_openapi::types::ToJSON::to_json_string(&self);
+        let body = written::text(&self);
         let mut response =
             Response::builder().status(status).header(header::CONTENT_TYPE, "application/problem+json").body(body);
         // What another dialect's error is made of.
@@ -223,7 +226,7 @@ fn describe(error: &Error) -> Problem {
         let detail = "There is nothing at this path; see /docs for what there is.";
         Problem::new(StatusCode::NOT_FOUND, Kind::NotFound, detail)
     } else {
-        tracing::error!(%status, "a request failed inside the framework");
+        tracing::error!(request.id = request_id::current(), %status, "a request failed inside the framework");
         let detail = "The request could not be answered.";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail)
     }
@@ -231,7 +234,7 @@ fn describe(error: &Error) -> Problem {
 
 /// A handler that panicked answers 500; the service goes on.
 pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    tracing::error!("a request handler panicked");
+    tracing::error!(request.id = request_id::current(), "a request handler panicked");
     let detail = "The request could not be answered.";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail).into_response()
 }

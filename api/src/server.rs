@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use poem::{
     Addr, Body, Endpoint, Request, Response,
     http::{StatusCode, uri::Scheme},
@@ -32,11 +32,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     limits::{Streamed, is_change},
     metrics::Metrics,
-    slow::{Answered, HEAD, Requests, Watched},
+    slow::{Answered, PATIENCE, Requests, Watched},
 };
 
-/// A connection without a request is closed after this time.
-const IDLE: Duration = Duration::from_mins(1);
 /// Most bytes of a request's head.
 const MAX_HEAD: usize = 64 * 1024;
 /// Pause after a connection could not be accepted: most often there are no file descriptors left.
@@ -167,7 +165,7 @@ impl<E: Endpoint<Output = Response> + 'static> Door<E> {
             match tls {
                 None => connection.serve(socket, Scheme::HTTP).await,
                 Some(tls) => {
-                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(socket)).await {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE.head, tls.accept(socket)).await {
                         connection.serve(stream, Scheme::HTTPS).await;
                     }
                 }
@@ -227,7 +225,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut self, stream: S, scheme: Scheme) {
         let requests = Arc::new(Requests::default());
-        let stream = Watched::new(stream, Arc::clone(&requests));
+        let stream = Watched::new(stream, Arc::clone(&requests), PATIENCE);
         let (endpoint, here, peer) = (self.endpoint, self.here, self.peer);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let answered = requests.begin();
@@ -247,9 +245,8 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             }
         });
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            // Counts from the end of the request before: a limit on idling.
-            .header_read_timeout(IDLE)
+            // The stream itself knows when a head is late, at a lower price.
+            .header_read_timeout(None)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);

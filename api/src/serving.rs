@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     circuit::{Circuit, Outage},
     kind::Kind,
-    metrics::{Metrics, ModelLabels},
+    metrics::{Metrics, ModelLabels, Verdicts},
     problem::Problem,
 };
 
@@ -39,13 +39,21 @@ pub(crate) struct Live {
     pub(crate) model: Model,
     /// Digest of the promotion record; none for a version that was asked for by name.
     record: Option<Digest>,
+    /// What its verdicts are counted in, from the first on.
+    pub(crate) verdicts: OnceLock<Verdicts>,
 }
 
 impl Live {
     /// A version that was asked for by name: generation 0.
     pub(crate) fn pinned(loaded: LoadedModel, pass_from: Option<f64>) -> Self {
         let LoadedModel { manifest, model, .. } = loaded;
-        Self { generation: Generation(0), manifest, model: passing_from(model, pass_from), record: None }
+        Self {
+            generation: Generation(0),
+            manifest,
+            model: passing_from(model, pass_from),
+            record: None,
+            verdicts: OnceLock::new(),
+        }
     }
 
     /// Whether it is, or was, in production.
@@ -65,7 +73,8 @@ fn passing_from(model: Model, pass_from: Option<f64>) -> Model {
 impl From<Production> for Live {
     fn from(production: Production) -> Self {
         let Production { promotion, manifest, model } = production;
-        Self { generation: promotion.record.generation, manifest, model, record: Some(promotion.digest) }
+        let (generation, record) = (promotion.record.generation, Some(promotion.digest));
+        Self { generation, manifest, model, record, verdicts: OnceLock::new() }
     }
 }
 

@@ -8,18 +8,27 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
+    time::{Instant, Sleep},
 };
 
-/// The head of a request, or a TLS handshake, takes no longer than this from its first byte on.
-pub(crate) const HEAD: Duration = Duration::from_secs(10);
-/// An answer that nobody reads for this long is given up.
-const STUCK: Duration = Duration::from_secs(30);
+/// How long a client may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the head of a request, or a TLS handshake, from its first byte on.
+    pub(crate) head: Duration,
+    /// Between requests.
+    idle: Duration,
+    /// Before it reads more of an answer.
+    stuck: Duration,
+}
+
+pub(crate) const PATIENCE: Patience =
+    Patience { head: Duration::from_secs(10), idle: Duration::from_mins(1), stuck: Duration::from_secs(30) };
 
 /// The requests of one connection: how many began, how many were answered.
 #[derive(Default)]
@@ -50,30 +59,42 @@ impl Drop for Answered {
     }
 }
 
-/// A stream that fails when a head comes too slowly, or when an answer is not read.
+/// A stream that fails when a head comes too slowly, when none comes, or when an answer is not read.
 pub(crate) struct Watched<S> {
     stream: S,
     requests: Arc<Requests>,
+    patience: Patience,
     /// Since when a head is coming, and how many requests came before it.
     head: Option<(Instant, u64)>,
+    /// Since when no request comes.
+    idle: Option<Instant>,
     /// Since when an answer is not read.
     stuck: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Watched<S> {
-    pub(crate) fn new(stream: S, requests: Arc<Requests>) -> Self {
-        Self { stream, requests, head: None, stuck: None, timer: None }
+    pub(crate) fn new(stream: S, requests: Arc<Requests>, patience: Patience) -> Self {
+        Self { stream, requests, patience, head: None, idle: None, stuck: None, timer: None }
     }
 
     /// Fails once the time since `from` is longer than `limit`; wakes the task when that is so.
+    ///
+    /// The timer may stand earlier, from a wait before: it is set anew when it goes off and not at each wait, which would
+    /// cost more than all else here.
     fn wait(&mut self, from: Instant, limit: Duration, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let deadline = tokio::time::Instant::from_std(from + limit);
+        let deadline = from + limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() != deadline {
+        if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
         }
-        timer.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= deadline {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
     }
 }
 
@@ -87,15 +108,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         this.head = this.head.filter(|(_, before)| Some(*before) == expected);
         match read {
             Poll::Ready(Ok(())) => {
+                this.idle = None;
                 if let Some(expected) = expected.filter(|_| buf.filled().len() > before) {
                     this.head.get_or_insert((Instant::now(), expected));
                 }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => match this.head {
-                Some((since, _)) => this.wait(since, HEAD, cx).map(Err),
-                None => Poll::Pending,
+            Poll::Pending => match (this.head, expected) {
+                (Some((since, _)), _) => this.wait(since, this.patience.head, cx).map(Err),
+                (None, Some(_)) => {
+                    let since = *this.idle.get_or_insert_with(Instant::now);
+                    this.wait(since, this.patience.idle, cx).map(Err)
+                }
+                (None, None) => Poll::Pending,
             },
         }
     }
@@ -108,7 +134,7 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
             return written;
         }
         let since = *self.stuck.get_or_insert_with(Instant::now);
-        self.wait(since, STUCK, cx).map(Err)
+        self.wait(since, self.patience.stuck, cx).map(Err)
     }
 }
 
@@ -143,5 +169,86 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         let this = self.get_mut();
         let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
         this.written(shut, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(60);
+    const LONG: Duration = Duration::from_secs(600);
+    const NEVER: Patience = Patience { head: LONG, idle: LONG, stuck: LONG };
+
+    fn watched(patience: Patience) -> (Watched<DuplexStream>, DuplexStream, Arc<Requests>) {
+        let (ours, theirs) = tokio::io::duplex(16);
+        let requests = Arc::new(Requests::default());
+        (Watched::new(ours, Arc::clone(&requests), patience), theirs, requests)
+    }
+
+    async fn is_given_up(reading: impl Future<Output = io::Result<usize>>) -> bool {
+        match tokio::time::timeout(20 * SHORT, reading).await {
+            Ok(read) => read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut),
+            Err(_) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_request_is_given_up_and_one_with_a_request_is_not() {
+        let (mut stream, mut client, requests) = watched(Patience { idle: SHORT, ..NEVER });
+        let mut buffer = [0; 16];
+        let answered = requests.begin();
+        assert!(tokio::time::timeout(4 * SHORT, stream.read(&mut buffer)).await.is_err(), "it is being answered");
+        drop(answered);
+        // Each request begins the time anew, although the timer was set for the first.
+        for _ in 0..4 {
+            let (read, ()) = tokio::join!(stream.read(&mut buffer), async {
+                tokio::time::sleep(SHORT / 2).await;
+                client.write_all(b"GET").await.unwrap();
+            });
+            assert_eq!(read.unwrap(), 3);
+            drop(requests.begin());
+        }
+        assert!(is_given_up(stream.read(&mut buffer)).await);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_comes_in_drops_is_given_up() {
+        let (mut stream, mut client, _requests) = watched(Patience { head: SHORT, ..NEVER });
+        let mut buffer = [0; 16];
+        // Nothing of a head is there: nothing is late. The timer stands at a later time from now on.
+        assert!(tokio::time::timeout(2 * SHORT, stream.read(&mut buffer)).await.is_err());
+        let dropping = async {
+            loop {
+                client.write_all(b"a").await.unwrap();
+                tokio::time::sleep(SHORT / 6).await;
+            }
+        };
+        let reading = async {
+            loop {
+                stream.read(&mut buffer).await?;
+            }
+        };
+        tokio::select! {
+            () = dropping => {}
+            given_up = is_given_up(reading) => assert!(given_up),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_given_up_and_one_that_is_read_slowly_is_not() {
+        let (mut stream, mut client, requests) = watched(Patience { stuck: SHORT, ..NEVER });
+        let _answered = requests.begin();
+        let reading = async {
+            for _ in 0..10 {
+                tokio::time::sleep(SHORT / 3).await;
+                client.read_exact(&mut [0; 16]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(stream.write_all(&[0; 170]), reading);
+        written.unwrap();
+        assert!(is_given_up(async { stream.write_all(&[0; 64]).await.map(|()| 0) }).await);
     }
 }

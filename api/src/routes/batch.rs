@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt as _, stream};
 use poem::{
-    Body as Bytes, FromRequest, IntoResponse, Request, RequestBody, Response, Result,
+    Body as Bytes, IntoResponse, Request, RequestBody, Response, Result,
     http::{StatusCode, header},
 };
 use poem_openapi::{
@@ -17,9 +17,10 @@ use poem_openapi::{
     param::Query,
     payload::{Json, Payload as _},
     registry::{MetaMediaType, MetaRequest, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
-    types::{ToJSON as _, Type as _},
+    types::Type as _,
 };
 use registry::Role;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
@@ -40,6 +41,7 @@ use crate::{
     many::{Item, SHARE},
     problem::Problem,
     serving::Live,
+    written,
 };
 
 /// Comments of a list.
@@ -90,14 +92,17 @@ struct BatchOptions {
 }
 
 /// The verdict on one comment, or what is wrong with it.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 struct BatchResult {
     /// What the caller called it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// As `/predict` answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<Prediction>,
     /// Why there is no verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Problem>,
 }
 
@@ -202,7 +207,7 @@ impl Item for Read {
             // The request's id is on the answer.
             (Err(problem), _) => (None, Some(Problem { request_id: None, ..problem })),
         };
-        BatchResult { id, verdict, problem }.to_json_string()
+        written::text(&BatchResult { id, verdict, problem })
     }
 }
 
@@ -234,7 +239,7 @@ impl<'a> ApiExtractor<'a> for BatchBody {
         match request.content_type() {
             Some(content_type) if is_lines(content_type) => Ok(Self::Lines(body.take()?)),
             Some(content_type) if Json::<BatchRequest>::check_content_type(content_type) => {
-                Ok(Self::read(&<Vec<u8> as FromRequest>::from_request(request, body).await?)?)
+                Ok(Self::read(&body.take()?.into_bytes().await?)?)
             }
             _ => Err(ContentTypeError::ExpectContentType.into()),
         }
@@ -436,5 +441,23 @@ impl Stream for Held {
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
         self.answers.as_mut().poll_next(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::types::ToJSON;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_the_schema_says() {
+        let problem = Some(Problem { request_id: Some("a".to_owned()), ..Problem::invalid("why") });
+        for (id, problem) in
+            [(Some("\u{1F600}".to_owned()), problem), (None, Some(Problem::invalid("why"))), (None, None)]
+        {
+            let result = BatchResult { id, verdict: None, problem };
+            assert_eq!(Some(serde_json::to_value(&result).unwrap()), result.to_json());
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! Triton's binary data extension (`extension_binary_data.md`), which `tritonclient` uses unless told otherwise. One model,
 //! `threatwatch`: texts in, as BYTES; probabilities out, as FP64, and labels and decisions, as BYTES.
 
-use poem::{FromRequest, IntoResponse, Request, RequestBody, Response, Result, http::header};
+use poem::{IntoResponse, Request, RequestBody, Response, Result, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi,
     param::Path,
@@ -207,7 +207,7 @@ impl<'a> ApiExtractor<'a> for Tensors {
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let mut bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
+        let mut bytes = body.take()?.into_vec().await?;
         let mut behind = Vec::new();
         if let Some(length) = request.header(JSON_LENGTH) {
             let length = length.parse().ok().filter(|length| *length <= bytes.len());

@@ -1,7 +1,8 @@
 //! `/predict`: one comment in, one verdict out.
 
 use model::{explanation::Token, linear::with_scratch};
-use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
+use poem_openapi::{Object, OpenApi, param::Query};
+use serde::Serialize;
 
 use super::{Tag, answers};
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     context::Context,
     judging::{Asked, Judged, Positions, label},
     serving::Live,
+    written::Written,
 };
 
 pub(crate) struct Predict(pub(crate) Context);
@@ -28,7 +30,7 @@ struct PredictRequest {
 }
 
 /// What the model says of the comment.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct Prediction {
     /// `threat` or `harmless`.
@@ -59,11 +61,12 @@ pub(super) struct Prediction {
     judged_by: String,
     /// Why the encoder did not judge although it should have: `queue_full` or `deadline`. The verdict is then that of the
     /// fast part, with thresholds of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<String>,
 }
 
 /// A sentence of the comment.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 struct Sentence {
     /// First character, in Unicode code points from 0.
@@ -79,20 +82,25 @@ struct Sentence {
     /// `fast` or `encoder`.
     judged_by: String,
     /// The fast part's log-odds before context and calibration: `bias` and the tokens' contributions add up to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     logit: Option<f64>,
     /// The log-odds before a word is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     bias: Option<f64>,
     /// What each word adds to the fast part's log-odds, exactly; given when `explain` is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<Vec<TokenPart>>,
     /// The encoder's log-odds, where it judged and `explain` is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     encoder_logit: Option<f64>,
     /// By how much the encoder's log-odds fall when a word is left out: an approximation, which adds up to nothing. Given
     /// with `encoder_logit`, unless the encoder has no time for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     encoder_tokens: Option<Vec<TokenPart>>,
 }
 
 /// What a run of characters without white space adds to a sentence's score.
-#[derive(Clone, Copy, Debug, Object)]
+#[derive(Clone, Copy, Debug, Object, Serialize)]
 struct TokenPart {
     /// First character, in Unicode code points of the comment.
     start: u32,
@@ -108,7 +116,7 @@ answers! {
         /// The verdict.
         #[oai(status = 200)]
         Ok(
-            Json<Prediction>,
+            Written<Prediction>,
             /// The model that said so.
             #[oai(header = "X-Model-Version")] String,
             /// Milliseconds that the model took, as `model;dur=0.123`.
@@ -158,7 +166,7 @@ impl Predict {
         };
         let judged = context.judge(&live, text, Asked { explain, ..Asked::ALONE }).await;
         let timing = format!("model;dur={:.3}", judged.took.as_secs_f64() * 1000.0);
-        Predicted::Ok(Json(prediction(text, judged, &live, explain)), live.manifest.version.to_string(), timing)
+        Predicted::Ok(Written(prediction(text, judged, &live, explain)), live.manifest.version.to_string(), timing)
     }
 }
 
@@ -212,5 +220,52 @@ pub(super) fn prediction(text: &str, judged: Judged, live: &Live, explain: bool)
         unknown_share: verdict.unknown_share,
         judged_by: verdict.judged_by.name().to_owned(),
         fallback: fallback.map(|fallback| fallback.name().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::types::ToJSON;
+
+    use super::*;
+
+    fn every_field(is_given: bool) -> Prediction {
+        let part = TokenPart { start: 0, end: 4, contribution: -0.1 };
+        let sentence = Sentence {
+            start: 0,
+            end: 9,
+            probability: 1e-9,
+            label: "harmless".to_owned(),
+            decision: "pass".to_owned(),
+            judged_by: "fast".to_owned(),
+            logit: is_given.then_some(0.1 + 0.2),
+            bias: is_given.then_some(-3.0),
+            tokens: is_given.then(|| vec![part]),
+            encoder_logit: is_given.then_some(f64::from(0.1_f32)),
+            encoder_tokens: is_given.then(|| vec![part, part]),
+        };
+        Prediction {
+            label: "harmless".to_owned(),
+            probability: 0.279_638_299_729_031_5,
+            threshold: 1.0,
+            decision: "pass".to_owned(),
+            review_from: 0.0,
+            flag_from: 1e-12,
+            model_version: "\u{1F600}\"\n".to_owned(),
+            generation: u64::MAX,
+            trainer: "stacked".to_owned(),
+            sentences: vec![sentence],
+            unknown_share: 0.5,
+            judged_by: "fast".to_owned(),
+            fallback: is_given.then(|| "deadline".to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_schema_says() {
+        for is_given in [true, false] {
+            let answer = every_field(is_given);
+            assert_eq!(Some(serde_json::to_value(&answer).unwrap()), answer.to_json());
+        }
     }
 }
