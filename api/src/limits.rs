@@ -3,17 +3,22 @@
 use std::{
     io,
     num::NonZeroU32,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
 use poem::{
     Body, Endpoint, IntoResponse, PathPattern, Request, Response, Result,
     http::{HeaderValue, StatusCode, header, uri::Scheme},
 };
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::AsyncReadExt as _,
     sync::{Semaphore, SemaphorePermit, watch},
@@ -24,7 +29,7 @@ use crate::{
     dialect::{self, Dialect},
     keys::KeyRing,
     kind::Kind,
-    metrics::Metrics,
+    metrics::{Metrics, OfRoute},
     names::{Names, Sharing},
     problem::{self, Methods, Problem},
     request_id,
@@ -95,8 +100,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let started = Instant::now();
-        let _in_flight = InFlight::enter(&self.metrics);
+        let (started, in_flight) = (Instant::now(), InFlight::enter(&self.metrics));
         let method = method_label(request.method().as_str());
         let (is_encrypted, is_change) = (*request.scheme() == Scheme::HTTPS, is_change(&request));
         let id = request_id::of(&request);
@@ -107,11 +111,52 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let (mut response, request_bytes) = answering.instrument(span).await;
         self.harden(&mut response, is_encrypted);
         response.headers_mut().insert(request_id::HEADER, request_id::value(&id));
-        let response_bytes = length_of_body(&mut response);
-        let (handler, status, took) = (handler(&response), response.status(), started.elapsed());
-        log(&id, (method, handler), is_change, status, took);
-        self.metrics.of_route(method, handler).count(status, (request_bytes, response_bytes), took);
+        let route = self.metrics.of_route(method, handler(&response));
+        let status = response.status();
+        let mut answered =
+            Exchange { id, route, is_change, status, started, request_bytes, response_bytes: 0, in_flight };
+        match response.data::<Streamed>().cloned() {
+            None => answered.response_bytes = length_of_body(&mut response),
+            Some(received) => answered.until_the_end(received, &mut response),
+        }
         Ok(response)
+    }
+}
+
+/// A request that was answered, or is being answered bit by bit. Logged and counted when it is dropped.
+struct Exchange {
+    id: String,
+    route: Arc<OfRoute>,
+    is_change: bool,
+    status: StatusCode,
+    started: Instant,
+    request_bytes: usize,
+    response_bytes: usize,
+    #[expect(dead_code, reason = "counts while it is there")]
+    in_flight: InFlight,
+}
+
+impl Exchange {
+    /// Goes on until the answer's body has ended, or nobody reads it any more.
+    fn until_the_end(mut self, received: Streamed, response: &mut Response) {
+        let body = response.take_body().into_bytes_stream();
+        response.set_body(Body::from_bytes_stream(body.inspect_ok(move |bytes| {
+            self.goes_on(received.0.load(Ordering::Relaxed), bytes.len());
+        })));
+    }
+
+    /// Bytes of the request's body so far, and more of the answer's.
+    fn goes_on(&mut self, received: usize, sent: usize) {
+        self.request_bytes = received;
+        self.response_bytes += sent;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        log(&self.id, self.route.names(), self.is_change, self.status, took);
+        self.route.count(self.status, (self.request_bytes, self.response_bytes), took);
     }
 }
 
@@ -262,18 +307,18 @@ impl<E: Endpoint> Guarded<E> {
 }
 
 /// Counts a request while it is being answered, also when its caller goes away.
-struct InFlight<'a>(&'a Metrics);
+struct InFlight(Gauge);
 
-impl<'a> InFlight<'a> {
-    fn enter(metrics: &'a Metrics) -> Self {
+impl InFlight {
+    fn enter(metrics: &Metrics) -> Self {
         metrics.http_in_flight.inc();
-        Self(metrics)
+        Self(metrics.http_in_flight.clone())
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.http_in_flight.dec();
+        self.0.dec();
     }
 }
 
@@ -288,7 +333,7 @@ fn too_large(most: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
 }
 
-/// Bytes of an answer's body, 0 where it is given bit by bit.
+/// Bytes of an answer's body, which is in memory.
 fn length_of_body(response: &mut Response) -> usize {
     let body: BoxBody<Bytes, io::Error> = response.take_body().into();
     let length = body.size_hint().lower();
@@ -296,9 +341,10 @@ fn length_of_body(response: &mut Response) -> usize {
     length as usize
 }
 
-/// That an answer is given bit by bit, and has not been given when its head is there.
-#[derive(Clone)]
-pub(crate) struct Streamed;
+/// That an answer is given bit by bit, and has not been given when its head is there. Has the bytes of the request's body
+/// that were read so far.
+#[derive(Clone, Default)]
+pub(crate) struct Streamed(pub(crate) Arc<AtomicUsize>);
 
 /// Whether a request is read and answered bit by bit.
 fn is_stream(request: &Request) -> bool {

@@ -91,6 +91,11 @@ pub(crate) struct OfRoute {
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl OfRoute {
+    /// Method and handler.
+    pub(crate) fn names(&self) -> (&str, &str) {
+        (self.labels.method, &self.labels.handler)
+    }
+
     /// Counts a request that was answered; bodies in bytes.
     pub(crate) fn count(&self, status: StatusCode, (request, response): (usize, usize), took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;

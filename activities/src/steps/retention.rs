@@ -9,9 +9,7 @@ use crate::failure::Failure;
 impl Activities {
     pub(super) async fn delete_what_nothing_needs(&self, input: PruneInput, client: Client) -> Result<Pruned, Failure> {
         let running = workflows::running(&client).await?;
-        let mut in_use: Vec<_> = running.iter().flat_map(|run| run.status.versions.iter().cloned()).collect();
-        // What judges beside production is needed at the next start of an API.
-        in_use.extend(self.registry.shadow(None).await?.and_then(|order| order.version));
+        let in_use: Vec<_> = running.iter().flat_map(|run| run.status.versions.iter().cloned()).collect();
         let is_busy = running.iter().any(workflows::Running::makes_models);
         let pruned = self.registry.prune(&PruneInput { in_use, is_busy, ..input }, now_millis()).await?;
         tracing::info!(versions = pruned.versions.len(), blobs = pruned.blobs, bytes = pruned.bytes, "pruned");

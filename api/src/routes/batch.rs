@@ -2,11 +2,11 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use poem::{
     Body as Bytes, IntoResponse, Request, RequestBody, Response, Result,
     http::{StatusCode, header},
@@ -237,13 +237,25 @@ impl<'a> ApiExtractor<'a> for BatchBody {
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         match request.content_type() {
-            Some(content_type) if is_lines(content_type) => Ok(Self::Lines(body.take()?)),
+            Some(content_type) if is_lines(content_type) => {
+                let body = body.take()?;
+                let waits = request.headers().contains_key(header::EXPECT);
+                Ok(Self::Lines(if waits { begun(body).await } else { body }))
+            }
             Some(content_type) if Json::<BatchRequest>::check_content_type(content_type) => {
                 Ok(Self::read(&body.take()?.into_bytes().await?)?)
             }
             _ => Err(ContentTypeError::ExpectContentType.into()),
         }
     }
+}
+
+/// A body whose first bytes have come. Who waits to be told to go on (curl, with a large file) is told when they are asked
+/// for, and not if an answer has begun.
+async fn begun(body: Bytes) -> Bytes {
+    let mut rest = Box::pin(body.into_bytes_stream());
+    let first = rest.next().await;
+    Bytes::from_bytes_stream(stream::iter(first).chain(rest))
 }
 
 /// Whether a content type is that of lines.
@@ -327,6 +339,11 @@ impl Batch {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })?;
         let live = self.0.model(version).await?;
+        let received = Streamed::default();
+        let count = Arc::clone(&received.0);
+        let body = Bytes::from_bytes_stream(body.into_bytes_stream().inspect_ok(move |bytes| {
+            count.fetch_add(bytes.len(), Ordering::Relaxed);
+        }));
         let share = if explain { EXPLAINED_SHARE } else { SHARE };
         let shares = self.comments(body, caller).ready_chunks(share);
         let answers = self.0.judge_stream(&live, explain, shares, None).map(|results| {
@@ -337,7 +354,7 @@ impl Batch {
             .header(header::CONTENT_TYPE, LINES)
             .header("X-Model-Version", live.manifest.version.to_string())
             .body(Bytes::from_bytes_stream(Held { answers: Box::pin(answers), _place: place }));
-        response.set_data(Streamed);
+        response.set_data(received);
         Ok(response)
     }
 

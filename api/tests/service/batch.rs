@@ -9,6 +9,10 @@ use hyper::body::Frame;
 use model::Generation;
 use reqwest::{Body, Response};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::{Preset, Running, problem, start};
 
@@ -136,6 +140,28 @@ async fn a_stream_is_answered_line_by_line_while_it_still_comes() {
     assert_eq!(rest.len(), 2, "{rest:?}");
     assert_eq!((&rest[0]["id"], &rest[0]["verdict"]["label"]), (&json!("b"), &json!("harmless")));
     assert_eq!((&rest[1]["id"], &rest[1]["problem"]["status"]), (&json!("c"), &json!(422)));
+}
+
+#[tokio::test]
+async fn a_stream_is_counted_when_it_has_ended_with_all_its_bytes() {
+    let service = serving().await;
+    let metric = async |name: &str| -> f64 {
+        let series = format!("{name}{{method=\"POST\",handler=\"/predict/batch\"}} ");
+        let metrics = service.get("/metrics").await.text().await.unwrap();
+        metrics.lines().find_map(|line| line.strip_prefix(&series)).map_or(0.0, |value| value.parse().unwrap())
+    };
+    let body = stream::unfold(0, |sent| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (sent < 3).then(|| (Bytes::from_static(b"{\"text\":\"I will kill you\"}\n"), sent + 1))
+    });
+    let answer = service.stream("", flowing(body)).await;
+    assert_eq!(metric("http_response_size_bytes_count").await, 0.0, "it is still being answered");
+    let answer = answer.text().await.unwrap();
+    assert_eq!(lines(&answer).len(), 3);
+    assert_eq!(metric("http_response_size_bytes_count").await, 1.0);
+    assert_eq!(metric("http_response_size_bytes_sum").await, answer.len() as f64);
+    assert_eq!(metric("http_request_size_bytes_sum").await, 3.0 * 27.0);
+    assert!(metric("http_request_duration_seconds_sum").await > 0.3);
 }
 
 #[tokio::test]
@@ -287,4 +313,26 @@ async fn a_version_that_is_asked_for_judges_though_another_is_in_production() {
     problem(service.post("/predict", &unknown).await, 404).await;
     let metrics = service.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("model_version=\"pinned\""), "{metrics}");
+}
+
+#[tokio::test]
+async fn who_waits_before_sending_is_told_to_go_on() {
+    let service = serving().await;
+    let address = service.url.strip_prefix("http://").unwrap();
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let line = "{\"text\":\"I will kill you\"}\n";
+    let head = format!(
+        "POST /predict/batch HTTP/1.1\r\nHost: {address}\r\nContent-Type: {LINES}\r\nContent-Length: {}\r\n\
+         Expect: 100-continue\r\nConnection: close\r\n\r\n",
+        line.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut told = [0; 25];
+    let reading = tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut told));
+    reading.await.expect("it is told at once").unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    socket.write_all(line.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"label\":\"threat\""), "{answer}");
 }

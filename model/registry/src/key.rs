@@ -41,6 +41,10 @@ pub enum Key<'a> {
     AuditOutcome(u64),
     /// An order of a shadow, by its number.
     Shadow(u64),
+    /// A reviewer's decision: the comment's name, the reviewer, the revision.
+    Feedback(&'a str, &'a str, u32),
+    /// Which decisions a dataset was built from.
+    Provenance(&'a Digest),
     /// The index of an encoder's base.
     EncoderBase(&'a Digest),
     /// The index of a checkpoint of a piece of work: its step, and a number that nobody else has.
@@ -70,6 +74,8 @@ impl Key<'_> {
     pub const AUDIT: &'static str = "audit/";
     /// Prefix of the orders of shadows.
     pub const SHADOW: &'static str = "shadow/";
+    /// Prefix of all decisions of reviewers.
+    pub const FEEDBACK: &'static str = "feedback/";
     /// Prefix of all checkpoints.
     pub const CHECKPOINTS: &'static str = "checkpoints/";
     /// Prefix of what probes write.
@@ -93,6 +99,10 @@ impl Key<'_> {
             Self::Audit(number) => format!("{}{number:010}.json", Self::AUDIT),
             Self::AuditOutcome(number) => format!("audit-outcomes/{number:010}.json"),
             Self::Shadow(number) => format!("{}{number:010}.json", Self::SHADOW),
+            Self::Feedback(comment, reviewer, revision) => {
+                format!("{}{revision:06}.json", Self::feedback_by(comment, reviewer))
+            }
+            Self::Provenance(digest) => format!("{}{digest}/provenance.json", Self::DATASETS),
             Self::EncoderBase(digest) => format!("encoders/{digest}{INDEX_ENDING}"),
             Self::Checkpoint(work, step, nonce) => {
                 format!("{}{step:010}-{nonce:08x}{INDEX_ENDING}", Self::checkpoints(work))
@@ -175,6 +185,20 @@ impl Key<'_> {
         path.strip_prefix(Self::SHADOW)?.strip_suffix(".json")?.parse().ok()
     }
 
+    /// Prefix of the revisions of one reviewer's decision about a comment.
+    #[must_use]
+    pub fn feedback_by(comment: &str, reviewer: &str) -> String {
+        format!("{}{comment}/{reviewer}/", Self::FEEDBACK)
+    }
+
+    /// Comment, reviewer and revision of the decision at a path.
+    #[must_use]
+    pub fn feedback_of(path: &str) -> Option<(&str, &str, u32)> {
+        let (comment, rest) = path.strip_prefix(Self::FEEDBACK)?.split_once('/')?;
+        let (reviewer, revision) = rest.split_once('/')?;
+        Some((comment, reviewer, revision.strip_suffix(".json")?.parse().ok()?))
+    }
+
     /// The blob at a path.
     #[must_use]
     pub fn blob_of(path: &str) -> Option<Digest> {
@@ -216,6 +240,8 @@ impl Key<'_> {
             Self::KeyRevocation(..) => "revocation of an API key",
             Self::Audit(_) => "entry of the audit trail",
             Self::Shadow(_) => "order of a shadow",
+            Self::Feedback(..) => "feedback",
+            Self::Provenance(_) => "provenance of a dataset",
             Self::EncoderBase(_) => "encoder's base",
             Self::Checkpoint(..) => "checkpoint",
             Self::AuditOutcome(_) => "outcome in the audit trail",
@@ -255,6 +281,10 @@ mod tests {
         assert!(!Key::is_api_key(&revoked));
         assert_eq!(Key::Audit(12).path(), "audit/0000000012.json");
         assert_eq!(Key::audit_of(&Key::AuditOutcome(12).path()), None);
+        let feedback = Key::Feedback("3f9c", "anna", 2).path();
+        assert_eq!(feedback, "feedback/3f9c/anna/000002.json");
+        assert_eq!(Key::feedback_of(&feedback), Some(("3f9c", "anna", 2)));
+        assert_eq!(Key::dataset_of(&Key::Provenance(&digest).path()), Some(digest.clone()));
         assert_eq!(Key::blob_of(&Key::Blob(&digest).path()), Some(digest.clone()));
         assert_eq!(Key::dataset_of(&Key::Shard(&digest, 3).path()), Some(digest));
     }

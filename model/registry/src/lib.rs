@@ -11,6 +11,7 @@ mod cache;
 mod card;
 mod dataset;
 mod error;
+mod feedback;
 mod fine_tuning;
 mod history;
 mod key;
@@ -41,8 +42,9 @@ pub use self::{
     audit::{AuditEntry, AuditOutcome, Audited, Deed},
     bundle::{Bundle, Production},
     cache::Cache,
-    dataset::{DatasetManifest, ImportRecord, Open, Shard, Source},
+    dataset::{Built, Choice, DatasetManifest, Fate, ImportRecord, Open, Provenance, Resolve, Shard, Source},
     error::Error,
+    feedback::{Feedback, FeedbackId, FeedbackItem, FeedbackList, Label, Said},
     history::{Promotion, PromotionRecord},
     key::Key,
     manifest::{EncoderFacts, LoadedModel, ModelManifest},

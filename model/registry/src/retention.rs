@@ -29,7 +29,7 @@ impl Registry {
     /// Marks, and a day later deletes, manifests past the newest `keep`, and the blobs, datasets and reports that nothing
     /// names. Takes away marks of what is needed after all.
     ///
-    /// Never deleted: what the history names, what is younger than a day, what `input` names as in use; no blob and no
+    /// Never deleted: what the history names, what judges in the shadow, what is younger than a day, what `input` names as in use; no blob and no
     /// dataset while `is_busy`, since a run may be about to name one. `now` is in milliseconds since 1970, UTC.
     pub async fn prune(&self, input: &PruneInput, now: i64) -> Result<Pruned, Error> {
         let found = self.survey(input, now).await?;
@@ -89,13 +89,17 @@ impl Registry {
         let marks = self.marks().await?;
         let history = self.history().await?;
         let (manifests, mut named) = self.read_manifests().await?;
+        // What judges beside production is needed at the next start of a service.
+        let shadow = self.shadow(None).await?.and_then(|order| order.version);
         let mut unneeded = BTreeMap::new();
 
         let promoted: BTreeSet<&Version> = history.iter().map(|promotion| &promotion.record.version).collect();
         // Names sort by time: the oldest come first.
         let spare = manifests.len().saturating_sub(input.keep as usize);
         for (version, entry) in manifests.into_iter().take(spare) {
-            if is_old(&entry, now) && !promoted.contains(&version) && !input.in_use.contains(&version) {
+            let is_used =
+                promoted.contains(&version) || input.in_use.contains(&version) || shadow.as_ref() == Some(&version);
+            if is_old(&entry, now) && !is_used {
                 unneeded.insert(entry.name.clone(), Unneeded { kind: Kind::Version(version), objects: vec![entry] });
             }
         }

@@ -10,6 +10,7 @@ mod delimited;
 mod error;
 mod jsonl;
 mod lines;
+pub mod near;
 mod reader;
 mod record;
 mod row;

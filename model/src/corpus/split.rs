@@ -9,12 +9,16 @@ use crate::{Row, version::Digest};
 /// One commenter in this many is held out for evaluation and for the gate.
 pub const HELD_OUT_ONE_IN: u64 = 5;
 
+/// Commenters of this prefix stand for comments that reviewers labelled. They are never held out: what people correct
+/// must not change what models are judged by.
+pub const FEEDBACK: &str = "feedback:";
+
 /// Whether a commenter is in the held-out set of the split with this seed.
 ///
 /// It depends on nothing but the seed and the name: a commenter stays on his side when the corpus grows.
 #[must_use]
 pub fn is_held_out(seed: u64, commenter: &str) -> bool {
-    hash(seed, commenter).is_multiple_of(HELD_OUT_ONE_IN)
+    !commenter.starts_with(FEEDBACK) && hash(seed, commenter).is_multiple_of(HELD_OUT_ONE_IN)
 }
 
 /// The fold (0 to `k`-1) of a commenter by name alone; none where the commenter is held out.
@@ -23,8 +27,8 @@ pub fn is_held_out(seed: u64, commenter: &str) -> bool {
 /// those of [`folds`].
 #[must_use]
 pub fn place(seed: u64, commenter: &str, k: usize) -> Option<usize> {
-    let hash = hash(seed, commenter);
-    (!hash.is_multiple_of(HELD_OUT_ONE_IN)).then(|| (hash / HELD_OUT_ONE_IN % k.max(1) as u64) as usize)
+    let of_fold = || hash(seed, commenter) / HELD_OUT_ONE_IN % k.max(1) as u64;
+    (!is_held_out(seed, commenter)).then(|| of_fold() as usize)
 }
 
 /// Whether a commenter is in a sample of about `share` (0 to 1) of all.
@@ -145,6 +149,14 @@ mod tests {
         assert!(sampled(0.3).abs_diff(1500) < 150);
         let both = names.iter().filter(|name| is_sampled(1, name, 0.3) && is_held_out(1, name)).count();
         assert!(both.abs_diff(300) < 80, "{both}");
+    }
+
+    #[test]
+    fn a_reviewed_comment_is_never_held_out_and_has_a_fold() {
+        for number in 0..100 {
+            let name = format!("{FEEDBACK}{number}");
+            assert!(!is_held_out(number, &name) && place(number, &name, 5).is_some());
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - **Out**: [`Scores`] by sentence and by comment with 95% intervals; curves, thresholds, differences of two models.
 //! - **Callers**: calibration for thresholds, experiment for figures, gate for comparisons; never a trainer.
 
+mod agreement;
 pub mod bootstrap;
 mod comparison;
 mod curves;
@@ -12,17 +13,18 @@ mod thresholds;
 
 use serde::{Deserialize, Serialize};
 
-use self::{
-    bootstrap::{Intervals, Judgement},
-    ranking::{brier, ece, pr_auc, recall_at_fpr, roc_auc},
-};
 pub use self::{
+    agreement::kappa,
     comparison::{Figure, Pair},
     curves::{
         CalibrationBin, CurvePoint, FlaggedShare, Mistake, calibration_curve, flagged_shares, pr_curve, worst_mistakes,
     },
     ranking::Judged,
     thresholds::{best_f1_threshold, threshold_at_fpr, threshold_at_precision},
+};
+use self::{
+    bootstrap::{Intervals, Judgement},
+    ranking::{brier, ece, pr_auc, recall_at_fpr, roc_auc},
 };
 use crate::Row;
 

@@ -50,6 +50,7 @@ impl Builder {
             quarantine: tally.quarantine.clone(),
             shards: self.shards,
             sample_of: None,
+            built_on: None,
         };
         (manifest, tally)
     }

@@ -1,6 +1,7 @@
 //! Datasets: content-addressed, immutable, in compressed shards, with the report of what was set aside.
 
 mod builder;
+mod built;
 mod import;
 mod sample;
 mod shard;
@@ -11,7 +12,10 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::import::Open;
+pub use self::{
+    built::{Built, Choice, Fate, Provenance, Resolve},
+    import::Open,
+};
 use crate::{Error, Key, Registry};
 
 /// What a dataset holds and where it came from. Written once, after its shards.
@@ -38,6 +42,9 @@ pub struct DatasetManifest {
     /// The dataset whose commenters these are some of; none for a whole one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_of: Option<Digest>,
+    /// The dataset that it was built on with reviewers' decisions; none for one that was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built_on: Option<Digest>,
 }
 
 /// A file that a dataset was read from.

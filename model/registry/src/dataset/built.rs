@@ -1,0 +1,437 @@
+//! Datasets that are built from another one and from what reviewers decided.
+//!
+//! - Held-out commenters stay as they are, so that models before and after are judged by the same sentences. A sentence that
+//!   nearly repeats one of theirs is left out.
+//! - A sentence of the others that a reviewer labelled differently gets the reviewer's label.
+//! - Every other reviewed sentence is added, under a commenter of its own that is never held out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{
+    Digest, Row,
+    corpus::{
+        THREAT,
+        near::{Near, plain},
+        split::{FEEDBACK, is_held_out},
+    },
+    text,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DatasetManifest,
+    builder::Builder,
+    shard::{SHARD_ROWS, ShardText},
+};
+use crate::{Error, FeedbackId, FeedbackItem, FeedbackList, Key, Label, Registry, blocking};
+
+/// What counts where reviewers differ about a comment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolve {
+    /// What most say; a comment without a majority is left out.
+    #[default]
+    Majority,
+    /// What was said last.
+    Latest,
+    /// Nothing: a comment that reviewers differ about is left out.
+    Drop,
+}
+
+impl Resolve {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Majority, Self::Latest, Self::Drop];
+
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Majority => "majority",
+            Self::Latest => "latest",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+impl std::str::FromStr for Resolve {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|resolve| resolve.name() == text);
+        found.ok_or_else(|| "it is `majority`, `latest` or `drop`".to_owned())
+    }
+}
+
+/// Which decisions go into a dataset, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Only decisions from this moment on: milliseconds since 1970, UTC.
+    pub since: Option<i64>,
+    /// What counts where reviewers differ.
+    pub resolve: Resolve,
+    /// Decides the held-out commenters, as in training.
+    pub seed: u64,
+}
+
+/// What became of a comment that was reviewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// Its sentences are in the dataset.
+    Added,
+    /// A sentence of the base has its label now.
+    Corrected,
+    /// The base says the same already.
+    Known,
+    /// It nearly repeats a held-out sentence.
+    NearHeldOut,
+    /// Reviewers differ about it.
+    Disputed,
+    /// It is a threat, and nobody said which of its sentences.
+    NoSentence,
+}
+
+impl Fate {
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Corrected => "corrected",
+            Self::Known => "known",
+            Self::NearHeldOut => "near_held_out",
+            Self::Disputed => "disputed",
+            Self::NoSentence => "no_sentence",
+        }
+    }
+}
+
+/// From what a dataset was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The dataset that it was built on.
+    pub base: Digest,
+    /// Which decisions, and how.
+    pub choice: Choice,
+    /// Who reviewed.
+    pub reviewers: BTreeSet<String>,
+    /// What became of each decision: its revision and its comment's fate.
+    pub items: BTreeMap<FeedbackId, (u32, Fate)>,
+}
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The dataset; the base itself where no decision changes it.
+    pub dataset: DatasetManifest,
+    /// From what.
+    pub provenance: Provenance,
+    /// Comments by what became of them.
+    pub fates: BTreeMap<Fate, u64>,
+    /// Sentences that the base does not have.
+    pub added: u64,
+    /// Threats among them.
+    pub threats: u64,
+    /// Sentences of the base that have another label now.
+    pub corrected: u64,
+}
+
+/// A reviewed comment: its decisions and its sentences with their labels.
+struct Reviewed {
+    items: Vec<(FeedbackId, u32)>,
+    /// Why it cannot be used, if so.
+    refused: Option<Fate>,
+    sentences: Vec<Sentence>,
+}
+
+struct Sentence {
+    text: String,
+    is_threat: bool,
+    fate: Fate,
+}
+
+/// Reviewed comments on their way into a dataset.
+#[derive(Default)]
+struct Merge {
+    seed: u64,
+    comments: Vec<Reviewed>,
+    near: Near,
+    /// By number in `near`: comment and sentence.
+    places: Vec<(usize, usize)>,
+    /// The same by the sentence's [`plain`] text.
+    by_text: BTreeMap<String, Vec<(usize, usize)>>,
+    /// Rows of the base that equal a reviewed sentence: number and sentence.
+    equal: Vec<(u64, (usize, usize))>,
+    row: u64,
+    last_comment: Option<u32>,
+}
+
+impl Merge {
+    fn new(feedback: &FeedbackList, choice: &Choice) -> Self {
+        let mut by_comment: BTreeMap<&str, Vec<&FeedbackItem>> = BTreeMap::new();
+        for (id, item) in feedback.iter().filter(|(_, item)| choice.since.is_none_or(|since| item.at >= since)) {
+            by_comment.entry(id.comment()).or_default().push(item);
+        }
+        let comments = by_comment.into_values().map(|items| resolved(&items, choice.resolve)).collect();
+        let mut this = Self { seed: choice.seed, comments, ..Self::default() };
+        this.settle_among_themselves();
+        for (at, comment) in this.comments.iter().enumerate() {
+            for (number, sentence) in comment.sentences.iter().enumerate() {
+                this.places.push((at, number));
+                this.by_text.entry(plain(&sentence.text)).or_default().push((at, number));
+            }
+        }
+        let of = |&(at, number): &(usize, usize)| this.comments[at].sentences[number].text.as_str();
+        this.near = Near::new(this.places.iter().map(of));
+        this
+    }
+
+    /// A sentence that two comments have is learnt once; where its labels differ, not at all.
+    fn settle_among_themselves(&mut self) {
+        let mut labels: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
+        for sentence in self.comments.iter().flat_map(|comment| &comment.sentences) {
+            labels.entry(plain(&sentence.text)).or_default().insert(sentence.is_threat);
+        }
+        let mut seen = BTreeSet::new();
+        for sentence in self.comments.iter_mut().flat_map(|comment| &mut comment.sentences) {
+            let text = plain(&sentence.text);
+            if labels[&text].len() > 1 {
+                sentence.fate = Fate::Disputed;
+            } else if !seen.insert(text) {
+                sentence.fate = Fate::Known;
+            }
+        }
+    }
+
+    /// Holds a row of the base against what was reviewed.
+    fn see(&mut self, row: &Row) {
+        if is_held_out(self.seed, &row.commenter) {
+            for number in self.near.find(&row.text) {
+                let (at, number) = self.places[number as usize];
+                self.comments[at].sentences[number].fate = Fate::NearHeldOut;
+            }
+        } else if let Some(places) = self.by_text.get(&plain(&row.text)) {
+            self.equal.extend(places.iter().map(|&place| (self.row, place)));
+        }
+        self.row += 1;
+        self.last_comment = self.last_comment.max(Some(row.comment));
+    }
+
+    /// What changes in the base: by row, whether it is a threat.
+    fn corrections(&mut self, base: &BTreeMap<u64, bool>) -> BTreeMap<u64, bool> {
+        let mut corrections = BTreeMap::new();
+        for &(row, (at, number)) in &self.equal {
+            let sentence = &mut self.comments[at].sentences[number];
+            if matches!(sentence.fate, Fate::Added | Fate::Corrected | Fate::Known) {
+                let is_same = base[&row] == sentence.is_threat;
+                if !is_same {
+                    corrections.insert(row, sentence.is_threat);
+                    sentence.fate = Fate::Corrected;
+                } else if sentence.fate == Fate::Added {
+                    sentence.fate = Fate::Known;
+                }
+            }
+        }
+        corrections
+    }
+
+    /// The rows that are added: comments after those of the base.
+    fn added(&self) -> Vec<Row> {
+        let mut next = self.last_comment.map_or(0, |last| last + 1);
+        let mut rows = Vec::new();
+        for comment in &self.comments {
+            let Some((id, _)) = comment.items.first() else { continue };
+            let added = comment.sentences.iter().filter(|sentence| sentence.fate == Fate::Added);
+            let row = |sentence: &Sentence| Row {
+                comment: next,
+                commenter: format!("{FEEDBACK}{}", id.comment()),
+                label: if sentence.is_threat { THREAT } else { 0 },
+                text: sentence.text.clone(),
+            };
+            let before = rows.len();
+            rows.extend(added.map(row));
+            next += u32::from(rows.len() > before);
+        }
+        rows
+    }
+
+    fn fates(&self) -> impl Iterator<Item = (&Reviewed, Fate)> {
+        self.comments.iter().map(|comment| {
+            let of_sentences = comment.sentences.iter().map(|sentence| sentence.fate).min();
+            (comment, comment.refused.or(of_sentences).unwrap_or(Fate::NoSentence))
+        })
+    }
+}
+
+/// What the reviewers of one comment say together.
+fn resolved(items: &[&FeedbackItem], resolve: Resolve) -> Reviewed {
+    let ids = items.iter().map(|item| (item.id.clone(), item.revision)).collect();
+    let says = |label| items.iter().filter(|item| item.feedback.label == label).count();
+    let (threats, harmless) = (says(Label::Threat), says(Label::Harmless));
+    let label = match resolve {
+        Resolve::Majority if threats == harmless => None,
+        Resolve::Majority => Some(if threats > harmless { Label::Threat } else { Label::Harmless }),
+        Resolve::Latest => items.iter().max_by_key(|item| (item.at, &item.id)).map(|item| item.feedback.label),
+        Resolve::Drop if threats > 0 && harmless > 0 => None,
+        Resolve::Drop => Some(if threats > 0 { Label::Threat } else { Label::Harmless }),
+    };
+    let Some((label, text)) = label.zip(items.first().map(|item| item.feedback.text.as_str())) else {
+        return Reviewed { items: ids, refused: Some(Fate::Disputed), sentences: Vec::new() };
+    };
+    let places = text::sentences(text);
+    let sentence = |number: usize, is_threat| Sentence {
+        text: text[places[number].clone()].to_owned(),
+        is_threat,
+        fate: Fate::Added,
+    };
+    let sentences: Vec<Sentence> = match label {
+        Label::Harmless => (0..places.len()).map(|number| sentence(number, false)).collect(),
+        Label::Threat if places.len() == 1 => vec![sentence(0, true)],
+        // What the others are nobody said.
+        Label::Threat => {
+            let of_threats = items.iter().filter(|item| item.feedback.label == Label::Threat);
+            let named: BTreeSet<usize> =
+                of_threats.filter_map(|item| item.feedback.sentence).map(|number| number as usize).collect();
+            named.into_iter().filter(|&number| number < places.len()).map(|number| sentence(number, true)).collect()
+        }
+    };
+    let refused = sentences.is_empty().then_some(Fate::NoSentence);
+    Reviewed { items: ids, refused, sentences }
+}
+
+impl Registry {
+    /// Builds a dataset from `base` and from what reviewers decided. The same base and decisions make the same dataset.
+    ///
+    /// Of the base's rows a few shards are in memory at a time; they are read three times, since a dataset's name is known
+    /// only at its end.
+    pub async fn build_dataset(&self, base: &Digest, choice: &Choice) -> Result<Built, Error> {
+        let base = self.claim_dataset(base).await?;
+        let feedback = self.feedback(&FeedbackList::new()).await?;
+        let merge = {
+            let (feedback, choice) = (feedback, choice.clone());
+            blocking(move || Merge::new(&feedback, &choice)).await?
+        };
+        let see = |(merge, labels): &mut (Merge, BTreeMap<u64, bool>), rows: Vec<Row>| {
+            for row in &rows {
+                let before = merge.equal.len();
+                merge.see(row);
+                if merge.equal.len() > before {
+                    labels.insert(merge.row - 1, row.is_threat());
+                }
+            }
+        };
+        let shards = 0..base.shards.len();
+        let (mut merge, labels) = self.fold_rows(&base, shards, (merge, BTreeMap::new()), see).await?;
+        let corrections = merge.corrections(&labels);
+        let added = merge.added();
+        let mut fates: BTreeMap<Fate, u64> = BTreeMap::new();
+        let mut provenance = Provenance {
+            base: base.digest.clone(),
+            choice: choice.clone(),
+            reviewers: BTreeSet::new(),
+            items: BTreeMap::new(),
+        };
+        for (comment, fate) in merge.fates() {
+            *fates.entry(fate).or_default() += 1;
+            for (id, revision) in &comment.items {
+                provenance.reviewers.insert(id.reviewer().to_owned());
+                provenance.items.insert(id.clone(), (*revision, fate));
+            }
+        }
+        let (threats, corrected) =
+            (added.iter().filter(|row| row.is_threat()).count() as u64, corrections.len() as u64);
+        let sentences = added.len() as u64;
+        let dataset = if added.is_empty() && corrections.is_empty() {
+            base
+        } else {
+            self.put_built(&base, corrections, added, &provenance).await?
+        };
+        Ok(Built { dataset, provenance, fates, added: sentences, threats, corrected })
+    }
+
+    /// Writes the base's rows, some with other labels, and then the added ones.
+    async fn put_built(
+        &self,
+        base: &DatasetManifest,
+        corrections: BTreeMap<u64, bool>,
+        added: Vec<Row>,
+        provenance: &Provenance,
+    ) -> Result<DatasetManifest, Error> {
+        let first = Writing { builder: Builder::default(), corrections, row: 0, texts: Vec::new() };
+        let end = |mut writing: Writing| {
+            for row in &added {
+                writing.add(row);
+            }
+            writing.cut();
+            writing
+        };
+        // Once for the name, once for the shards.
+        let take = |writing: &mut Writing, rows: Vec<Row>| {
+            rows.into_iter().for_each(|row| writing.take(row));
+            writing.texts.clear();
+        };
+        let corrections = first.corrections.clone();
+        let surveyed = end(self.fold_rows(base, 0..base.shards.len(), first, take).await?);
+        let (manifest, tally) = surveyed.builder.finish(base.source.clone());
+        tally.require_trainable()?;
+        let manifest = DatasetManifest { built_on: Some(base.digest.clone()), ..manifest };
+        match self.claim_dataset(&manifest.digest).await {
+            Err(Error::NotFound { .. }) => {}
+            known => return known,
+        }
+        let mut writing = Writing { builder: Builder::default(), corrections, row: 0, texts: Vec::new() };
+        let take = |writing: &mut Writing, rows: Vec<Row>| rows.into_iter().for_each(|row| writing.take(row));
+        let mut number = 0;
+        for shard in 0..base.shards.len() {
+            writing = self.fold_rows(base, shard..shard + 1, writing, take).await?;
+            number = self.put_texts(&manifest.digest, number, &mut writing).await?;
+        }
+        let mut writing = end(writing);
+        self.put_texts(&manifest.digest, number, &mut writing).await?;
+        self.create_json(Key::Provenance(&manifest.digest), provenance).await?;
+        self.create_json(Key::Dataset(&manifest.digest), &manifest).await?;
+        self.dataset(&manifest.digest).await
+    }
+
+    async fn put_texts(&self, dataset: &Digest, mut number: u32, writing: &mut Writing) -> Result<u32, Error> {
+        for text in writing.texts.drain(..) {
+            self.put_shard(dataset, number, text).await?;
+            number += 1;
+        }
+        Ok(number)
+    }
+
+    /// From what a dataset was built; none for one that was imported.
+    pub async fn provenance(&self, dataset: &Digest) -> Result<Option<Provenance>, Error> {
+        Ok(self.read_json(Key::Provenance(dataset)).await?.map(|(provenance, _)| provenance))
+    }
+}
+
+/// Rows on their way into shards.
+struct Writing {
+    builder: Builder,
+    corrections: BTreeMap<u64, bool>,
+    row: u64,
+    texts: Vec<ShardText>,
+}
+
+impl Writing {
+    fn take(&mut self, mut row: Row) {
+        if let Some(&is_threat) = self.corrections.get(&self.row) {
+            row.label = if is_threat { THREAT } else { 0 };
+        }
+        self.row += 1;
+        self.add(&row);
+    }
+
+    fn add(&mut self, row: &Row) {
+        self.builder.add(row);
+        if self.builder.rows == SHARD_ROWS as u64 {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.texts.extend(self.builder.cut());
+    }
+}
