@@ -3,6 +3,7 @@
 mod audit;
 mod batch;
 mod discovery;
+mod feedback;
 mod health;
 mod inference;
 mod models;
@@ -25,6 +26,8 @@ use crate::{context::Context, dialect};
 enum Tag {
     /// Verdicts.
     Predict,
+    /// What reviewers decide.
+    Feedback,
     /// What is registered and what is in production.
     Models,
     /// Training, promotion, rollback: workflows.
@@ -42,6 +45,7 @@ pub(crate) type Api = (
     perspective::Perspective,
     moderations::Moderations,
     inference::Inference,
+    feedback::FeedbackRoutes,
     models::Models,
     shadow::ShadowRoutes,
     training::Training,
@@ -58,6 +62,7 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         perspective::Perspective(context.clone()),
         moderations::Moderations(context.clone()),
         inference::Inference(context.clone()),
+        feedback::FeedbackRoutes::new(context.clone()),
         models::Models(context.clone()),
         shadow::ShadowRoutes(context.clone()),
         training::Training(context.clone()),

@@ -2,23 +2,27 @@
 //!
 //! Shapes and words are those of Google's documentation (github.com/conversationai/perspectiveapi, "Methods", "Limits and
 //! errors") and of the types in its client libraries. Spans are in UTF-16 code units, as those say: "The values are the
-//! UTF-16 codepoint range". Nothing is stored, whatever `doNotStore` says.
+//! UTF-16 codepoint range". What is scored is never stored, whatever `doNotStore` says; a suggestion may be, as feedback.
 
 use std::collections::BTreeMap;
 
 use model::{Verdict, linear::SentenceVerdict};
 use poem::Result;
 use poem_openapi::{Enum, Object, OpenApi, payload::Json};
+use registry::{Feedback, Label, Role};
 
-use super::{Tag, dialect_answers};
+use super::{Tag, dialect_answers, feedback::reviewer_of};
 use crate::{
     body::Body,
-    caller::{self, By},
+    caller::{self, By, Caller},
     context::Context,
     dialect::CommentError,
     judging::{Asked, Positions},
+    problem::Problem,
 };
 
+/// A suggested score from here on says that the comment is a threat.
+const SUGGESTS_THREAT: f64 = 0.5;
 /// The attribute that is served.
 const THREAT: &str = "THREAT";
 
@@ -319,17 +323,37 @@ impl Perspective {
 
     /// Take a suggestion for a comment's score, as Perspective API does.
     ///
-    /// It is checked and answered. It is not stored.
+    /// A score for an attribute that is served, from a key with the role `review`, is kept as feedback: 0.5 and above is a
+    /// threat. Any other is checked and answered, and not stored.
     #[oai(path = "/v1alpha1/comments/suggestscore", method = "post", tag = "Tag::Dialects")]
-    async fn suggest(&self, _by: By<caller::Predict>, body: Body<SuggestRequest>) -> Result<Suggested> {
-        let SuggestRequest { comment, context, languages, client_token, .. } = body.0;
-        self.text_of(comment, context.as_ref())?;
+    async fn suggest(&self, by: By<caller::Predict>, body: Body<SuggestRequest>) -> Result<Suggested> {
+        let SuggestRequest { comment, context, languages, client_token, attribute_scores, .. } = body.0;
+        let text = self.text_of(comment, context.as_ref())?;
         let requested_languages = self.languages(languages)?;
+        let mut served = attribute_scores.into_iter().flatten().filter(|(name, _)| self.serves(name));
+        if let Some(value) = served.find_map(|(_, scores)| scores.summary_score?.value) {
+            if !(0.0..=1.0).contains(&value) {
+                let reason = "A score must be from 0 to 1.";
+                return Err(CommentError::InvalidRequest.because(reason));
+            }
+            if by.caller.require(Some(Role::Review)).is_ok() {
+                self.keep(text, value, &by.caller).await?;
+            }
+        }
         Ok(Suggested::Ok(Json(SuggestResponse { client_token, requested_languages })))
     }
 }
 
 impl Perspective {
+    /// Keeps a suggestion as feedback.
+    async fn keep(&self, text: String, value: f64, caller: &Caller) -> Result<(), Problem> {
+        let label = if value >= SUGGESTS_THREAT { Label::Threat } else { Label::Harmless };
+        let feedback = self.0.feedback(text, label, None, reviewer_of(caller, None)?).await?;
+        let feedback = Feedback { note: Some("suggestscore".to_owned()), ..feedback };
+        self.0.ask_store(self.0.registry.put_feedback(feedback)).await?;
+        Ok(())
+    }
+
     fn text_of(&self, comment: Option<TextEntry>, context: Option<&CommentContext>) -> Result<String> {
         let comment = comment.filter(|comment| !comment.text.trim().is_empty());
         let Some(TextEntry { text, kind }) = comment else {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Running {
-    async fn make_key(&self, name: &str, roles: &[Role]) -> String {
+    pub(crate) async fn make_key(&self, name: &str, roles: &[Role]) -> String {
         let (_, secret) = self.registry.create_key(&name.parse().unwrap(), roles, "test").await.unwrap();
         let key = secret.expose().to_owned();
         let started = Instant::now();
@@ -40,6 +40,7 @@ impl Running {
 fn body_of(path: &str) -> Value {
     match path {
         "/predict" => json!({ "text": "hello" }),
+        "/feedback" => json!({ "text": "hello", "label": "harmless" }),
         "/predict/batch" => json!({ "comments": [{ "text": "hello" }] }),
         "/shadow" => json!({ "version": "20200101T000000Z-00000000", "share": 0.5, "actor": "mallory" }),
         "/promote" => json!({ "version": "20200101T000000Z-00000000", "actor": "mallory" }),
@@ -79,6 +80,9 @@ async fn every_route_asks_for_its_role_once_there_is_a_key() {
         (Method::POST, "/runs/approve", Some("review")),
         (Method::POST, "/runs/reject", Some("review")),
         (Method::GET, "/runs/status?workflow_id=a", None),
+        (Method::POST, "/feedback", Some("review")),
+        (Method::GET, "/feedback", Some("review")),
+        (Method::DELETE, "/feedback/a", Some("operate")),
         (Method::GET, "/models", None),
         (Method::GET, "/models/history", None),
         (Method::GET, "/models/production", None),

@@ -5,6 +5,7 @@ mod access;
 mod batch;
 mod cascade;
 mod dialects;
+mod feedback;
 mod generated;
 mod outages;
 mod requests;
