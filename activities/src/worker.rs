@@ -12,8 +12,8 @@ use temporalio_sdk::{
     workflows::WorkflowDefinitions,
 };
 use workflows::{
-    FINE_TUNING_QUEUE, PromoteWorkflow, ReproduceWorkflow, RetentionWorkflow, RollbackWorkflow, TASK_QUEUE,
-    TrainWorkflow,
+    FINE_TUNING_QUEUE, FeedbackWorkflow, PromoteWorkflow, ReproduceWorkflow, RetentionWorkflow, RollbackWorkflow,
+    TASK_QUEUE, TrainWorkflow,
 };
 
 use crate::{Activities, FineTuning, Metrics, metrics::Counted};
@@ -41,6 +41,7 @@ pub fn plugin(registry: Registry, metrics: &Arc<Metrics>, tuning: FineTuning, th
         .and_then(|d| d.register_workflow::<RollbackWorkflow>())
         .and_then(|d| d.register_workflow::<RetentionWorkflow>())
         .and_then(|d| d.register_workflow::<ReproduceWorkflow>())
+        .and_then(|d| d.register_workflow::<FeedbackWorkflow>())
         .expect("workflows of different names");
     SimplePlugin::builder("threatwatch")
         .activities(activities)

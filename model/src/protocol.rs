@@ -1,6 +1,6 @@
 //! What the registry is asked to do, and what it answers.
 //!
-//! These four cross Temporal's wire as they are, as inputs and results of the activities `promote` and `prune`. They are
+//! These cross Temporal's wire as they are, in inputs and results of activities. They are
 //! here and not with the workflows because the registry's own methods take and give them, and the registry knows no
 //! workflow. Every field that was added later has a serde default, for histories outlive releases.
 //!
@@ -77,4 +77,41 @@ pub struct Pruned {
     /// Blobs and datasets were left alone, since a training run may be about to name one.
     #[serde(default)]
     pub was_busy: bool,
+}
+
+/// What counts where reviewers differ about a comment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolve {
+    /// What most say; a comment without a majority is left out.
+    #[default]
+    Majority,
+    /// What was said last.
+    Latest,
+    /// Nothing: a comment that reviewers differ about is left out.
+    Drop,
+}
+
+impl Resolve {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Majority, Self::Latest, Self::Drop];
+
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Majority => "majority",
+            Self::Latest => "latest",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+impl std::str::FromStr for Resolve {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|resolve| resolve.name() == text);
+        found.ok_or_else(|| "it is `majority`, `latest` or `drop`".to_owned())
+    }
 }

@@ -1,4 +1,4 @@
-//! `threatwatch schedule`: training and retention, every night.
+//! `threatwatch schedule`: training and retention, every night; training on feedback, where it is asked for.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use workflows::{
     Orchestrator,
     schedule::{Plan, Schedule},
-    steps::{AutoPromote, RetentionRequest, TrainRequest},
+    steps::{AutoPromote, FeedbackRequest, RetentionRequest, TrainRequest},
 };
 
 use crate::{
@@ -28,16 +28,19 @@ pub(super) enum Command {
         /// When the best version is promoted
         #[arg(long, value_enum, default_value_t = Promote::Never)]
         promote: Promote,
+        /// When to look for new decisions of reviewers and to train on them, in UTC; never unless told
+        #[arg(long, value_name = "CRON")]
+        feedback_cron: Option<String>,
     },
     /// Show when they run next
     Show,
-    /// Pause both
+    /// Pause them
     Pause {
         /// Why, for the Temporal Web UI
         #[arg(long, default_value = "paused by threatwatch schedule")]
         reason: String,
     },
-    /// Let both go on
+    /// Let them go on
     Resume {
         /// Why, for the Temporal Web UI
         #[arg(long, default_value = "resumed by threatwatch schedule")]
@@ -45,7 +48,7 @@ pub(super) enum Command {
     },
     /// Start a scheduled training run now
     Trigger,
-    /// Delete both; runs that they started go on
+    /// Delete them; runs that they started go on
     Delete,
 }
 
@@ -85,7 +88,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
 
 async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result<()> {
     match command {
-        Command::Create { cron, retention_cron, promote } => {
+        Command::Create { cron, retention_cron, promote, feedback_cron } => {
             let request = TrainRequest {
                 auto_promote: match promote {
                     Promote::Never => AutoPromote::Never,
@@ -98,33 +101,51 @@ async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result
                 reason: Some("scheduled".to_owned()),
                 ..TrainRequest::default()
             };
-            orchestrator.create_schedule(Plan::Training(request), &cron).await?;
+            orchestrator.create_schedule(Plan::Training(request.clone()), &cron).await?;
             let retention = Plan::Retention(RetentionRequest::default());
             if let Err(error) = orchestrator.create_schedule(retention, &retention_cron).await {
-                // Both or none.
+                // All or none.
                 orchestrator.delete_schedule(Schedule::Training).await?;
+                return Err(error.into());
+            }
+            let Some(cron) = feedback_cron else { return Ok(()) };
+            let defaults = FeedbackRequest::default();
+            let training = TrainRequest { auto_promote: AutoPromote::AfterApproval, ..request };
+            let feedback = Plan::Feedback(FeedbackRequest { training, ..defaults });
+            if let Err(error) = orchestrator.create_schedule(feedback, &cron).await {
+                orchestrator.delete_schedule(Schedule::Training).await?;
+                orchestrator.delete_schedule(Schedule::Retention).await?;
                 return Err(error.into());
             }
         }
         Command::Show => {}
         Command::Pause { reason } => {
-            for schedule in Schedule::ALL {
+            for schedule in scheduled(orchestrator).await? {
                 orchestrator.pause_schedule(schedule, &reason).await?;
             }
         }
         Command::Resume { reason } => {
-            for schedule in Schedule::ALL {
+            for schedule in scheduled(orchestrator).await? {
                 orchestrator.resume_schedule(schedule, &reason).await?;
             }
         }
         Command::Trigger => orchestrator.trigger_schedule(Schedule::Training).await?,
         Command::Delete => {
-            for schedule in Schedule::ALL {
+            for schedule in scheduled(orchestrator).await? {
                 orchestrator.delete_schedule(schedule).await?;
             }
         }
     }
     Ok(())
+}
+
+/// The schedules to change: that of feedback only where it is there, the others in any case.
+async fn scheduled(orchestrator: &Orchestrator) -> anyhow::Result<Vec<Schedule>> {
+    let mut schedules = vec![Schedule::Training, Schedule::Retention];
+    if orchestrator.schedule(Schedule::Feedback).await?.is_some() {
+        schedules.push(Schedule::Feedback);
+    }
+    Ok(schedules)
 }
 
 async fn show(orchestrator: &Orchestrator) -> anyhow::Result<()> {

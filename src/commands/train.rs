@@ -7,7 +7,7 @@ use model::{
     experiment::DEFAULT_SEED,
     trainers::Preset,
 };
-use workflows::steps::{AutoPromote, TrainReport, TrainRequest};
+use workflows::steps::{AutoPromote, DatasetChoice, TrainReport, TrainRequest};
 
 use super::promote::{print_gate, print_replicas};
 use crate::{
@@ -26,9 +26,9 @@ pub(super) struct Arguments {
     /// Use the parameters of scikit-learn's defaults
     #[arg(long)]
     sklearn: bool,
-    /// Digest of a stored dataset; without it the newest imported one, else the sample
+    /// Digest of a stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample
     #[arg(long)]
-    dataset: Option<Digest>,
+    dataset: Option<DatasetChoice>,
     /// Decides the held-out commenters and the folds
     #[arg(long, default_value_t = DEFAULT_SEED)]
     seed: u64,

@@ -2,6 +2,7 @@
 //!
 //! Activities are known here by their signatures alone ([`signatures`]); their bodies live elsewhere.
 
+mod feedback;
 mod fine_tuning;
 pub mod lenient;
 pub mod orchestrator;
@@ -18,6 +19,7 @@ mod train;
 mod upkeep;
 
 pub use self::{
+    feedback::FeedbackWorkflow,
     fine_tuning::STAGE as FINE_TUNING_STAGE,
     lenient::Lenient,
     orchestrator::Orchestrator,

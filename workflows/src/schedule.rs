@@ -12,9 +12,9 @@ use temporalio_client::{
 };
 
 use crate::{
-    Orchestrator, RETENTION_WORKFLOW_ID, RetentionWorkflow, TASK_QUEUE, TrainWorkflow,
+    FeedbackWorkflow, Orchestrator, RETENTION_WORKFLOW_ID, RetentionWorkflow, TASK_QUEUE, TrainWorkflow,
     orchestrator::Error,
-    steps::{RetentionRequest, TrainRequest},
+    steps::{FeedbackRequest, RetentionRequest, TrainRequest},
 };
 
 /// A schedule of ours.
@@ -24,6 +24,8 @@ pub enum Schedule {
     Training,
     /// Deletes what nothing needs.
     Retention,
+    /// Trains on what reviewers decided, once there is enough.
+    Feedback,
 }
 
 /// What a schedule starts, and when.
@@ -33,6 +35,8 @@ pub enum Plan {
     Training(TrainRequest),
     /// Deletes what nothing needs.
     Retention(RetentionRequest),
+    /// Trains on what reviewers decided.
+    Feedback(FeedbackRequest),
 }
 
 /// Where a schedule stands.
@@ -52,7 +56,7 @@ pub struct Scheduled {
 
 impl Schedule {
     /// Every schedule.
-    pub const ALL: [Self; 2] = [Self::Training, Self::Retention];
+    pub const ALL: [Self; 3] = [Self::Training, Self::Retention, Self::Feedback];
 
     /// Its id in Temporal.
     #[must_use]
@@ -60,6 +64,7 @@ impl Schedule {
         match self {
             Self::Training => "nightly-training",
             Self::Retention => "nightly-retention",
+            Self::Feedback => "feedback-training",
         }
     }
 }
@@ -81,6 +86,10 @@ impl Orchestrator {
                     TASK_QUEUE,
                     RETENTION_WORKFLOW_ID,
                 ),
+            ),
+            Plan::Feedback(request) => (
+                Schedule::Feedback,
+                ScheduleAction::start_workflow(FeedbackWorkflow::run, request.into(), TASK_QUEUE, "feedback"),
             ),
         };
         let options = CreateScheduleOptions::builder()

@@ -5,14 +5,14 @@ use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
 pub use self::steps::{
-    AwaitReplicas, CountShards, Evaluate, FindEncoderBase, FindRollback, FineTune, Gate, GatherSample, Ingest,
-    MergeCounts, Promote, Prune, Recall, Register, SampleShards, Train,
+    AwaitReplicas, BuildDataset, CountShards, Evaluate, FindEncoderBase, FindRollback, FineTune, Gate, GatherSample,
+    Ingest, MergeCounts, Promote, Prune, Recall, Register, SampleShards, Train,
 };
 use crate::steps::{
-    AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput, FindRollbackInput, FoundBase,
-    FoundRollback, GateInput, Gated, GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput, Promoted,
-    PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled, TrainInput,
-    Trained, TuneInput, Tuned,
+    AwaitInput, BuildInput, BuiltDataset, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput,
+    FindRollbackInput, FoundBase, FoundRollback, GateInput, Gated, GatherInput, Gathered, IngestInput, Ingested,
+    MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered, Replicas,
+    SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
 };
 
 /// Signatures only; no worker registers this type.
@@ -25,6 +25,12 @@ impl Steps {
     /// Finds or makes the dataset.
     #[activity(name = "ingest")]
     pub fn ingest(input: IngestInput) -> Result<Ingested, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Builds a dataset from the newest one and what reviewers decided.
+    #[activity(name = "build_dataset")]
+    pub fn build_dataset(input: BuildInput) -> Result<BuiltDataset, ActivityError> {
         unimplemented!()
     }
 

@@ -3,6 +3,7 @@
 use model::{
     Digest, Row,
     corpus::{self, split},
+    protocol::Resolve,
 };
 use registry::DatasetManifest;
 use workflows::steps::{GatherInput, Gathered, IngestInput, Ingested, SampleInput, Sampled};
@@ -17,8 +18,16 @@ use crate::{
 impl Activities {
     pub(super) async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
         let (manifest, source) = match &input.dataset {
-            Some(digest) => (self.registry.claim_dataset(digest).await?, "stored"),
-            None => self.first_source().await?,
+            Some(digest) => (self.registry.claim_dataset(digest).await?, "stored".to_owned()),
+            None => {
+                let (newest, source) = self.first_source().await?;
+                if input.with_feedback {
+                    let built = self.build_on(&newest, Resolve::default(), input.seed).await?;
+                    (built.dataset, format!("{source}_with_feedback"))
+                } else {
+                    (newest, source.to_owned())
+                }
+            }
         };
         let share = (manifest.sentences > input.sentences_in_memory)
             .then(|| input.sentences_in_memory as f64 / manifest.sentences as f64);
@@ -34,7 +43,7 @@ impl Activities {
             "ingested"
         );
         Ok(Ingested {
-            source: source.to_owned(),
+            source,
             sentences: manifest.sentences,
             threats: manifest.threats,
             comments: manifest.comments,

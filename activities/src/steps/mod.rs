@@ -5,6 +5,7 @@
 mod counting;
 mod dataset;
 mod encoder;
+mod feedback;
 mod gating;
 mod production;
 mod retention;
@@ -23,10 +24,10 @@ use tokio::sync::{Mutex, Semaphore};
 use workflows::{
     signatures,
     steps::{
-        AwaitInput, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput, FindRollbackInput, FoundBase,
-        FoundRollback, GateInput, Gated, GatherInput, Gathered, IngestInput, Ingested, MergeInput, PromoteInput,
-        Promoted, PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered, Replicas, SampleInput, Sampled,
-        TrainInput, Trained, TuneInput, Tuned,
+        AwaitInput, BuildInput, BuiltDataset, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput,
+        FindRollbackInput, FoundBase, FoundRollback, GateInput, Gated, GatherInput, Gathered, IngestInput, Ingested,
+        MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered,
+        Replicas, SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
     },
 };
 
@@ -75,6 +76,16 @@ impl Activities {
     #[activity(definition = signatures::Ingest)]
     pub async fn ingest(self: Arc<Self>, ctx: ActivityContext, input: IngestInput) -> Result<Ingested, ActivityError> {
         alive(&ctx, self.in_turn(self.find_dataset(input))).await
+    }
+
+    /// Builds a dataset from the newest one and what reviewers decided.
+    #[activity(definition = signatures::BuildDataset)]
+    pub async fn build_dataset(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: BuildInput,
+    ) -> Result<BuiltDataset, ActivityError> {
+        alive(&ctx, self.in_turn(self.build(input))).await
     }
 
     /// Finds the rows of some commenters in some shards.

@@ -1,10 +1,10 @@
 //! `/train`: starts a training run.
 
-use model::{Digest, calibration::Operation, experiment::DEFAULT_SEED, trainers::Preset};
+use model::{calibration::Operation, experiment::DEFAULT_SEED, trainers::Preset};
 use poem_openapi::{Enum, Object, OpenApi, payload::Json};
 use workflows::{
     TASK_QUEUE,
-    steps::{AutoPromote, TrainRequest},
+    steps::{AutoPromote, DatasetChoice, TrainRequest},
 };
 
 use super::{
@@ -29,7 +29,7 @@ struct TrainBody {
     trainers: Option<Vec<String>>,
     /// Parameters of the trainers.
     preset: Option<PresetName>,
-    /// Digest of a stored dataset; without it the newest imported one, else the sample.
+    /// Digest of a stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample.
     dataset: Option<String>,
     /// Decides the held-out commenters and the folds.
     seed: Option<u64>,
@@ -120,7 +120,7 @@ fn workflow_id() -> String {
 
 fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
     let defaults = TrainRequest::default();
-    let dataset = body.dataset.map(|text| Digest::parse(&text)).transpose();
+    let dataset = body.dataset.map(|text| text.parse::<DatasetChoice>()).transpose();
     let is_sklearn = matches!(body.preset, Some(PresetName::Sklearn));
     let trainers = if is_sklearn { vec!["multinomial_nb".to_owned()] } else { defaults.trainers };
     let request = TrainRequest {

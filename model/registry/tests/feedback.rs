@@ -9,9 +9,10 @@ use common::block_on;
 use model::{
     Row,
     corpus::{self, split},
+    protocol::Resolve,
 };
 use registry::{
-    Choice, DatasetManifest, Fate, Feedback, FeedbackId, FeedbackList, Label, MemoryStore, Registry, Resolve, Store,
+    Choice, DatasetManifest, Fate, Feedback, FeedbackId, FeedbackList, Label, MemoryStore, Registry, Store,
 };
 
 const SEED: u64 = 42;

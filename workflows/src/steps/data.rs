@@ -10,6 +10,9 @@ use super::training::SENTENCES_IN_MEMORY;
 pub struct IngestInput {
     /// A stored dataset; without it the newest imported one, else the sample.
     pub dataset: Option<Digest>,
+    /// Adds what reviewers decided, as `build_dataset` does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_feedback: bool,
     /// Decides the held-out commenters.
     pub seed: u64,
     /// A larger dataset is sampled.
@@ -26,7 +29,7 @@ fn in_memory() -> u64 {
 pub struct Ingested {
     /// The dataset.
     pub dataset: Digest,
-    /// `import`, `sample`, or `stored` where the request named it.
+    /// `import`, `sample`, either `_with_feedback`, or `stored` where the request named it.
     pub source: String,
     /// Usable sentences.
     pub sentences: u64,

@@ -6,6 +6,7 @@
 mod candidate;
 mod data;
 mod encoder;
+mod feedback;
 mod promotion;
 mod status;
 mod training;
@@ -20,12 +21,13 @@ pub use self::{
     candidate::{EvaluateInput, Evaluated, RegisterInput, Registered, TrainInput, Trained},
     data::{CountInput, Counted, GatherInput, Gathered, IngestInput, Ingested, MergeInput, SampleInput, Sampled},
     encoder::{FindBaseInput, FoundBase, TuneInput, Tuned, TunedEncoder, Tuning},
+    feedback::{BuildInput, BuiltDataset, FeedbackReport, FeedbackRequest},
     promotion::{
         AwaitInput, FindRollbackInput, FoundRollback, GateInput, Outcome, PromoteReport, PromoteRequest, Replicas,
         RollbackRequest,
     },
     status::Status,
-    training::{Approval, AutoPromote, Candidate, Say, TrainReport, TrainRequest},
+    training::{Approval, AutoPromote, Candidate, DatasetChoice, Say, TrainReport, TrainRequest},
     upkeep::{RecallInput, Recalled, ReproduceReport, ReproduceRequest, RetentionRequest},
 };
 

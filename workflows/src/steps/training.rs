@@ -20,8 +20,8 @@ pub struct TrainRequest {
     pub trainers: Vec<String>,
     /// Parameters of the trainers.
     pub preset: Preset,
-    /// A stored dataset; without it the newest imported one, else the sample.
-    pub dataset: Option<Digest>,
+    /// A stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample.
+    pub dataset: Option<DatasetChoice>,
     /// Decides the held-out commenters and the folds.
     pub seed: u64,
     /// Whether the best version is promoted.
@@ -80,6 +80,49 @@ impl TrainRequest {
         }
         check_note("actor", self.actor.as_deref())?;
         check_note("reason", self.reason.as_deref())
+    }
+}
+
+/// Which rows a run is trained on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DatasetChoice {
+    /// A stored dataset, by its digest.
+    Stored(Digest),
+    /// The newest imported dataset, else the sample, with what reviewers decided.
+    LatestWithFeedback,
+}
+
+impl DatasetChoice {
+    const LATEST_WITH_FEEDBACK: &str = "latest_with_feedback";
+}
+
+impl std::str::FromStr for DatasetChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == Self::LATEST_WITH_FEEDBACK {
+            return Ok(Self::LatestWithFeedback);
+        }
+        let digest = Digest::parse(text).map_err(|error| format!("{error}, or `{}`", Self::LATEST_WITH_FEEDBACK))?;
+        Ok(Self::Stored(digest))
+    }
+}
+
+impl TryFrom<String> for DatasetChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<DatasetChoice> for String {
+    fn from(choice: DatasetChoice) -> Self {
+        match choice {
+            DatasetChoice::Stored(digest) => digest.to_string(),
+            DatasetChoice::LatestWithFeedback => DatasetChoice::LATEST_WITH_FEEDBACK.to_owned(),
+        }
     }
 }
 

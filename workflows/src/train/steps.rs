@@ -13,18 +13,20 @@ use crate::{
     shards::{Order, count, sample},
     signatures::Steps,
     steps::{
-        Candidate, EvaluateInput, Evaluated, GateInput, Gated, IngestInput, Ingested, PromoteInput, Promoted,
-        RegisterInput, Registered, TrainInput, TrainRequest, Trained,
+        Candidate, DatasetChoice, EvaluateInput, Evaluated, GateInput, Gated, IngestInput, Ingested, PromoteInput,
+        Promoted, RegisterInput, Registered, TrainInput, TrainRequest, Trained,
     },
 };
 
 async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, WorkflowTermination> {
     enter(ctx, "ingest", "finding the dataset".to_owned());
-    let input = IngestInput {
-        dataset: request.dataset.clone(),
-        seed: request.seed,
-        sentences_in_memory: request.sentences_in_memory,
+    let (dataset, with_feedback) = match &request.dataset {
+        Some(DatasetChoice::Stored(digest)) => (Some(digest.clone()), false),
+        Some(DatasetChoice::LatestWithFeedback) => (None, true),
+        None => (None, false),
     };
+    let input =
+        IngestInput { dataset, with_feedback, seed: request.seed, sentences_in_memory: request.sentences_in_memory };
     let found = ctx.execute_activity(Steps::ingest, input, policy::long("find the dataset")).await;
     let ingested: Ingested = found.map_err(|error| rethrow("ingest", error))?;
     ctx.upsert_search_attributes([search::DATASET_SHA.value_set(ingested.dataset.to_string())]);

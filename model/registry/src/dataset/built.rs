@@ -14,6 +14,7 @@ use model::{
         near::{Near, plain},
         split::{FEEDBACK, is_held_out},
     },
+    protocol::Resolve,
     text,
 };
 use serde::{Deserialize, Serialize};
@@ -24,43 +25,6 @@ use super::{
     shard::{SHARD_ROWS, ShardText},
 };
 use crate::{Error, FeedbackId, FeedbackItem, FeedbackList, Key, Label, Registry, blocking};
-
-/// What counts where reviewers differ about a comment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Resolve {
-    /// What most say; a comment without a majority is left out.
-    #[default]
-    Majority,
-    /// What was said last.
-    Latest,
-    /// Nothing: a comment that reviewers differ about is left out.
-    Drop,
-}
-
-impl Resolve {
-    /// Every one.
-    pub const ALL: [Self; 3] = [Self::Majority, Self::Latest, Self::Drop];
-
-    /// Its word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Majority => "majority",
-            Self::Latest => "latest",
-            Self::Drop => "drop",
-        }
-    }
-}
-
-impl std::str::FromStr for Resolve {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|resolve| resolve.name() == text);
-        found.ok_or_else(|| "it is `majority`, `latest` or `drop`".to_owned())
-    }
-}
 
 /// Which decisions go into a dataset, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

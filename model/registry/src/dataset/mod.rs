@@ -13,7 +13,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    built::{Built, Choice, Fate, Provenance, Resolve},
+    built::{Built, Choice, Fate, Provenance},
     import::Open,
 };
 use crate::{Error, Key, Registry};

@@ -324,6 +324,7 @@ async fn with_a_marked_dataset(store: &MemoryStore, registry: Registry) {
         quarantine: Vec::new(),
         shards: Vec::new(),
         sample_of: None,
+        built_on: None,
     };
     store.create(&Key::Dataset(&digest).path(), serde_json::to_vec(&manifest).unwrap().into()).await.unwrap();
     store.create(&Key::Shard(&digest, 0).path(), Bytes::from_static(b"shard")).await.unwrap();

@@ -1,0 +1,82 @@
+//! What training on reviewers' decisions takes and gives: counts and digests, never a comment.
+
+use std::collections::BTreeMap;
+
+use model::{Digest, protocol::Resolve};
+use serde::{Deserialize, Serialize};
+
+use super::{AutoPromote, TrainReport, TrainRequest};
+
+/// Fewer new decisions than this hardly change a model.
+const LEAST_DECISIONS: u32 = 20;
+
+/// What `FeedbackWorkflow` is given: one JSON object, every field optional.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeedbackRequest {
+    /// With fewer decisions that no version was trained with, nothing is trained.
+    pub least_decisions: u32,
+    /// What counts where reviewers differ.
+    pub resolve: Resolve,
+    /// How to train; the dataset is the one that is built. Unless told otherwise the best version waits for approval.
+    pub training: TrainRequest,
+}
+
+impl Default for FeedbackRequest {
+    fn default() -> Self {
+        let training = TrainRequest { auto_promote: AutoPromote::AfterApproval, ..TrainRequest::default() };
+        Self { least_decisions: LEAST_DECISIONS, resolve: Resolve::default(), training }
+    }
+}
+
+impl FeedbackRequest {
+    /// Refuses what could only fail later; the message names the field.
+    pub fn check(&self) -> Result<(), String> {
+        if self.least_decisions == 0 {
+            return Err("`least_decisions` is 0: without a decision there is nothing to learn".to_owned());
+        }
+        if self.training.dataset.is_some() {
+            return Err("`training.dataset`: leave it out, the dataset is built".to_owned());
+        }
+        self.training.check().map_err(|error| format!("`training`: {error}"))
+    }
+}
+
+/// What `build_dataset` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildInput {
+    /// What counts where reviewers differ.
+    pub resolve: Resolve,
+    /// Decides the held-out commenters.
+    pub seed: u64,
+}
+
+/// What `build_dataset` made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltDataset {
+    /// The dataset that it was built on.
+    pub base: Digest,
+    /// The dataset; the base itself where no decision changes it.
+    pub dataset: Digest,
+    /// Decisions that were there.
+    pub decisions: u64,
+    /// Of these, those that no registered version was trained with.
+    pub new_decisions: u64,
+    /// Comments by what became of them: `added`, `corrected`, `known`, `near_held_out`, `disputed`, `no_sentence`.
+    pub comments: BTreeMap<String, u64>,
+    /// Sentences that were added.
+    pub added: u64,
+    /// Threats among them.
+    pub threats: u64,
+    /// Sentences of the base with another label.
+    pub corrected: u64,
+}
+
+/// What `FeedbackWorkflow` gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeedbackReport {
+    /// What was built.
+    pub built: BuiltDataset,
+    /// What was trained; none where there were too few new decisions.
+    pub training: Option<TrainReport>,
+}
