@@ -26,9 +26,9 @@ const LONGEST_NAME: usize = 63;
 pub enum Role {
     /// Judge comments.
     Predict,
-    /// Approve and reject runs that wait for it.
+    /// Say what comments are, approve and reject runs that wait for it.
     Review,
-    /// Train, promote, roll back, read the audit trail.
+    /// Train, promote, roll back, read the audit trail, delete feedback.
     Operate,
 }
 
