@@ -17,18 +17,16 @@ use crate::{
 
 impl Activities {
     pub(super) async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
-        let (manifest, source) = match &input.dataset {
-            Some(digest) => (self.registry.claim_dataset(digest).await?, "stored".to_owned()),
-            None => {
-                let (newest, source) = self.first_source().await?;
-                if input.with_feedback {
-                    let built = self.build_on(&newest, Resolve::default(), input.seed).await?;
-                    (built.dataset, format!("{source}_with_feedback"))
-                } else {
-                    (newest, source.to_owned())
-                }
-            }
+        let (mut manifest, mut source) = if let Some(digest) = &input.dataset {
+            (self.registry.claim_dataset(digest).await?, "stored".to_owned())
+        } else {
+            let (newest, source) = self.first_source().await?;
+            (newest, source.to_owned())
         };
+        if input.with_feedback {
+            manifest = Box::pin(self.build_on(&manifest, Resolve::default(), input.seed)).await?.dataset;
+            source += "_with_feedback";
+        }
         let share = (manifest.sentences > input.sentences_in_memory)
             .then(|| input.sentences_in_memory as f64 / manifest.sentences as f64);
         // A dataset that is too large for memory is looked at where its sample is gathered.

@@ -15,7 +15,7 @@ const LOOK_BACK: usize = 50;
 impl Activities {
     pub(super) async fn build(&self, input: BuildInput) -> Result<BuiltDataset, Failure> {
         let (base, _) = self.first_source().await?;
-        let built = self.build_on(&base, input.resolve, input.seed).await?;
+        let built = Box::pin(self.build_on(&base, input.resolve, input.seed)).await?;
         let learnt = self.learnt().await?;
         let is_new = |(id, (revision, _)): &(&FeedbackId, &(u32, registry::Fate))| learnt.get(*id) != Some(revision);
         let items = &built.provenance.items;

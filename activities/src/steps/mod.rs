@@ -85,7 +85,7 @@ impl Activities {
         ctx: ActivityContext,
         input: BuildInput,
     ) -> Result<BuiltDataset, ActivityError> {
-        alive(&ctx, self.in_turn(self.build(input))).await
+        alive(&ctx, Box::pin(self.in_turn(self.build(input)))).await
     }
 
     /// Finds the rows of some commenters in some shards.

@@ -118,12 +118,12 @@ mod tests {
         let sets: Vec<BTreeSet<u64>> = texts.iter().map(|text| members(text)).collect();
         let mut found = 0;
         // Half of them are among the sentences, the other half are not.
-        for at in 200..600 {
-            let cut: String = texts[at].chars().skip(1).collect();
+        for text in &texts[200..600] {
+            let cut: String = text.chars().skip(1).collect();
             let set = members(&cut);
             let expected: Vec<u32> = (0..400).filter(|&number| overlap(&set, &sets[number as usize]) >= NEAR).collect();
             found += expected.len();
-            assert_eq!(near.find(&cut), expected, "{at}");
+            assert_eq!(near.find(&cut), expected, "{cut}");
         }
         assert!(found > 150, "{found}");
     }

@@ -29,7 +29,8 @@ fn in_memory() -> u64 {
 pub struct Ingested {
     /// The dataset.
     pub dataset: Digest,
-    /// `import`, `sample`, either `_with_feedback`, or `stored` where the request named it.
+    /// `import`, `sample`, or `stored` where the request named it; with `_with_feedback` behind it where
+    /// that was added.
     pub source: String,
     /// Usable sentences.
     pub sentences: u64,

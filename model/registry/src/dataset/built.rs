@@ -331,7 +331,7 @@ impl Registry {
         };
         // Once for the name, once for the shards.
         let take = |writing: &mut Writing, rows: Vec<Row>| {
-            rows.into_iter().for_each(|row| writing.take(row));
+            writing.take_all(rows);
             writing.texts.clear();
         };
         let corrections = first.corrections.clone();
@@ -344,10 +344,9 @@ impl Registry {
             known => return known,
         }
         let mut writing = Writing { builder: Builder::default(), corrections, row: 0, texts: Vec::new() };
-        let take = |writing: &mut Writing, rows: Vec<Row>| rows.into_iter().for_each(|row| writing.take(row));
         let mut number = 0;
         for shard in 0..base.shards.len() {
-            writing = self.fold_rows(base, shard..shard + 1, writing, take).await?;
+            writing = self.fold_rows(base, shard..shard + 1, writing, Writing::take_all).await?;
             number = self.put_texts(&manifest.digest, number, &mut writing).await?;
         }
         let mut writing = end(writing);
@@ -380,12 +379,15 @@ struct Writing {
 }
 
 impl Writing {
-    fn take(&mut self, mut row: Row) {
-        if let Some(&is_threat) = self.corrections.get(&self.row) {
-            row.label = if is_threat { THREAT } else { 0 };
+    /// Rows of the base, in order.
+    fn take_all(&mut self, rows: Vec<Row>) {
+        for mut row in rows {
+            if let Some(&is_threat) = self.corrections.get(&self.row) {
+                row.label = if is_threat { THREAT } else { 0 };
+            }
+            self.row += 1;
+            self.add(&row);
         }
-        self.row += 1;
-        self.add(&row);
     }
 
     fn add(&mut self, row: &Row) {
