@@ -16,6 +16,7 @@ import { byId, element, setText } from "./dom.js";
 import { judgedWords, reasons, textOf, underlineKey } from "./explanation.js";
 import { percent, plural } from "./figures.js";
 import { notice, problemNotice } from "./notice.js";
+import { review } from "./review.js";
 
 const MOSTLY_UNKNOWN = 0.5;
 
@@ -81,6 +82,7 @@ function showVerdict(text, verdict) {
     ...judgesKey(verdict),
     element("p", { class: "help" }, "A comment is as threatening as its most threatening sentence."),
     ...reasons(points, verdict),
+    review(text, points, verdict),
     judgingModel(verdict),
   );
 }

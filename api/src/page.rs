@@ -62,6 +62,7 @@ const FILES: &[File] = &[
     embedded!("notice.js", SCRIPT),
     embedded!("promotion.js", SCRIPT),
     embedded!("registry.js", SCRIPT),
+    embedded!("review.js", SCRIPT),
     embedded!("runs.js", SCRIPT),
     embedded!("shadow.js", SCRIPT),
     embedded!("training.js", SCRIPT),
