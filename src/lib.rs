@@ -2,6 +2,7 @@
 
 mod audited;
 mod commands;
+mod comments;
 mod corpus_file;
 pub mod encoder_base;
 mod following;

@@ -75,7 +75,7 @@ enum Command {
     Keys(keys::Command),
     /// Show who did what, when
     Audit(audit::Arguments),
-    /// Judge a comment with the model in production
+    /// Judge a comment, or a file of them
     Predict(predict::Arguments),
     /// Import corpora
     #[command(subcommand)]
@@ -138,7 +138,7 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Shadow(command) => shadow::run(command, settings).await?,
         Command::Keys(command) => keys::run(command, settings).await?,
         Command::Audit(arguments) => audit::run(arguments, settings).await?,
-        Command::Predict(arguments) => predict::run(arguments, settings).await?,
+        Command::Predict(arguments) => return predict::run(arguments, settings).await,
         Command::Dataset(command) => dataset::run(command, settings).await?,
         Command::Doctor => return doctor::run(settings).await,
         Command::Setup(arguments) => setup::run(arguments, settings).await?,

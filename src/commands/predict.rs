@@ -1,33 +1,262 @@
-//! `threatwatch predict`: one comment, judged by the API.
+//! `threatwatch predict`: comments, judged by the API or by a model alone.
 
-use serde_json::json;
+use std::{
+    io::{self, BufWriter},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use crate::{http::Api, settings::Settings};
+use anyhow::Context;
+use futures_util::{StreamExt as _, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use model::{Model, Version, artifact};
+use serde_json::{Value, json};
+
+use crate::{
+    comments::{self, Comment, Format, Line, Output, Writer},
+    http::Api,
+    settings::Settings,
+};
+
+/// Comments of a request, and of a thread's share.
+const SHARE: usize = 500;
+/// Bytes of a request's comments: the API takes some MiB.
+const MOST_BYTES: usize = 2 << 20;
+/// Requests at once.
+const AT_ONCE: usize = 3;
+/// The exit code where some comments could not be judged.
+const SOME_WRONG: u8 = 3;
 
 /// What to judge
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The comment
-    text: String,
-    /// Print the API's whole answer as JSON
-    #[arg(long)]
+    #[arg(required_unless_present = "file")]
+    text: Option<String>,
+    /// A file with comments, `-` for standard input; verdicts go to standard output, in the file's order
+    #[arg(long, conflicts_with = "text")]
+    file: Option<PathBuf>,
+    /// How the file has its comments; by its name unless told
+    #[arg(long, value_enum, requires = "file")]
+    format: Option<Format>,
+    /// How verdicts are written
+    #[arg(long, value_enum, requires = "file", default_value = "jsonl")]
+    output: Output,
+    /// A registered version or the file of an artifact, which judges here and without the API
+    #[arg(long, value_name = "VERSION|FILE")]
+    model: Option<String>,
+    /// Print the whole answer to one comment as JSON
+    #[arg(long, conflicts_with = "file")]
     json: bool,
 }
 
-pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
-    let answer = Api::new(settings)?.post("/predict", &json!({ "text": arguments.text })).await?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let model = match &arguments.model {
+        Some(name) => Some(find(name, settings).await?),
+        None => None,
+    };
+    let Some(path) = &arguments.file else {
+        let text = arguments.text.unwrap_or_default();
+        match model {
+            Some(model) => show(&by_model(&model, text), arguments.json)?,
+            None => show(&Api::new(settings)?.post("/predict", &json!({ "text": text })).await?, arguments.json)?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let comments = comments::read(path, arguments.format.unwrap_or_else(|| Format::of(path)))?;
+    let mut written = Written::new(arguments.output)?;
+    match model {
+        Some(model) => judge_here(&model, comments, &mut written)?,
+        None => judge_there(&Api::new(settings)?, comments, &mut written).await?,
+    }
+    written.finish()
+}
+
+/// The model in an artifact's file, or of a registered version.
+async fn find(name: &str, settings: &Settings) -> anyhow::Result<Model> {
+    if Path::new(name).is_file() {
+        let bytes = std::fs::read(name).with_context(|| format!("read {name}"))?;
+        return artifact::decode(&bytes).with_context(|| format!("{name} is no model"));
+    }
+    let version = Version::parse(name).with_context(|| format!("`{name}` is neither a file nor a version"))?;
+    Ok(settings.registry().await?.load(&version).await?.model)
+}
+
+/// A comment as the API answers it, as far as a model alone can.
+fn by_model(model: &Model, text: String) -> Value {
+    let line = line(model, Comment { id: String::new(), text: Ok(text) });
+    json!({
+        "label": line.label,
+        "probability": line.probability,
+        "threshold": model.threshold(),
+        "decision": line.decision,
+        "judged_by": line.judged_by,
+    })
+}
+
+fn show(answer: &Value, is_json: bool) -> anyhow::Result<()> {
+    if is_json {
+        println!("{}", serde_json::to_string_pretty(answer)?);
         return Ok(());
     }
-    let percent = |value: &serde_json::Value| 100.0 * value.as_f64().unwrap_or(f64::NAN);
+    let percent = |value: &Value| 100.0 * value.as_f64().unwrap_or(f64::NAN);
+    let origin = match (answer["model_version"].as_str(), &answer["generation"]) {
+        (Some(version), generation) => format!(", model {version}, generation {generation}"),
+        (None, _) => String::new(),
+    };
     println!(
-        "{}: {:.1}% (threat from {:.1}%), model {}, generation {}",
+        "{}: {:.1}% (threat from {:.1}%){origin}",
         answer["label"].as_str().unwrap_or("?"),
         percent(&answer["probability"]),
         percent(&answer["threshold"]),
-        answer["model_version"].as_str().unwrap_or("?"),
-        answer["generation"]
     );
     Ok(())
+}
+
+/// Judges on every core, a few thousand comments in memory.
+fn judge_here(
+    model: &Model,
+    mut comments: impl Iterator<Item = anyhow::Result<Comment>>,
+    written: &mut Written,
+) -> anyhow::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    loop {
+        let mut shares = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let share = comments.by_ref().take(4 * SHARE).collect::<anyhow::Result<Vec<_>>>()?;
+            if !share.is_empty() {
+                shares.push(share);
+            }
+        }
+        if shares.is_empty() {
+            return Ok(());
+        }
+        let judged: Vec<Vec<Line>> = std::thread::scope(|scope| {
+            let judge = |share: Vec<Comment>| share.into_iter().map(|comment| line(model, comment)).collect();
+            let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || judge(share))).collect();
+            running.into_iter().map(|share| share.join().expect("judging does not panic")).collect()
+        });
+        judged.iter().flatten().try_for_each(|line| written.add(line))?;
+    }
+}
+
+/// A model's verdict on a comment.
+fn line(model: &Model, comment: Comment) -> Line {
+    let Comment { id, text } = comment;
+    let text = match text {
+        Ok(text) if text.trim().is_empty() => Err("the comment is empty".to_owned()),
+        text => text,
+    };
+    match text {
+        Err(problem) => Line { id, problem: Some(problem), ..Line::default() },
+        Ok(text) => {
+            let verdict = model.judge(&text);
+            Line {
+                id,
+                label: Some(if verdict.is_threat { "threat" } else { "harmless" }.to_owned()),
+                probability: Some(verdict.probability),
+                decision: Some(verdict.band.decide(verdict.probability).name().to_owned()),
+                judged_by: Some(verdict.judged_by.name().to_owned()),
+                problem: None,
+            }
+        }
+    }
+}
+
+/// Judges by the API: lists of comments, a few at once.
+async fn judge_there(
+    api: &Api,
+    comments: impl Iterator<Item = anyhow::Result<Comment>>,
+    written: &mut Written,
+) -> anyhow::Result<()> {
+    let ask = |list: anyhow::Result<Vec<Comment>>| async move { ask(api, list?).await };
+    let mut answers = stream::iter(lists(comments)).map(ask).buffered(AT_ONCE);
+    while let Some(lines) = answers.next().await {
+        lines?.iter().try_for_each(|line| written.add(line))?;
+    }
+    Ok(())
+}
+
+/// Lists that one request may have.
+fn lists(
+    comments: impl Iterator<Item = anyhow::Result<Comment>>,
+) -> impl Iterator<Item = anyhow::Result<Vec<Comment>>> {
+    let mut comments = comments.fuse();
+    std::iter::from_fn(move || {
+        let (mut list, mut bytes) = (Vec::new(), 0);
+        while list.len() < SHARE && bytes < MOST_BYTES {
+            match comments.next() {
+                Some(Ok(comment)) => {
+                    bytes += comment.text.as_ref().map_or(0, String::len);
+                    list.push(comment);
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => break,
+            }
+        }
+        (!list.is_empty()).then_some(Ok(list))
+    })
+}
+
+async fn ask(api: &Api, list: Vec<Comment>) -> anyhow::Result<Vec<Line>> {
+    let sent: Vec<Value> =
+        list.iter().filter_map(|c| c.text.as_ref().ok()).map(|text| json!({ "text": text })).collect();
+    let mut results = Vec::new();
+    if !sent.is_empty() {
+        let mut answer = api.post("/predict/batch", &json!({ "comments": sent })).await?;
+        results = answer["results"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        anyhow::ensure!(results.len() == sent.len(), "the API lost verdicts");
+    }
+    let mut results = results.into_iter();
+    let line = |Comment { id, text }: Comment| {
+        if let Err(problem) = text {
+            return Line { id, problem: Some(problem), ..Line::default() };
+        }
+        let result: Value = results.next().unwrap_or_default();
+        let (verdict, problem) = (&result["verdict"], &result["problem"]);
+        let word = |name: &str| verdict[name].as_str().map(str::to_owned);
+        Line {
+            id,
+            label: word("label"),
+            probability: verdict["probability"].as_f64(),
+            decision: word("decision"),
+            judged_by: word("judged_by"),
+            problem: problem["detail"].as_str().map(str::to_owned),
+        }
+    };
+    Ok(list.into_iter().map(line).collect())
+}
+
+/// Verdicts on their way to standard output, counted.
+struct Written {
+    writer: Writer<BufWriter<io::Stdout>>,
+    bar: ProgressBar,
+    judged: u64,
+    threats: u64,
+    wrong: u64,
+}
+
+impl Written {
+    fn new(output: Output) -> anyhow::Result<Self> {
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(ProgressStyle::with_template("  {spinner} {pos} judged, {per_sec}")?);
+        let writer = Writer::new(output, BufWriter::with_capacity(1 << 16, io::stdout()))?;
+        Ok(Self { writer, bar, judged: 0, threats: 0, wrong: 0 })
+    }
+
+    fn add(&mut self, line: &Line) -> anyhow::Result<()> {
+        self.judged += u64::from(line.problem.is_none());
+        self.wrong += u64::from(line.problem.is_some());
+        self.threats += u64::from(line.label.as_deref() == Some("threat"));
+        self.bar.inc(1);
+        self.writer.write(line)
+    }
+
+    fn finish(self) -> anyhow::Result<ExitCode> {
+        let Self { writer, bar, judged, threats, wrong } = self;
+        writer.finish()?;
+        bar.finish_and_clear();
+        eprintln!("{judged} comments judged, {threats} of them threats; {wrong} could not be judged");
+        Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
+    }
 }
