@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader},
     path::Path,
 };
 
@@ -64,10 +64,31 @@ pub(crate) struct Line {
     pub(crate) problem: Option<String>,
 }
 
-type Comments = Box<dyn Iterator<Item = anyhow::Result<Comment>>>;
+/// A piece of a file that is a comment, or should be one: not looked into yet, so that threads can share that work.
+pub(crate) enum Piece {
+    /// A line and its number.
+    Line { number: u64, bytes: Vec<u8>, is_object: bool },
+    /// A row.
+    Row(Comment),
+}
+
+impl Piece {
+    pub(crate) fn comment(self) -> Comment {
+        match self {
+            Self::Row(comment) => comment,
+            Self::Line { number, bytes, is_object: true } => object(number.to_string(), &bytes),
+            Self::Line { number, bytes, is_object: false } => {
+                let text = String::from_utf8(bytes).map(|line| line.trim_end_matches(['\r', '\n']).to_owned());
+                Comment { id: number.to_string(), text: text.map_err(|_| "the line is not UTF-8".to_owned()) }
+            }
+        }
+    }
+}
+
+type Pieces = Box<dyn Iterator<Item = anyhow::Result<Piece>>>;
 
 /// The comments of a file; of standard input for `-`.
-pub(crate) fn read(path: &Path, format: Format) -> anyhow::Result<Comments> {
+pub(crate) fn read(path: &Path, format: Format) -> anyhow::Result<Pieces> {
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -75,39 +96,33 @@ pub(crate) fn read(path: &Path, format: Format) -> anyhow::Result<Comments> {
         Box::new(BufReader::with_capacity(1 << 16, file))
     };
     Ok(match format {
-        Format::Lines => Box::new(lines(reader).map(|line| line.map(|(id, text)| Comment { id, text }))),
-        Format::Jsonl => Box::new(lines(reader).map(|line| line.map(|(number, text)| object(number, text)))),
-        Format::Csv => Box::new(rows(reader)?),
+        Format::Lines => Box::new(lines(reader, false)),
+        Format::Jsonl => Box::new(lines(reader, true)),
+        Format::Csv => Box::new(rows(reader)?.map(|row| row.map(Piece::Row))),
     })
 }
 
-/// Lines that are not blank, with their numbers.
-fn lines(mut reader: impl BufRead) -> impl Iterator<Item = anyhow::Result<(String, Result<String, String>)>> {
+/// Lines that are not blank.
+fn lines(mut reader: impl BufRead, is_object: bool) -> impl Iterator<Item = anyhow::Result<Piece>> {
     let mut number = 0_u64;
     std::iter::from_fn(move || {
         loop {
             number += 1;
-            let mut line = Vec::new();
-            match reader.read_until(b'\n', &mut line) {
+            let mut bytes = Vec::new();
+            match reader.read_until(b'\n', &mut bytes) {
                 Ok(0) => return None,
-                Ok(_) if line.trim_ascii().is_empty() => {}
-                Ok(_) => {
-                    let text = String::from_utf8(line).map(|line| line.trim_end_matches(['\r', '\n']).to_owned());
-                    return Some(Ok((number.to_string(), text.map_err(|_| "the line is not UTF-8".to_owned()))));
-                }
+                Ok(_) if bytes.trim_ascii().is_empty() => {}
+                Ok(_) => return Some(Ok(Piece::Line { number, bytes, is_object })),
                 Err(error) => return Some(Err(anyhow::Error::new(error).context(format!("read line {number}")))),
             }
         }
     })
 }
 
-fn object(number: String, line: Result<String, String>) -> Comment {
+fn object(number: String, line: &[u8]) -> Comment {
     let wrong = |id: String, reason: &str| Comment { id, text: Err(reason.to_owned()) };
-    let line = match line {
-        Ok(line) => line,
-        Err(reason) => return wrong(number, &reason),
-    };
-    let Ok(Value::Object(mut fields)) = serde_json::from_str(&line) else {
+    let Ok(line) = std::str::from_utf8(line) else { return wrong(number, "the line is not UTF-8") };
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
         return wrong(number, "the line is no JSON object");
     };
     let id = match fields.get("id") {
@@ -138,47 +153,48 @@ fn rows(reader: impl BufRead + 'static) -> anyhow::Result<impl Iterator<Item = a
     }))
 }
 
-/// Writes verdicts.
-pub(crate) enum Writer<W: Write> {
-    Jsonl(W),
-    Csv(Box<csv::Writer<W>>),
+/// Verdicts as they are written, and how many there are of which kind.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) text: Vec<u8>,
+    pub(crate) judged: u64,
+    pub(crate) threats: u64,
+    pub(crate) wrong: u64,
 }
 
-impl<W: Write> Writer<W> {
-    pub(crate) fn new(output: Output, to: W) -> anyhow::Result<Self> {
-        Ok(match output {
-            Output::Jsonl => Self::Jsonl(to),
-            Output::Csv => {
-                let mut writer = Box::new(csv::Writer::from_writer(to));
-                writer.write_record(["id", "label", "probability", "decision", "judged_by", "problem"])?;
-                Self::Csv(writer)
-            }
-        })
+impl Output {
+    /// What stands before the first verdict.
+    pub(crate) fn header(self) -> &'static str {
+        match self {
+            Self::Jsonl => "",
+            Self::Csv => "id,label,probability,decision,judged_by,problem\n",
+        }
     }
 
-    pub(crate) fn write(&mut self, line: &Line) -> anyhow::Result<()> {
-        match self {
-            Self::Jsonl(to) => {
-                serde_json::to_writer(&mut *to, line)?;
-                to.write_all(b"\n")?;
-            }
-            Self::Csv(writer) => {
-                let Line { id, label, probability, decision, judged_by, problem } = line;
-                let probability = probability.map(|probability| probability.to_string());
-                let fields = [label, &probability, decision, judged_by, problem];
-                let fields = fields.map(|field| field.as_deref().unwrap_or_default());
-                writer.write_record(std::iter::once(id.as_str()).chain(fields))?;
+    /// Verdicts, one after the other.
+    pub(crate) fn write(self, lines: impl Iterator<Item = Line>) -> Written {
+        let mut written = Written::default();
+        let mut table = csv::Writer::from_writer(Vec::new());
+        for line in lines {
+            written.judged += u64::from(line.problem.is_none());
+            written.wrong += u64::from(line.problem.is_some());
+            written.threats += u64::from(line.label.as_deref() == Some("threat"));
+            match self {
+                Self::Jsonl => {
+                    serde_json::to_writer(&mut written.text, &line).expect("a line is plain data");
+                    written.text.push(b'\n');
+                }
+                Self::Csv => {
+                    let Line { id, label, probability, decision, judged_by, problem } = &line;
+                    let probability = probability.map(|probability| probability.to_string());
+                    let fields = [label, &probability, decision, judged_by, problem];
+                    let fields = fields.map(|field| field.as_deref().unwrap_or_default());
+                    let row = std::iter::once(id.as_str()).chain(fields);
+                    table.write_record(row).expect("rows of equal length, in memory");
+                }
             }
         }
-        Ok(())
-    }
-
-    /// Writes out what is still in memory.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
-        match self {
-            Self::Jsonl(mut to) => to.flush()?,
-            Self::Csv(mut writer) => writer.flush()?,
-        }
-        Ok(())
+        written.text.extend(table.into_inner().expect("written in memory"));
+        written
     }
 }

@@ -1,7 +1,7 @@
 //! `threatwatch predict`: comments, judged by the API or by a model alone.
 
 use std::{
-    io::{self, BufWriter},
+    io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,13 +13,15 @@ use model::{Model, Version, artifact};
 use serde_json::{Value, json};
 
 use crate::{
-    comments::{self, Comment, Format, Line, Output, Writer},
+    comments::{self, Comment, Format, Line, Output, Piece, Written},
     http::Api,
     settings::Settings,
 };
 
-/// Comments of a request, and of a thread's share.
+/// Comments of a request.
 const SHARE: usize = 500;
+/// Comments of a thread's share: a thread is quicker once it has seen some thousand.
+const OF_A_THREAD: usize = 10_000;
 /// Bytes of a request's comments: the API takes some MiB.
 const MOST_BYTES: usize = 2 << 20;
 /// Requests at once.
@@ -64,12 +66,12 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         return Ok(ExitCode::SUCCESS);
     };
     let comments = comments::read(path, arguments.format.unwrap_or_else(|| Format::of(path)))?;
-    let mut written = Written::new(arguments.output)?;
+    let mut told = Told::new(arguments.output)?;
     match model {
-        Some(model) => judge_here(&model, comments, &mut written)?,
-        None => judge_there(&Api::new(settings)?, comments, &mut written).await?,
+        Some(model) => judge_here(&model, comments, &mut told)?,
+        None => judge_there(&Api::new(settings)?, comments, &mut told).await?,
     }
-    written.finish()
+    told.finish()
 }
 
 /// The model in an artifact's file, or of a registered version.
@@ -113,31 +115,40 @@ fn show(answer: &Value, is_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Judges on every core, a few thousand comments in memory.
+/// Judges on every core, some ten thousand comments in memory: while some are judged, those before are written and those after
+/// are read.
 fn judge_here(
     model: &Model,
-    mut comments: impl Iterator<Item = anyhow::Result<Comment>>,
-    written: &mut Written,
+    mut pieces: impl Iterator<Item = anyhow::Result<Piece>>,
+    told: &mut Told,
 ) -> anyhow::Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    loop {
-        let mut shares = Vec::with_capacity(threads);
-        for _ in 0..threads {
-            let share = comments.by_ref().take(4 * SHARE).collect::<anyhow::Result<Vec<_>>>()?;
-            if !share.is_empty() {
-                shares.push(share);
-            }
-        }
-        if shares.is_empty() {
-            return Ok(());
-        }
-        let judged: Vec<Vec<Line>> = std::thread::scope(|scope| {
-            let judge = |share: Vec<Comment>| share.into_iter().map(|comment| line(model, comment)).collect();
-            let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || judge(share))).collect();
-            running.into_iter().map(|share| share.join().expect("judging does not panic")).collect()
-        });
-        judged.iter().flatten().try_for_each(|line| written.add(line))?;
+    let output = told.output;
+    let judge = |share: Vec<Piece>| output.write(share.into_iter().map(|piece| line(model, piece.comment())));
+    let mut waiting = shares(&mut pieces)?;
+    let mut judged = Vec::new();
+    while !(waiting.is_empty() && judged.is_empty()) {
+        (judged, waiting) = std::thread::scope(|scope| {
+            let running: Vec<_> = waiting.into_iter().map(|share| scope.spawn(move || judge(share))).collect();
+            judged.iter().try_for_each(|written| told.add(written))?;
+            let next = shares(&mut pieces)?;
+            let judged = running.into_iter().map(|share| share.join().expect("judging does not panic")).collect();
+            Ok::<(Vec<Written>, _), anyhow::Error>((judged, next))
+        })?;
     }
+    Ok(())
+}
+
+/// A share of comments for each core; none at the end.
+fn shares(pieces: &mut impl Iterator<Item = anyhow::Result<Piece>>) -> anyhow::Result<Vec<Vec<Piece>>> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut shares = Vec::with_capacity(threads);
+    for _ in 0..threads {
+        let share = pieces.take(OF_A_THREAD).collect::<anyhow::Result<Vec<_>>>()?;
+        if !share.is_empty() {
+            shares.push(share);
+        }
+    }
+    Ok(shares)
 }
 
 /// A model's verdict on a comment.
@@ -166,27 +177,26 @@ fn line(model: &Model, comment: Comment) -> Line {
 /// Judges by the API: lists of comments, a few at once.
 async fn judge_there(
     api: &Api,
-    comments: impl Iterator<Item = anyhow::Result<Comment>>,
-    written: &mut Written,
+    pieces: impl Iterator<Item = anyhow::Result<Piece>>,
+    told: &mut Told,
 ) -> anyhow::Result<()> {
     let ask = |list: anyhow::Result<Vec<Comment>>| async move { ask(api, list?).await };
-    let mut answers = stream::iter(lists(comments)).map(ask).buffered(AT_ONCE);
+    let mut answers = stream::iter(lists(pieces)).map(ask).buffered(AT_ONCE);
     while let Some(lines) = answers.next().await {
-        lines?.iter().try_for_each(|line| written.add(line))?;
+        told.add(&told.output.write(lines?.into_iter()))?;
     }
     Ok(())
 }
 
 /// Lists that one request may have.
-fn lists(
-    comments: impl Iterator<Item = anyhow::Result<Comment>>,
-) -> impl Iterator<Item = anyhow::Result<Vec<Comment>>> {
-    let mut comments = comments.fuse();
+fn lists(pieces: impl Iterator<Item = anyhow::Result<Piece>>) -> impl Iterator<Item = anyhow::Result<Vec<Comment>>> {
+    let mut pieces = pieces.fuse();
     std::iter::from_fn(move || {
         let (mut list, mut bytes) = (Vec::new(), 0);
         while list.len() < SHARE && bytes < MOST_BYTES {
-            match comments.next() {
-                Some(Ok(comment)) => {
+            match pieces.next() {
+                Some(Ok(piece)) => {
+                    let comment = piece.comment();
                     bytes += comment.text.as_ref().map_or(0, String::len);
                     list.push(comment);
                 }
@@ -227,35 +237,37 @@ async fn ask(api: &Api, list: Vec<Comment>) -> anyhow::Result<Vec<Line>> {
     Ok(list.into_iter().map(line).collect())
 }
 
-/// Verdicts on their way to standard output, counted.
-struct Written {
-    writer: Writer<BufWriter<io::Stdout>>,
+/// Verdicts on standard output, and how many there were.
+struct Told {
+    output: Output,
+    to: BufWriter<io::Stdout>,
     bar: ProgressBar,
     judged: u64,
     threats: u64,
     wrong: u64,
 }
 
-impl Written {
+impl Told {
     fn new(output: Output) -> anyhow::Result<Self> {
         let bar = ProgressBar::new_spinner();
         bar.set_style(ProgressStyle::with_template("  {spinner} {pos} judged, {per_sec}")?);
-        let writer = Writer::new(output, BufWriter::with_capacity(1 << 16, io::stdout()))?;
-        Ok(Self { writer, bar, judged: 0, threats: 0, wrong: 0 })
+        let mut to = BufWriter::with_capacity(1 << 16, io::stdout());
+        to.write_all(output.header().as_bytes())?;
+        Ok(Self { output, to, bar, judged: 0, threats: 0, wrong: 0 })
     }
 
-    fn add(&mut self, line: &Line) -> anyhow::Result<()> {
-        self.judged += u64::from(line.problem.is_none());
-        self.wrong += u64::from(line.problem.is_some());
-        self.threats += u64::from(line.label.as_deref() == Some("threat"));
-        self.bar.inc(1);
-        self.writer.write(line)
+    fn add(&mut self, written: &Written) -> anyhow::Result<()> {
+        self.judged += written.judged;
+        self.threats += written.threats;
+        self.wrong += written.wrong;
+        self.bar.set_position(self.judged + self.wrong);
+        Ok(self.to.write_all(&written.text)?)
     }
 
-    fn finish(self) -> anyhow::Result<ExitCode> {
-        let Self { writer, bar, judged, threats, wrong } = self;
-        writer.finish()?;
-        bar.finish_and_clear();
+    fn finish(mut self) -> anyhow::Result<ExitCode> {
+        self.to.flush()?;
+        self.bar.finish_and_clear();
+        let Self { judged, threats, wrong, .. } = self;
         eprintln!("{judged} comments judged, {threats} of them threats; {wrong} could not be judged");
         Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
     }
