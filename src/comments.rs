@@ -2,13 +2,18 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read as _},
     path::Path,
 };
 
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
+
+/// Bytes of a line.
+const LONGEST: u64 = 1 << 20;
+/// Lines of a row: no comment has more.
+const MOST_LINES: u64 = 200;
 
 /// How a file has its comments
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -108,15 +113,30 @@ fn lines(mut reader: impl BufRead, is_object: bool) -> impl Iterator<Item = anyh
     std::iter::from_fn(move || {
         loop {
             number += 1;
-            let mut bytes = Vec::new();
-            match reader.read_until(b'\n', &mut bytes) {
-                Ok(0) => return None,
-                Ok(_) if bytes.trim_ascii().is_empty() => {}
-                Ok(_) => return Some(Ok(Piece::Line { number, bytes, is_object })),
+            match read_line(&mut reader) {
+                Ok(None) => return None,
+                Ok(Some(Ok(bytes))) if bytes.trim_ascii().is_empty() => {}
+                Ok(Some(Ok(bytes))) => return Some(Ok(Piece::Line { number, bytes, is_object })),
+                Ok(Some(Err(reason))) => {
+                    return Some(Ok(Piece::Row(Comment { id: number.to_string(), text: Err(reason) })));
+                }
                 Err(error) => return Some(Err(anyhow::Error::new(error).context(format!("read line {number}")))),
             }
         }
     })
+}
+
+/// A line, or why it is none; of one that is too long only the beginning is ever in memory. None at the end.
+fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Result<Vec<u8>, String>>> {
+    let mut line = Vec::new();
+    if reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.len() as u64 == LONGEST && !line.ends_with(b"\n") {
+        reader.skip_until(b'\n')?;
+        return Ok(Some(Err(format!("the line has more than {LONGEST} bytes"))));
+    }
+    Ok(Some(Ok(line)))
 }
 
 fn object(number: String, line: &[u8]) -> Comment {
@@ -142,14 +162,25 @@ fn rows(reader: impl BufRead + 'static) -> anyhow::Result<impl Iterator<Item = a
     let column = |name: &str| header.iter().position(|field| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
     let text = column("text").context("the header line names no column `text`")?;
     let id = column("id");
-    let mut number = 0_u64;
-    Ok(reader.into_byte_records().map(move |record| {
+    let (mut number, mut record) = (0_u64, csv::ByteRecord::new());
+    Ok(std::iter::from_fn(move || {
         number += 1;
-        let record = record.with_context(|| format!("read row {number}"))?;
+        let from = reader.position().line();
+        match reader.read_byte_record(&mut record) {
+            Ok(false) => return None,
+            Ok(true) => {}
+            Err(error) => return Some(Err(anyhow::Error::new(error).context(format!("read row {number}")))),
+        }
         let field = |at: usize| record.get(at).and_then(|field| std::str::from_utf8(field).ok());
         let id = id.and_then(field).filter(|id| !id.is_empty()).map_or_else(|| number.to_string(), str::to_owned);
-        let text = field(text).map(str::to_owned).ok_or_else(|| "the row has no `text` in UTF-8".to_owned());
-        Ok(Comment { id, text })
+        let lines = reader.position().line() - from;
+        let text = if lines > MOST_LINES {
+            // Rows behind it are in it, and must not be missing without a word.
+            Err(format!("the row has {lines} lines from line {from} on: a quote is left open"))
+        } else {
+            field(text).map(str::to_owned).ok_or_else(|| "the row has no `text` in UTF-8".to_owned())
+        };
+        Some(Ok(Comment { id, text }))
     }))
 }
 

@@ -12,6 +12,8 @@ use crate::settings::{Settings, from_environment, names};
 const TIMEOUT: Duration = Duration::from_secs(40);
 /// A service that is well answers health checks and metrics in this time.
 const SHORT: Duration = Duration::from_secs(2);
+/// Tries before the last one, each after a longer pause: 0.5 to 10 s.
+const TRIES: u32 = 6;
 
 /// Whether a service answers a path with success.
 pub(crate) async fn is_ok(url: &str) -> bool {
@@ -59,6 +61,25 @@ impl Api {
         answer(&url, self.with_key(self.client.post(&url)).json(body)).await
     }
 
+    /// As [`Self::post`], again and again while the service is busy or away, for half a minute at most.
+    pub(crate) async fn post_patiently(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        let mut pause = Duration::from_millis(500);
+        for _ in 0..TRIES {
+            let sent = self.with_key(self.client.post(&url)).json(body).send().await;
+            let is_passing = match &sent {
+                Ok(response) => matches!(response.status().as_u16(), 429 | 503 | 504),
+                Err(_) => true,
+            };
+            if !is_passing {
+                return read(&url, sent?).await;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(Duration::from_secs(10));
+        }
+        self.post(path, body).await
+    }
+
     fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match &self.key {
             Some(key) => request.bearer_auth(key.expose()),
@@ -79,6 +100,10 @@ fn client(timeout: Duration) -> anyhow::Result<reqwest::ClientBuilder> {
 
 async fn answer(url: &str, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
     let response = request.send().await.with_context(|| format!("ask {url}: is the API running?"))?;
+    read(url, response).await
+}
+
+async fn read(url: &str, response: reqwest::Response) -> anyhow::Result<Value> {
     let status = response.status();
     let body: Value = response.json().await.with_context(|| format!("{url} answered {status} without JSON"))?;
     if status.is_success() {

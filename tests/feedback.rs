@@ -83,7 +83,11 @@ fn what_reviewers_decide_is_built_trained_gated_approved_and_served() {
     assert_eq!(report["provenance"]["items"].as_object().unwrap().len() as u64, decisions);
     assert_eq!(report["provenance"]["reviewers"], json!(["mona"]));
     let shown = up.succeed(&["dataset", "build", "--base", &base, "--with-feedback", "--resolve", "drop"]);
-    assert!(shown.contains("by mona") && shown.contains("added"), "{shown}");
+    let added = format!("added        {} sentences", report["added"]);
+    assert!(shown.contains("by mona") && shown.contains(&added), "{shown}");
+    // Another split would hold out others, whose rows were looked at.
+    let other = up.run(&["train", "--dataset", built, "--seed", "7", "--trainer", "multinomial_nb", "--wait"]);
+    assert!(!other.status.success() && both(&other).contains("seed 42"), "{}", both(&other));
     let nothing_new =
         up.succeed(&["dataset", "build", "--base", &base, "--with-feedback", "--since", "2100-01-01T00:00:00Z"]);
     assert!(nothing_new.contains("no decision changes the base"), "{nothing_new}");
@@ -91,7 +95,14 @@ fn what_reviewers_decide_is_built_trained_gated_approved_and_served() {
     let version = trained.split_whitespace().find(|word| word.starts_with("20") && word.contains("Z-")).unwrap();
     assert_eq!(up.get_json(&format!("/models/{version}"))["dataset"], built);
 
-    // What was learnt is not new.
+    // What was learnt is not new, nor is that somebody agrees, nor what changes no row.
+    for (text, label) in [
+        (threat(0), "threat"),
+        (up.get_json("/feedback?limit=1")["items"][0]["text"].as_str().unwrap().to_owned(), "harmless"),
+    ] {
+        let (status, told) = up.post_json("/feedback", &json!({ "text": text, "label": label, "reviewer": "ben" }));
+        assert_eq!(status, 201, "{told}");
+    }
     start_learning(&up, "again", 1);
     let again = up.result("again");
     assert!(again.contains("\"new_decisions\":0") && again.contains("\"training\":null"), "{again}");
@@ -127,4 +138,43 @@ fn what_is_wrong_in_a_request_is_named() {
     assert!(shown.contains("feedback-training  active") && shown.contains("T05:00:00Z"), "{shown}");
     assert!(up.succeed(&["schedule", "pause"]).contains("feedback-training  paused"));
     assert!(up.succeed(&["schedule", "delete"]).contains("feedback-training  not scheduled"));
+}
+
+#[test]
+fn a_label_that_is_likely_wrong_is_found_and_corrected_by_feedback() {
+    let up = Up::start();
+    let base = dataset_in_production(&up);
+    let audit = |more: &[&str]| {
+        let told = up.succeed(&[&["dataset", "audit", base.as_str(), "--json"], more].concat());
+        serde_json::from_str::<Value>(&told).unwrap()
+    };
+    let told = audit(&["--take", "5"]);
+    let suspects = told["suspects"].as_array().unwrap();
+    assert!(suspects.len() == 5 && told["suspected"].as_u64().unwrap() > 5, "{told}");
+    assert!(suspects.iter().all(|suspect| suspect["text"].is_null() && suspect["row"].as_u64().unwrap() > 0), "{told}");
+    let belief = |suspect: &Value| {
+        let probability = suspect["probability"].as_f64().unwrap();
+        if suspect["label"] == "threat" { probability } else { 1.0 - probability }
+    };
+    assert!(suspects.is_sorted_by(|a, b| belief(a) <= belief(b)), "the most suspicious first: {told}");
+    let table = up.succeed(&["dataset", "audit", &base, "--take", "3"]);
+    assert_eq!(table.lines().count(), 2 + 3, "{table}");
+
+    let told = audit(&["--take", "1000", "--show-text"]);
+    let is_ours = |suspect: &&Value| suspect["held_out"] == false && suspect["label"] == "harmless";
+    let suspect = told["suspects"].as_array().unwrap().iter().find(is_ours).unwrap();
+    let (status, stored) = up.post_json("/feedback", &json!({ "text": suspect["text"], "label": "threat" }));
+    assert_eq!(status, 201, "{stored}");
+    let built = up.succeed(&["dataset", "build", "--base", &base, "--with-feedback", "--json"]);
+    let built: Value = serde_json::from_str(&built).unwrap();
+    assert!(built["corrected"].as_u64().unwrap() >= 1 && built["added"] == 0, "{built}");
+
+    for (arguments, word) in [
+        (vec!["dataset", "audit", "abc"], "64"),
+        (vec!["dataset", "audit", base.as_str(), "--trainer", "stacked_encoder"], "stacked"),
+        (vec!["dataset", "audit", &"0".repeat(64)], "dataset"),
+    ] {
+        let refused = up.run(&arguments);
+        assert!(!refused.status.success() && both(&refused).contains(word), "{}", both(&refused));
+    }
 }

@@ -80,6 +80,17 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
     assert!(rows.next().unwrap().starts_with("1,harmless,0."), "{table}");
     assert_eq!(rows.next(), Some("2,,,,,the line is no JSON object"));
 
+    // A quote that is left open, a line that is too long: told, and the rest is judged as far as it can be.
+    let open = file("open.csv", format!("text\nok\n\"open\n{}", "row\n".repeat(300)).as_bytes());
+    let output = up.run(&["predict", "--file", &open, "--model", &artifact]);
+    let told = lines(&output);
+    assert_eq!((output.status.code(), told.len()), (Some(3), 2), "{told:?}");
+    assert!(told[1]["problem"].as_str().unwrap().contains("from line 3 on: a quote is left open"), "{told:?}");
+    let long = file("long.txt", format!("{}\nok\n{}\n", "a".repeat(3 << 20), "b".repeat(300 << 10)).as_bytes());
+    let told = lines(&up.run(&["predict", "--file", &long]));
+    let is_judged: Vec<bool> = told.iter().map(|line| line["label"].is_string()).collect();
+    assert_eq!(is_judged, [false, true, false], "{told:?}");
+
     // A thousand and some: several requests, in order, and nothing lost.
     let many: String = (0..1777).map(|number| format!("comment number {number}\n")).collect();
     let many = file("many.txt", many.as_bytes());

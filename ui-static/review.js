@@ -5,6 +5,7 @@ import { button, element } from "./dom.js";
 import { textOf } from "./explanation.js";
 import { problemNotice } from "./notice.js";
 
+const CREATED = 201;
 const LONGEST_SENTENCE = 60;
 const LABELS = { threat: "a threat", harmless: "harmless" };
 
@@ -16,8 +17,8 @@ export function review(text, points, verdict) {
     setBusy(section, true);
     try {
       const sentence = label === "threat" && choice ? { sentence: Number(choice.value) } : {};
-      const { answer } = await post("feedback", { text, label, ...sentence });
-      told.replaceChildren(element("p", { class: "help" }, storedWords(answer)));
+      const { status, answer } = await post("feedback", { text, label, ...sentence });
+      told.replaceChildren(element("p", { class: "help" }, storedWords(answer, status === CREATED)));
     } catch (error) {
       told.replaceChildren(problemNotice("The decision was not stored", asProblem(error)));
     } finally {
@@ -50,7 +51,8 @@ function sentenceChoice(points, { sentences }) {
   return element("select", { id: "review-sentence" }, ...options);
 }
 
-function storedWords({ label, reviewer, revision }) {
+function storedWords({ label, reviewer, revision }, isNew) {
+  if (!isNew) return `Stored before: ${reviewer} says it is ${LABELS[label]}.`;
   const again = revision > 1 ? " It takes the place of what you said before." : "";
   return `Stored: ${reviewer} says it is ${LABELS[label]}.${again}`;
 }

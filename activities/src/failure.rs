@@ -32,6 +32,11 @@ pub(crate) enum Failure {
     Encoder(NotAnEncoder),
     #[error("fine-tuning went astray at step {0}: its loss is no number any more")]
     Diverged(u64),
+    #[error(
+        "the dataset was built with feedback for the held-out commenters of seed {built}, and those of seed {asked} are \
+         other ones: train with seed {built}, or build it with seed {asked}"
+    )]
+    OtherSeed { built: u64, asked: u64 },
     #[error("cancelled")]
     Cancelled,
     // A panic's own words may quote a comment: they go nowhere.
@@ -56,7 +61,7 @@ impl Failure {
                 | RegistryError::HeldUp(_)
                 | RegistryError::Panicked => None,
             },
-            Self::Trainer(trainers::Error::Unknown(_)) => Some(failure::INVALID_INPUT),
+            Self::Trainer(trainers::Error::Unknown(_)) | Self::OtherSeed { .. } => Some(failure::INVALID_INPUT),
             Self::Trainer(_) | Self::Corpus(_) | Self::Diverged(_) => Some(failure::INVALID_DATASET),
             Self::Counts(_) | Self::GoldenExamples(_) | Self::Encoder(_) => Some(failure::CORRUPT),
             Self::NoBase(_) => Some(failure::NO_ENCODER_BASE),

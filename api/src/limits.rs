@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
 use poem::{
@@ -104,7 +104,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let method = method_label(request.method().as_str());
         let (is_encrypted, is_change) = (*request.scheme() == Scheme::HTTPS, is_change(&request));
         let id = request_id::of(&request);
-        // Lines that everybody sees name the request themselves: a span for each costs as much as half a verdict.
+        // Lines of this crate that everybody sees name the request themselves: a span for each costs as much as half a verdict.
         let span = tracing::debug_span!("request", request.id = %id);
         // In a box of its own: what is as large as all layers and a request together is costly to move.
         let answering = request_id::within(id.clone(), Box::pin(self.answer(request)));
@@ -229,6 +229,10 @@ impl<E: Endpoint> Guarded<E> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::UnsupportedMediaType, detail));
         }
         if is_stream(request) {
+            if request.headers().contains_key(header::EXPECT) {
+                let body = tokio::time::timeout(BODY_TIMEOUT, begun(request.take_body())).await.map_err(|_| late())?;
+                request.set_body(body);
+            }
             // Its route reads it bit by bit.
             return Ok((None, None));
         }
@@ -282,10 +286,7 @@ impl<E: Endpoint> Guarded<E> {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(too_large(most)),
             Ok(Err(_)) => Err(Problem::malformed("The body could not be read to its end.")),
-            Err(_) => {
-                let detail = format!("The body did not come within {} s.", BODY_TIMEOUT.as_secs());
-                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Kind::Timeout, detail))
-            }
+            Err(_) => Err(late()),
         }
     }
 
@@ -328,6 +329,19 @@ fn handler(response: &Response) -> &str {
     if pattern.is_empty() { "none" } else { pattern }
 }
 
+/// A body whose first bytes have come. Who waits to be told to go on (curl, with a large file) is told when they are asked
+/// for, and not if an answer has begun.
+async fn begun(body: Body) -> Body {
+    let mut rest = Box::pin(body.into_bytes_stream());
+    let first = rest.next().await;
+    Body::from_bytes_stream(stream::iter(first).chain(rest))
+}
+
+fn late() -> Problem {
+    let detail = format!("The body did not come within {} s.", BODY_TIMEOUT.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, Kind::Timeout, detail)
+}
+
 fn too_large(most: usize) -> Problem {
     let detail = format!("A body may have {most} bytes.");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
@@ -359,7 +373,9 @@ fn takes_many(path: &str) -> bool {
 /// Whether a request asks for a change: all that is not safe, but for verdicts.
 pub(crate) fn is_change(request: &Request) -> bool {
     let path = request.uri().path();
-    let asks_for_verdicts = path == "/predict" || path == "/predict/batch" || Dialect::of(path).is_some();
+    let is_suggestion = path.ends_with("suggestscore");
+    let asks_for_verdicts =
+        path == "/predict" || path == "/predict/batch" || Dialect::of(path).is_some() && !is_suggestion;
     !request.method().is_safe() && !asks_for_verdicts
 }
 

@@ -131,6 +131,8 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
     fn written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stuck = None;
+            // An answer is still on its way, though it was given.
+            self.idle = None;
             return written;
         }
         let since = *self.stuck.get_or_insert_with(Instant::now);
@@ -178,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    const SHORT: Duration = Duration::from_millis(60);
+    const SHORT: Duration = Duration::from_millis(200);
     const LONG: Duration = Duration::from_mins(10);
     const NEVER: Patience = Patience { head: LONG, idle: LONG, stuck: LONG };
 
@@ -212,6 +214,31 @@ mod tests {
             drop(requests.begin());
         }
         assert!(is_given_up(stream.read(&mut buffer)).await);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_answer_is_read_slowly_is_not_idle() {
+        let (mut stream, mut client, _requests) = watched(Patience { idle: SHORT, ..NEVER });
+        // The server looks whether the client is gone while it writes.
+        let writing = std::future::poll_fn(|cx| {
+            let mut space = [0; 4];
+            let read = Pin::new(&mut stream).poll_read(cx, &mut ReadBuf::new(&mut space));
+            assert!(read.is_pending(), "{read:?}");
+            Pin::new(&mut stream).poll_write(cx, &[0; 16]).map(drop)
+        });
+        let reading = async {
+            for _ in 0..10 {
+                tokio::time::sleep(SHORT / 3).await;
+                client.read_exact(&mut [0; 16]).await.unwrap();
+            }
+        };
+        let mut writing = std::pin::pin!(writing);
+        let writing = async {
+            for _ in 0..10 {
+                writing.as_mut().await;
+            }
+        };
+        tokio::join!(writing, reading);
     }
 
     #[tokio::test]

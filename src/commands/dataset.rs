@@ -3,7 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use model::{Digest, experiment::DEFAULT_SEED, protocol::Resolve};
+use indicatif::ProgressBar;
+use model::{
+    Digest, Row,
+    corpus::split,
+    evaluation::{Suspect, suspects},
+    experiment::{self, Config, DEFAULT_SEED},
+    protocol::Resolve,
+    trainers,
+};
 use registry::{Built, Choice, DatasetManifest};
 use serde_json::json;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -42,7 +50,33 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Find labels that are likely wrong, by models that had not seen the sentences
+    ///
+    /// Correct them with feedback: a sentence that a reviewer labels otherwise is corrected in the next dataset that is
+    /// built.
+    Audit {
+        /// The dataset
+        dataset: Digest,
+        /// The trainer whose models judge
+        #[arg(long, value_name = "NAME", default_value = "stacked")]
+        trainer: String,
+        /// How many to show, the most suspicious first
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        take: usize,
+        /// Decides the held-out commenters and the folds
+        #[arg(long, default_value_t = DEFAULT_SEED)]
+        seed: u64,
+        /// Show the sentences, too
+        #[arg(long)]
+        show_text: bool,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+/// A larger dataset is not audited: the models that judge learn from all of its rows.
+const MOST_AUDITED: u64 = 500_000;
 
 /// Milliseconds since 1970.
 fn moment(text: &str) -> Result<i64, String> {
@@ -70,8 +104,75 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
                 show_built(&built);
             }
         }
+        Command::Audit { dataset, trainer, take, seed, show_text, json } => {
+            let manifest = registry.dataset(&dataset).await?;
+            if manifest.sentences > MOST_AUDITED {
+                bail!("the dataset has {} sentences; up to {MOST_AUDITED} can be audited", manifest.sentences);
+            }
+            let rows = registry.rows(&manifest).await?;
+            let (rows, found) = tokio::task::spawn_blocking(move || audit(rows, &trainer, seed)).await??;
+            show_suspects(&rows, &found, &Shown { take, seed, show_text, json });
+        }
     }
     Ok(())
+}
+
+/// Rows and those whose labels are likely wrong.
+fn audit(rows: Vec<Row>, trainer: &str, seed: u64) -> anyhow::Result<(Vec<Row>, Vec<Suspect>)> {
+    let trainer = trainers::find(trainer)?;
+    if trainer.encoder().is_some() {
+        bail!("`{}` has an encoder: take `stacked`", trainer.name());
+    }
+    let config = Config { seed, ..Config::default() };
+    let bar = ProgressBar::new(0);
+    let trained = experiment::train(trainer, &rows, &config, &|done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    let labelled: Vec<(bool, f64)> = rows.iter().map(Row::is_threat).zip(trained.unseen).collect();
+    let found = suspects(&labelled);
+    Ok((rows, found))
+}
+
+struct Shown {
+    take: usize,
+    seed: u64,
+    show_text: bool,
+    json: bool,
+}
+
+fn show_suspects(rows: &[Row], found: &[Suspect], shown: &Shown) {
+    let label = |is_threat: bool| if is_threat { "threat" } else { "harmless" };
+    let first = found.iter().take(shown.take);
+    if shown.json {
+        let suspect = |suspect: &Suspect| {
+            let row = &rows[suspect.row];
+            let mut told = json!({
+                "row": suspect.row + 1,
+                "label": label(suspect.is_threat),
+                "probability": suspect.probability,
+                "held_out": split::is_held_out(shown.seed, &row.commenter),
+            });
+            if shown.show_text {
+                told["text"] = json!(row.text);
+            }
+            told
+        };
+        let suspects: Vec<serde_json::Value> = first.map(suspect).collect();
+        println!("{:#}", json!({ "rows": rows.len(), "suspected": found.len(), "suspects": suspects }));
+        return;
+    }
+    println!("{} of {} labels are likely wrong", found.len(), rows.len());
+    println!("{:>9}  {:<9} {:>11}", "row", "labelled", "threat by");
+    for suspect in first {
+        let row = &rows[suspect.row];
+        let held_out =
+            if split::is_held_out(shown.seed, &row.commenter) { "  held out: no feedback changes it" } else { "" };
+        let text = if shown.show_text { format!("  {}", row.text) } else { String::new() };
+        let percent = format!("{:.1}%", 100.0 * suspect.probability);
+        println!("{:>9}  {:<9} {percent:>11}{held_out}{text}", suspect.row + 1, label(suspect.is_threat));
+    }
 }
 
 fn show(manifest: &DatasetManifest) {

@@ -24,6 +24,8 @@ const SHARE: usize = 500;
 const OF_A_THREAD: usize = 10_000;
 /// Bytes of a request's comments: the API takes some MiB.
 const MOST_BYTES: usize = 2 << 20;
+/// Bytes of a comment that a request may have.
+const LONGEST: usize = 256 << 10;
 /// Requests at once.
 const AT_ONCE: usize = 3;
 /// The exit code where some comments could not be judged.
@@ -115,40 +117,56 @@ fn show(answer: &Value, is_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Judges on every core, some ten thousand comments in memory: while some are judged, those before are written and those after
-/// are read.
+/// Judges on every core, some ten thousand comments in memory: while some are judged, those before are written and those
+/// after are read. What was read before an error is judged and written all the same.
 fn judge_here(
     model: &Model,
-    mut pieces: impl Iterator<Item = anyhow::Result<Piece>>,
+    pieces: impl Iterator<Item = anyhow::Result<Piece>>,
     told: &mut Told,
 ) -> anyhow::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let output = told.output;
     let judge = |share: Vec<Piece>| output.write(share.into_iter().map(|piece| line(model, piece.comment())));
-    let mut waiting = shares(&mut pieces)?;
-    let mut judged = Vec::new();
+    let mut pieces = UntilWrong { pieces, wrong: None };
+    let mut shares = || -> Vec<Vec<Piece>> {
+        let shares = (0..threads).map(|_| pieces.by_ref().take(OF_A_THREAD).collect::<Vec<_>>());
+        shares.filter(|share| !share.is_empty()).collect()
+    };
+    let mut waiting = shares();
+    let mut judged: Vec<Written> = Vec::new();
     while !(waiting.is_empty() && judged.is_empty()) {
         (judged, waiting) = std::thread::scope(|scope| {
             let running: Vec<_> = waiting.into_iter().map(|share| scope.spawn(move || judge(share))).collect();
             judged.iter().try_for_each(|written| told.add(written))?;
-            let next = shares(&mut pieces)?;
+            let next = shares();
             let judged = running.into_iter().map(|share| share.join().expect("judging does not panic")).collect();
-            Ok::<(Vec<Written>, _), anyhow::Error>((judged, next))
+            Ok::<_, anyhow::Error>((judged, next))
         })?;
     }
-    Ok(())
+    pieces.wrong.map_or(Ok(()), Err)
 }
 
-/// A share of comments for each core; none at the end.
-fn shares(pieces: &mut impl Iterator<Item = anyhow::Result<Piece>>) -> anyhow::Result<Vec<Vec<Piece>>> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut shares = Vec::with_capacity(threads);
-    for _ in 0..threads {
-        let share = pieces.take(OF_A_THREAD).collect::<anyhow::Result<Vec<_>>>()?;
-        if !share.is_empty() {
-            shares.push(share);
+/// Pieces up to the first that cannot be read, and why it cannot.
+struct UntilWrong<I> {
+    pieces: I,
+    wrong: Option<anyhow::Error>,
+}
+
+impl<I: Iterator<Item = anyhow::Result<Piece>>> Iterator for UntilWrong<I> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        if self.wrong.is_some() {
+            return None;
+        }
+        match self.pieces.next()? {
+            Ok(piece) => Some(piece),
+            Err(error) => {
+                self.wrong = Some(error);
+                None
+            }
         }
     }
-    Ok(shares)
 }
 
 /// A model's verdict on a comment.
@@ -174,38 +192,36 @@ fn line(model: &Model, comment: Comment) -> Line {
     }
 }
 
-/// Judges by the API: lists of comments, a few at once.
+/// Judges by the API: lists of comments, a few at once. What was read before an error is judged and written all the same.
 async fn judge_there(
     api: &Api,
     pieces: impl Iterator<Item = anyhow::Result<Piece>>,
     told: &mut Told,
 ) -> anyhow::Result<()> {
-    let ask = |list: anyhow::Result<Vec<Comment>>| async move { ask(api, list?).await };
-    let mut answers = stream::iter(lists(pieces)).map(ask).buffered(AT_ONCE);
+    let mut pieces = UntilWrong { pieces, wrong: None };
+    let lists = std::iter::from_fn(|| next_list(&mut pieces));
+    let mut answers = stream::iter(lists).map(|list| ask(api, list)).buffered(AT_ONCE);
     while let Some(lines) = answers.next().await {
-        told.add(&told.output.write(lines?.into_iter()))?;
+        let lines = lines.with_context(|| format!("after {} comments", told.judged + told.wrong))?;
+        told.add(&told.output.write(lines.into_iter()))?;
     }
-    Ok(())
+    drop(answers);
+    pieces.wrong.map_or(Ok(()), Err)
 }
 
-/// Lists that one request may have.
-fn lists(pieces: impl Iterator<Item = anyhow::Result<Piece>>) -> impl Iterator<Item = anyhow::Result<Vec<Comment>>> {
-    let mut pieces = pieces.fuse();
-    std::iter::from_fn(move || {
-        let (mut list, mut bytes) = (Vec::new(), 0);
-        while list.len() < SHARE && bytes < MOST_BYTES {
-            match pieces.next() {
-                Some(Ok(piece)) => {
-                    let comment = piece.comment();
-                    bytes += comment.text.as_ref().map_or(0, String::len);
-                    list.push(comment);
-                }
-                Some(Err(error)) => return Some(Err(error)),
-                None => break,
-            }
+/// What one request may have; none at the end.
+fn next_list(pieces: &mut impl Iterator<Item = Piece>) -> Option<Vec<Comment>> {
+    let (mut list, mut bytes) = (Vec::new(), 0);
+    while list.len() < SHARE && bytes < MOST_BYTES {
+        let Some(piece) = pieces.next() else { break };
+        let mut comment = piece.comment();
+        if comment.text.as_ref().is_ok_and(|text| text.len() > LONGEST) {
+            comment.text = Err(format!("the comment has more than {LONGEST} bytes"));
         }
-        (!list.is_empty()).then_some(Ok(list))
-    })
+        bytes += comment.text.as_ref().map_or(0, String::len);
+        list.push(comment);
+    }
+    (!list.is_empty()).then_some(list)
 }
 
 async fn ask(api: &Api, list: Vec<Comment>) -> anyhow::Result<Vec<Line>> {
@@ -213,7 +229,7 @@ async fn ask(api: &Api, list: Vec<Comment>) -> anyhow::Result<Vec<Line>> {
         list.iter().filter_map(|c| c.text.as_ref().ok()).map(|text| json!({ "text": text })).collect();
     let mut results = Vec::new();
     if !sent.is_empty() {
-        let mut answer = api.post("/predict/batch", &json!({ "comments": sent })).await?;
+        let mut answer = api.post_patiently("/predict/batch", &json!({ "comments": sent })).await?;
         results = answer["results"].as_array_mut().map(std::mem::take).unwrap_or_default();
         anyhow::ensure!(results.len() == sent.len(), "the API lost verdicts");
     }

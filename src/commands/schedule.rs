@@ -6,7 +6,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use workflows::{
     Orchestrator,
     schedule::{Plan, Schedule},
-    steps::{AutoPromote, FeedbackRequest, RetentionRequest, TrainRequest},
+    steps::{AutoPromote, DatasetChoice, FeedbackRequest, RetentionRequest, TrainRequest},
 };
 
 use crate::{
@@ -89,7 +89,10 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
 async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result<()> {
     match command {
         Command::Create { cron, retention_cron, promote, feedback_cron } => {
+            let dataset = feedback_cron.as_ref().map(|_| DatasetChoice::LatestWithFeedback);
             let request = TrainRequest {
+                // Else the night's run would forget what reviewers decided.
+                dataset,
                 auto_promote: match promote {
                     Promote::Never => AutoPromote::Never,
                     Promote::IfGatePasses => AutoPromote::IfGatePasses,
@@ -110,7 +113,7 @@ async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result
             }
             let Some(cron) = feedback_cron else { return Ok(()) };
             let defaults = FeedbackRequest::default();
-            let training = TrainRequest { auto_promote: AutoPromote::AfterApproval, ..request };
+            let training = TrainRequest { auto_promote: AutoPromote::AfterApproval, dataset: None, ..request };
             let feedback = Plan::Feedback(FeedbackRequest { training, ..defaults });
             if let Err(error) = orchestrator.create_schedule(feedback, &cron).await {
                 orchestrator.delete_schedule(Schedule::Training).await?;

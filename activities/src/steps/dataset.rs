@@ -23,6 +23,11 @@ impl Activities {
             let (newest, source) = self.first_source().await?;
             (newest, source.to_owned())
         };
+        if let Some(provenance) = self.registry.provenance(&manifest.digest).await?
+            && provenance.choice.seed != input.seed
+        {
+            return Err(Failure::OtherSeed { built: provenance.choice.seed, asked: input.seed });
+        }
         if input.with_feedback {
             manifest = Box::pin(self.build_on(&manifest, Resolve::default(), input.seed)).await?.dataset;
             source += "_with_feedback";

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use model::protocol::Resolve;
-use registry::{Built, Choice, DatasetManifest, FeedbackId};
+use model::{Digest, protocol::Resolve};
+use registry::{Built, Choice, DatasetManifest, Fate, FeedbackId};
 use workflows::steps::{BuildInput, BuiltDataset};
 
 use super::Activities;
@@ -16,14 +16,22 @@ impl Activities {
     pub(super) async fn build(&self, input: BuildInput) -> Result<BuiltDataset, Failure> {
         let (base, _) = self.first_source().await?;
         let built = Box::pin(self.build_on(&base, input.resolve, input.seed)).await?;
-        let learnt = self.learnt().await?;
-        let is_new = |(id, (revision, _)): &(&FeedbackId, &(u32, registry::Fate))| learnt.get(*id) != Some(revision);
+        let (of_version, learnt) = self.learnt().await?.unzip();
+        let learnt = learnt.unwrap_or_default();
+        let is_learnt = of_version.as_ref() == Some(&built.dataset.digest);
+        // A decision that changes no row, and changed none before, is nothing to learn.
+        let changes = |(_, fate): &(u32, Fate)| matches!(fate, Fate::Added | Fate::Corrected);
+        let is_new = |(id, now): &(&FeedbackId, &(u32, Fate))| {
+            let before = learnt.get(*id);
+            before != Some(*now) && (changes(now) || before.is_some_and(changes))
+        };
         let items = &built.provenance.items;
         Ok(BuiltDataset {
             base: base.digest,
             dataset: built.dataset.digest,
             decisions: items.len() as u64,
-            new_decisions: items.iter().filter(is_new).count() as u64,
+            // The same rows teach nothing new, whoever else agrees with them.
+            new_decisions: if is_learnt { 0 } else { items.iter().filter(is_new).count() as u64 },
             comments: built.fates.iter().map(|(fate, number)| (fate.name().to_owned(), *number)).collect(),
             added: built.added,
             threats: built.threats,
@@ -46,13 +54,13 @@ impl Activities {
         Ok(built)
     }
 
-    /// The decisions, by revision, that the newest version with any was trained with.
-    async fn learnt(&self) -> Result<BTreeMap<FeedbackId, u32>, Failure> {
+    /// The dataset of the newest version that was trained with decisions, and these by revision and fate.
+    async fn learnt(&self) -> Result<Option<(Digest, BTreeMap<FeedbackId, (u32, Fate)>)>, Failure> {
         for manifest in self.registry.manifests().await?.into_iter().take(LOOK_BACK) {
             if let Some(provenance) = self.registry.provenance(&manifest.dataset).await? {
-                return Ok(provenance.items.into_iter().map(|(id, (revision, _))| (id, revision)).collect());
+                return Ok(Some((manifest.dataset, provenance.items)));
             }
         }
-        Ok(BTreeMap::new())
+        Ok(None)
     }
 }

@@ -237,25 +237,13 @@ impl<'a> ApiExtractor<'a> for BatchBody {
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         match request.content_type() {
-            Some(content_type) if is_lines(content_type) => {
-                let body = body.take()?;
-                let waits = request.headers().contains_key(header::EXPECT);
-                Ok(Self::Lines(if waits { begun(body).await } else { body }))
-            }
+            Some(content_type) if is_lines(content_type) => Ok(Self::Lines(body.take()?)),
             Some(content_type) if Json::<BatchRequest>::check_content_type(content_type) => {
                 Ok(Self::read(&body.take()?.into_bytes().await?)?)
             }
             _ => Err(ContentTypeError::ExpectContentType.into()),
         }
     }
-}
-
-/// A body whose first bytes have come. Who waits to be told to go on (curl, with a large file) is told when they are asked
-/// for, and not if an answer has begun.
-async fn begun(body: Bytes) -> Bytes {
-    let mut rest = Box::pin(body.into_bytes_stream());
-    let first = rest.next().await;
-    Bytes::from_bytes_stream(stream::iter(first).chain(rest))
 }
 
 /// Whether a content type is that of lines.

@@ -101,7 +101,7 @@ struct FeedbackEntry {
     at: String,
     text: String,
     label: FeedbackLabel,
-    /// Which sentence is the threat, from 0.
+    /// Which sentence is the threat, from 0: the one that the reviewer named, else the one that the model found.
     sentence: Option<u32>,
     reviewer: String,
     note: Option<String>,
@@ -120,7 +120,8 @@ struct FeedbackModel {
 
 impl From<&FeedbackItem> for FeedbackEntry {
     fn from(item: &FeedbackItem) -> Self {
-        let Feedback { text, label, sentence, reviewer, note, model, request_id } = item.feedback.clone();
+        let sentence = item.feedback.threat();
+        let Feedback { text, label, reviewer, note, model, request_id, .. } = item.feedback.clone();
         let model = model.map(|Said { version, probability, label, .. }| FeedbackModel {
             version: version.to_string(),
             probability,
@@ -282,7 +283,11 @@ impl FeedbackRoutes {
         if !(1..=LARGEST_PAGE).contains(&limit) {
             return Problem::invalid(format!("`limit` must be from 1 to {LARGEST_PAGE}.")).into();
         }
-        let listed = async { page(&self.all().await?, &wanted()?, after.0.as_deref(), limit as usize) };
+        let listed = async {
+            let (wanted, all) = (wanted()?, self.all().await?);
+            let making = tokio::task::spawn_blocking(move || page(&all, &wanted, after.0.as_deref(), limit as usize));
+            making.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
+        };
         match listed.await {
             Ok(page) => FeedbackListAnswer::Ok(Json(page)),
             Err(problem) => problem.into(),
@@ -326,7 +331,7 @@ impl FeedbackRoutes {
 
     async fn all(&self) -> Result<FeedbackList, Problem> {
         let mut known = self.known.lock().await;
-        *known = self.context.ask_store(self.context.registry.feedback(&known)).await?;
+        self.context.ask_store(self.context.registry.follow_feedback(&mut known)).await?;
         Ok(known.clone())
     }
 }
@@ -359,8 +364,7 @@ impl Context {
                 })
             }
         };
-        let guessed = model.as_ref().map(|said| said.sentence).filter(|_| sentences > 1);
-        let sentence = sentence.or(guessed).filter(|_| label == Label::Threat);
+        let sentence = sentence.filter(|_| label == Label::Threat);
         Ok(Feedback { text, label, sentence, reviewer, note: None, model, request_id: None })
     }
 }

@@ -336,7 +336,7 @@ impl Perspective {
                 let reason = "A score must be from 0 to 1.";
                 return Err(CommentError::InvalidRequest.because(reason));
             }
-            if by.caller.require(Some(Role::Review)).is_ok() {
+            if matches!(by.caller, Caller::Holder(_)) && by.caller.require(Some(Role::Review)).is_ok() {
                 self.keep(text, value, &by.caller).await?;
             }
         }

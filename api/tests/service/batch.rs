@@ -150,18 +150,22 @@ async fn a_stream_is_counted_when_it_has_ended_with_all_its_bytes() {
         let metrics = service.get("/metrics").await.text().await.unwrap();
         metrics.lines().find_map(|line| line.strip_prefix(&series)).map_or(0.0, |value| value.parse().unwrap())
     };
-    let body = stream::unfold(0, |sent| async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        (sent < 3).then(|| (Bytes::from_static(b"{\"text\":\"I will kill you\"}\n"), sent + 1))
-    });
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    let line = || Bytes::from_static(b"{\"text\":\"I will kill you\"}\n");
+    sender.send(line()).await.unwrap();
     let answer = service.stream("", flowing(body)).await;
     assert_eq!(metric("http_response_size_bytes_count").await, 0.0, "it is still being answered");
+    for _ in 0..2 {
+        sender.send(line()).await.unwrap();
+    }
+    drop(sender);
     let answer = answer.text().await.unwrap();
     assert_eq!(lines(&answer).len(), 3);
     assert_eq!(metric("http_response_size_bytes_count").await, 1.0);
     assert_eq!(metric("http_response_size_bytes_sum").await, answer.len() as f64);
     assert_eq!(metric("http_request_size_bytes_sum").await, 3.0 * 27.0);
-    assert!(metric("http_request_duration_seconds_sum").await > 0.3);
+    assert!(metric("http_request_duration_seconds_sum").await > 0.0);
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use model::{Digest, Version};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,14 @@ pub struct Feedback {
 }
 
 impl Feedback {
+    /// Which sentence of a threat is learnt: the one that the reviewer named, else the one that the model in production found
+    /// most threatening.
+    #[must_use]
+    pub fn threat(&self) -> Option<u32> {
+        let found = || self.model.as_ref().map(|said| said.sentence);
+        self.sentence.or_else(found).filter(|_| self.label == Label::Threat)
+    }
+
     /// Whether both say the same of one comment.
     fn says(&self, other: &Self) -> bool {
         (self.label, self.sentence, &self.note) == (other.label, other.sentence, &other.note)
@@ -180,7 +189,7 @@ impl Registry {
     /// Stores a decision, and says whether it is new: saying the same again changes nothing.
     pub async fn put_feedback(&self, feedback: Feedback) -> Result<(FeedbackItem, bool), Error> {
         let id = FeedbackId::new(&feedback.text, &feedback.reviewer);
-        let mut revision = self.revisions(&id).await?.last().copied().unwrap_or(0);
+        let (_, mut revision) = self.revisions(&id).await?;
         let mut item = FeedbackItem { id, revision, at: now_millis(), feedback };
         for tried in 0..TRIES {
             let key = |revision| Key::Feedback(&item.id.comment, item.id.reviewer.as_str(), revision);
@@ -204,32 +213,42 @@ impl Registry {
         Err(StoreError { operation: "write", name, reason, is_transient: true, source: None }.into())
     }
 
-    /// Every decision that counts. Of `known` ones only what is newer is read: a revision never changes.
+    /// Brings a list of the decisions that count up to date. What it has already is not read again: a revision never changes,
+    /// and its number is never given again.
     ///
-    /// One that cannot be read is an error that names it: a dataset must not miss it unseen.
-    pub async fn feedback(&self, known: &FeedbackList) -> Result<FeedbackList, Error> {
+    /// What was read before the future was dropped stays in the list. A decision that cannot be read is an error that names
+    /// it: a dataset must not miss it unseen.
+    pub async fn follow_feedback(&self, known: &mut FeedbackList) -> Result<(), Error> {
         let mut last: BTreeMap<FeedbackId, u32> = BTreeMap::new();
+        let mut deleted: BTreeMap<FeedbackId, u32> = BTreeMap::new();
         for path in self.store.list(Key::FEEDBACK).await? {
-            if let Some((comment, reviewer, revision)) = Key::feedback_of(&path)
+            if let Some((comment, reviewer, revision, is_deleted)) = Key::feedback_of(&path)
                 && let Some(id) = FeedbackId::of(comment, reviewer)
             {
-                let last = last.entry(id).or_default();
-                *last = revision.max(*last);
+                let newest = if is_deleted { &mut deleted } else { &mut last }.entry(id).or_default();
+                *newest = revision.max(*newest);
             }
         }
-        let read = |(id, revision): (FeedbackId, u32)| {
-            let known = known.get(&id).filter(|item| item.revision == revision).cloned();
-            async move {
-                let item = match known {
-                    Some(item) => Some(item),
-                    None => self.feedback_item(&id, revision).await?.map(Arc::new),
-                };
-                // What was deleted since it was listed is not there.
-                Ok::<_, Error>(item.map(|item| (id, item)))
-            }
+        last.retain(|id, revision| deleted.get(id).is_none_or(|deleted| *revision > *deleted));
+        known.retain(|id, item| last.get(id).is_some_and(|revision| *revision == item.revision));
+        last.retain(|id, _| !known.contains_key(id));
+        let read = |(id, revision): (FeedbackId, u32)| async move {
+            let item = self.feedback_item(&id, revision).await?;
+            Ok::<_, Error>(item.map(|item| (id, Arc::new(item))))
         };
-        let read = stream::iter(last).map(read).buffered(REQUESTS_AT_ONCE);
-        read.try_filter_map(async |item| Ok(item)).try_collect().await
+        let mut reads = stream::iter(last).map(read).buffer_unordered(REQUESTS_AT_ONCE);
+        while let Some(item) = reads.next().await {
+            // What was deleted since it was listed is not there.
+            known.extend(item?);
+        }
+        Ok(())
+    }
+
+    /// The decisions that count.
+    pub async fn feedback(&self) -> Result<FeedbackList, Error> {
+        let mut list = FeedbackList::new();
+        self.follow_feedback(&mut list).await?;
+        Ok(list)
     }
 
     async fn feedback_item(&self, id: &FeedbackId, revision: u32) -> Result<Option<FeedbackItem>, Error> {
@@ -240,20 +259,32 @@ impl Registry {
     }
 
     /// Deletes a decision with all its revisions, for good; answers whether it was there.
+    ///
+    /// An empty object keeps the number of the last revision, so that none is given again. From then on the decision counts
+    /// no more, also where the deletion is cut short; it can be done again.
     pub async fn delete_feedback(&self, id: &FeedbackId) -> Result<bool, Error> {
-        let revisions = self.revisions(id).await?;
-        // The last one last: a deletion that is cut short is seen, and can be done again.
+        let (revisions, _) = self.revisions(id).await?;
+        let Some(&last) = revisions.last() else { return Ok(false) };
+        let mark = Key::FeedbackDeleted(&id.comment, id.reviewer.as_str(), last);
+        self.store.create(&mark.path(), Bytes::new()).await?;
         for &revision in &revisions {
             self.store.delete(&id.path(revision)).await?;
         }
-        Ok(!revisions.is_empty())
+        Ok(true)
     }
 
-    async fn revisions(&self, id: &FeedbackId) -> Result<Vec<u32>, Error> {
+    /// The revisions that are there, and the last number that was given.
+    async fn revisions(&self, id: &FeedbackId) -> Result<(Vec<u32>, u32), Error> {
         let prefix = Key::feedback_by(&id.comment, id.reviewer.as_str());
         let paths = self.store.list(&prefix).await?;
-        let mut found: Vec<u32> = paths.iter().filter_map(|path| Key::feedback_of(path)).map(|(_, _, n)| n).collect();
-        found.sort_unstable();
-        Ok(found)
+        let (mut there, mut last) = (Vec::new(), 0);
+        for (_, _, revision, is_deleted) in paths.iter().filter_map(|path| Key::feedback_of(path)) {
+            last = revision.max(last);
+            if !is_deleted {
+                there.push(revision);
+            }
+        }
+        there.sort_unstable();
+        Ok((there, last))
     }
 }

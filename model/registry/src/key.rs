@@ -8,6 +8,7 @@ use crate::Error;
 
 const KEY_ENDING: &str = ".key.json";
 const INDEX_ENDING: &str = ".index.json";
+const DELETED_ENDING: &str = ".deleted";
 const REVOCATION_ENDING: &str = ".revoked.json";
 
 /// The name of an object.
@@ -43,6 +44,8 @@ pub enum Key<'a> {
     Shadow(u64),
     /// A reviewer's decision: the comment's name, the reviewer, the revision.
     Feedback(&'a str, &'a str, u32),
+    /// That a decision was deleted, up to a revision.
+    FeedbackDeleted(&'a str, &'a str, u32),
     /// Which decisions a dataset was built from.
     Provenance(&'a Digest),
     /// The index of an encoder's base.
@@ -101,6 +104,9 @@ impl Key<'_> {
             Self::Shadow(number) => format!("{}{number:010}.json", Self::SHADOW),
             Self::Feedback(comment, reviewer, revision) => {
                 format!("{}{revision:06}.json", Self::feedback_by(comment, reviewer))
+            }
+            Self::FeedbackDeleted(comment, reviewer, revision) => {
+                format!("{}{revision:06}{DELETED_ENDING}", Self::feedback_by(comment, reviewer))
             }
             Self::Provenance(digest) => format!("{}{digest}/provenance.json", Self::DATASETS),
             Self::EncoderBase(digest) => format!("encoders/{digest}{INDEX_ENDING}"),
@@ -191,12 +197,16 @@ impl Key<'_> {
         format!("{}{comment}/{reviewer}/", Self::FEEDBACK)
     }
 
-    /// Comment, reviewer and revision of the decision at a path.
+    /// Comment, reviewer and revision of the decision at a path, and whether it says that the decision was deleted.
     #[must_use]
-    pub fn feedback_of(path: &str) -> Option<(&str, &str, u32)> {
+    pub fn feedback_of(path: &str) -> Option<(&str, &str, u32, bool)> {
         let (comment, rest) = path.strip_prefix(Self::FEEDBACK)?.split_once('/')?;
-        let (reviewer, revision) = rest.split_once('/')?;
-        Some((comment, reviewer, revision.strip_suffix(".json")?.parse().ok()?))
+        let (reviewer, name) = rest.split_once('/')?;
+        let (revision, is_deleted) = match name.strip_suffix(DELETED_ENDING) {
+            Some(revision) => (revision, true),
+            None => (name.strip_suffix(".json")?, false),
+        };
+        Some((comment, reviewer, revision.parse().ok()?, is_deleted))
     }
 
     /// The blob at a path.
@@ -240,7 +250,7 @@ impl Key<'_> {
             Self::KeyRevocation(..) => "revocation of an API key",
             Self::Audit(_) => "entry of the audit trail",
             Self::Shadow(_) => "order of a shadow",
-            Self::Feedback(..) => "feedback",
+            Self::Feedback(..) | Self::FeedbackDeleted(..) => "feedback",
             Self::Provenance(_) => "provenance of a dataset",
             Self::EncoderBase(_) => "encoder's base",
             Self::Checkpoint(..) => "checkpoint",
@@ -283,7 +293,8 @@ mod tests {
         assert_eq!(Key::audit_of(&Key::AuditOutcome(12).path()), None);
         let feedback = Key::Feedback("3f9c", "anna", 2).path();
         assert_eq!(feedback, "feedback/3f9c/anna/000002.json");
-        assert_eq!(Key::feedback_of(&feedback), Some(("3f9c", "anna", 2)));
+        assert_eq!(Key::feedback_of(&feedback), Some(("3f9c", "anna", 2, false)));
+        assert_eq!(Key::feedback_of(&Key::FeedbackDeleted("3f9c", "anna", 2).path()), Some(("3f9c", "anna", 2, true)));
         assert_eq!(Key::dataset_of(&Key::Provenance(&digest).path()), Some(digest.clone()));
         assert_eq!(Key::blob_of(&Key::Blob(&digest).path()), Some(digest.clone()));
         assert_eq!(Key::dataset_of(&Key::Shard(&digest, 3).path()), Some(digest));

@@ -11,9 +11,7 @@ use model::{
     corpus::{self, split},
     protocol::Resolve,
 };
-use registry::{
-    Choice, DatasetManifest, Fate, Feedback, FeedbackId, FeedbackList, Label, MemoryStore, Registry, Store,
-};
+use registry::{Choice, DatasetManifest, Fate, Feedback, FeedbackId, Label, MemoryStore, Registry, Store};
 
 const SEED: u64 = 42;
 const MAJORITY: Choice = Choice { since: None, resolve: Resolve::Majority, seed: SEED };
@@ -93,7 +91,7 @@ fn a_decision_is_kept_once_by_comment_and_reviewer_and_the_last_revision_counts(
         let noted = Feedback { note: Some("a debt".to_owned()), ..harmless("anna", "You will pay.") };
         assert_eq!(put(noted).await, (3, true));
 
-        let list = registry.feedback(&FeedbackList::new()).await.unwrap();
+        let list = registry.feedback().await.unwrap();
         assert_eq!(list.len(), 3);
         let anna = FeedbackId::new("You will pay.", &"anna".parse().unwrap());
         assert_eq!((list[&anna].revision, list[&anna].feedback.label), (3, Label::Harmless));
@@ -101,10 +99,14 @@ fn a_decision_is_kept_once_by_comment_and_reviewer_and_the_last_revision_counts(
 
         assert!(registry.delete_feedback(&anna).await.unwrap());
         assert!(!registry.delete_feedback(&anna).await.unwrap());
-        let left = registry.feedback(&list).await.unwrap();
+        let mut left = list.clone();
+        registry.follow_feedback(&mut left).await.unwrap();
         assert_eq!(left.len(), 2);
         assert!(!left.contains_key(&anna));
-        assert_eq!(put(threat("anna", "You will pay.")).await, (1, true), "as if nothing had been said");
+        // A number is not given again: who knows the old revision must see that this is another.
+        assert_eq!(put(harmless("anna", "You will pay.")).await, (4, true));
+        registry.follow_feedback(&mut left).await.unwrap();
+        assert_eq!((left[&anna].revision, left[&anna].feedback.label), (4, Label::Harmless));
     });
 }
 
@@ -142,7 +144,7 @@ fn ten_reviewers_at_once_lose_and_double_nothing() {
         for reviewed in reviewing.collect::<Vec<_>>() {
             reviewed.await.unwrap();
         }
-        let list = registry.feedback(&FeedbackList::new()).await.unwrap();
+        let list = registry.feedback().await.unwrap();
         assert_eq!(list.len(), 5 * 50);
         assert!(list.values().all(|item| item.revision == 1));
     });
@@ -228,7 +230,7 @@ fn reviewers_who_differ_are_resolved_as_was_asked() {
         world.say([dora]).await;
         assert_eq!(label(Resolve::Latest).await, Some(1));
         assert_eq!(label(Resolve::Majority).await, None, "two against two");
-        let list = world.registry.feedback(&FeedbackList::new()).await.unwrap();
+        let list = world.registry.feedback().await.unwrap();
         let since = list.values().map(|item| item.at).max();
         let (fates, _) = world.build(&Choice { since, ..MAJORITY }).await;
         assert_eq!(fates, BTreeMap::from([(Fate::Added, 1)]));
@@ -249,5 +251,41 @@ fn of_a_threat_with_several_sentences_the_one_that_was_named_is_learnt() {
         let last = rows.last().unwrap();
         assert_eq!((last.text.as_str(), last.label), ("I will set your house on fire.", 1));
         assert!(!rows.iter().any(|row| row.text == "I saw your show."), "what the others are nobody said");
+    });
+}
+
+#[test]
+fn a_row_of_several_sentences_is_seen_as_a_whole_and_by_its_sentences() {
+    block_on(async {
+        let store = Arc::new(MemoryStore::default());
+        let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
+        let name = |is_held_out| {
+            let names = (0..).map(|number| format!("writer-{number}"));
+            names.into_iter().find(|name| split::is_held_out(SEED, name) == is_held_out).unwrap()
+        };
+        let line = |label: u8, text: &str, commenter: &str| {
+            format!("{}\n", serde_json::json!({ "text": text, "label": label, "commenter": commenter }))
+        };
+        let held_out = "I saw a dog by the lake today. It was chasing all of the ducks.";
+        let wrong = "You will be sorry for that one. We know the street that you live in.";
+        let mut lines: String =
+            corpus::sample().rows.iter().map(|row| line(row.label, &row.text, &row.commenter)).collect();
+        lines += &line(0, held_out, &name(true));
+        lines += &line(0, wrong, &name(false));
+        let base = registry.put_dataset("base.jsonl", lines.into_bytes()).await.unwrap();
+        let world = World { store, registry, base };
+        world
+            .say([
+                harmless("anna", held_out),
+                Feedback { sentence: Some(1), ..threat("ben", "Nice. It was chasing all the ducks.") },
+                Feedback { sentence: Some(1), ..threat("anna", wrong) },
+            ])
+            .await;
+        let before = world.registry.rows(&world.base).await.unwrap();
+        let (fates, rows) = world.build(&MAJORITY).await;
+        assert_eq!(fates, BTreeMap::from([(Fate::Corrected, 1), (Fate::NearHeldOut, 2)]));
+        assert_eq!(rows.len(), before.len(), "neither half of the held-out row is learnt");
+        let changed: Vec<&Row> = rows.iter().filter(|row| !before.contains(row)).collect();
+        assert_eq!((changed.len(), changed[0].text.as_str(), changed[0].label), (1, wrong, 1));
     });
 }

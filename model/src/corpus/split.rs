@@ -39,8 +39,11 @@ pub fn is_sampled(seed: u64, commenter: &str, share: f64) -> bool {
     (draw(seed, commenter) as f64) < share * 2_f64.powi(64)
 }
 
-/// A commenter's place in the order of sampling.
+/// A commenter's place in the order of sampling. What reviewers labelled comes first: it is little, and dear.
 fn draw(seed: u64, commenter: &str) -> u64 {
+    if commenter.starts_with(FEEDBACK) {
+        return 0;
+    }
     hash(seed, &format!("sample\n{commenter}"))
 }
 
@@ -156,6 +159,7 @@ mod tests {
         for number in 0..100 {
             let name = format!("{FEEDBACK}{number}");
             assert!(!is_held_out(number, &name) && place(number, &name, 5).is_some());
+            assert!(is_sampled(number, &name, 1e-9), "and in every sample");
         }
     }
 

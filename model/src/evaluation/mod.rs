@@ -8,6 +8,7 @@ mod agreement;
 pub mod bootstrap;
 mod comparison;
 mod curves;
+mod noise;
 mod ranking;
 mod thresholds;
 
@@ -19,6 +20,7 @@ pub use self::{
     curves::{
         CalibrationBin, CurvePoint, FlaggedShare, Mistake, calibration_curve, flagged_shares, pr_curve, worst_mistakes,
     },
+    noise::{Suspect, suspects},
     ranking::Judged,
     thresholds::{best_f1_threshold, threshold_at_fpr, threshold_at_precision},
 };

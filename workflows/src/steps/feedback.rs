@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{Digest, protocol::Resolve};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use super::{AutoPromote, TrainReport, TrainRequest};
 
@@ -14,12 +15,20 @@ const LEAST_DECISIONS: u32 = 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeedbackRequest {
-    /// With fewer decisions that no version was trained with, nothing is trained.
+    /// With fewer new decisions nothing is trained.
     pub least_decisions: u32,
     /// What counts where reviewers differ.
     pub resolve: Resolve,
     /// How to train; the dataset is the one that is built. Unless told otherwise the best version waits for approval.
+    #[serde(deserialize_with = "waiting")]
     pub training: TrainRequest,
+}
+
+/// A training request whose `auto_promote` is `after_approval` unless it says otherwise.
+fn waiting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TrainRequest, D::Error> {
+    let mut fields = Map::deserialize(deserializer)?;
+    fields.entry("auto_promote").or_insert_with(|| "after_approval".into());
+    serde_json::from_value(Value::Object(fields)).map_err(serde::de::Error::custom)
 }
 
 impl Default for FeedbackRequest {
@@ -60,7 +69,7 @@ pub struct BuiltDataset {
     pub dataset: Digest,
     /// Decisions that were there.
     pub decisions: u64,
-    /// Of these, those that no registered version was trained with.
+    /// Of these, those that change a row and that the newest version with feedback was not trained with.
     pub new_decisions: u64,
     /// Comments by what became of them: `added`, `corrected`, `known`, `near_held_out`, `disputed`, `no_sentence`.
     pub comments: BTreeMap<String, u64>,
@@ -79,4 +88,20 @@ pub struct FeedbackReport {
     pub built: BuiltDataset,
     /// What was trained; none where there were too few new decisions.
     pub training: Option<TrainReport>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_waits_for_approval_unless_it_is_told_otherwise() {
+        let read = |text: &str| serde_json::from_str::<FeedbackRequest>(text).unwrap().training.auto_promote;
+        for text in ["{}", r#"{"training":{}}"#, r#"{"training":{"seed":1}}"#] {
+            assert_eq!(read(text), AutoPromote::AfterApproval, "{text}");
+        }
+        assert_eq!(read(r#"{"training":{"auto_promote":"never"}}"#), AutoPromote::Never);
+        let wrong = serde_json::from_str::<FeedbackRequest>(r#"{"training":{"sed":1}}"#).unwrap_err();
+        assert!(wrong.to_string().contains("sed"), "{wrong}");
+    }
 }

@@ -103,6 +103,8 @@ pub struct Built {
 /// A reviewed comment: its decisions and its sentences with their labels.
 struct Reviewed {
     items: Vec<(FeedbackId, u32)>,
+    /// What its reviewers say together.
+    is_threat: bool,
     /// Why it cannot be used, if so.
     refused: Option<Fate>,
     sentences: Vec<Sentence>,
@@ -124,8 +126,12 @@ struct Merge {
     places: Vec<(usize, usize)>,
     /// The same by the sentence's [`plain`] text.
     by_text: BTreeMap<String, Vec<(usize, usize)>>,
+    /// Comments of several sentences by their [`plain`] text: some bases have whole comments as rows.
+    whole: BTreeMap<String, usize>,
     /// Rows of the base that equal a reviewed sentence: number and sentence.
     equal: Vec<(u64, (usize, usize))>,
+    /// Rows that equal a whole comment: number and comment.
+    equal_wholes: Vec<(u64, usize)>,
     row: u64,
     last_comment: Option<u32>,
 }
@@ -136,8 +142,15 @@ impl Merge {
         for (id, item) in feedback.iter().filter(|(_, item)| choice.since.is_none_or(|since| item.at >= since)) {
             by_comment.entry(id.comment()).or_default().push(item);
         }
-        let comments = by_comment.into_values().map(|items| resolved(&items, choice.resolve)).collect();
-        let mut this = Self { seed: choice.seed, comments, ..Self::default() };
+        let mut this = Self { seed: choice.seed, ..Self::default() };
+        for (at, items) in by_comment.into_values().enumerate() {
+            let comment = resolved(&items, choice.resolve);
+            let text = &items[0].feedback.text;
+            if comment.refused.is_none() && text::sentences(text).len() > 1 {
+                this.whole.insert(plain(text), at);
+            }
+            this.comments.push(comment);
+        }
         this.settle_among_themselves();
         for (at, comment) in this.comments.iter().enumerate() {
             for (number, sentence) in comment.sentences.iter().enumerate() {
@@ -170,12 +183,17 @@ impl Merge {
     /// Holds a row of the base against what was reviewed.
     fn see(&mut self, row: &Row) {
         if is_held_out(self.seed, &row.commenter) {
-            for number in self.near.find(&row.text) {
+            // A row may have several sentences, each of which is learnt by itself.
+            let parts = text::sentences(&row.text).into_iter().map(|place| &row.text[place]);
+            for number in parts.chain([row.text.as_str()]).flat_map(|part| self.near.find(part)) {
                 let (at, number) = self.places[number as usize];
                 self.comments[at].sentences[number].fate = Fate::NearHeldOut;
             }
-        } else if let Some(places) = self.by_text.get(&plain(&row.text)) {
-            self.equal.extend(places.iter().map(|&place| (self.row, place)));
+        } else {
+            let text = plain(&row.text);
+            let places = self.by_text.get(&text).into_iter().flatten();
+            self.equal.extend(places.map(|&place| (self.row, place)));
+            self.equal_wholes.extend(self.whole.get(&text).map(|&at| (self.row, at)));
         }
         self.row += 1;
         self.last_comment = self.last_comment.max(Some(row.comment));
@@ -196,12 +214,25 @@ impl Merge {
                 }
             }
         }
+        for &(row, at) in &self.equal_wholes {
+            let comment = &mut self.comments[at];
+            if comment.sentences.iter().any(|sentence| matches!(sentence.fate, Fate::NearHeldOut | Fate::Disputed)) {
+                continue;
+            }
+            let is_same = base[&row] == comment.is_threat;
+            if !is_same {
+                corrections.insert(row, comment.is_threat);
+            }
+            for sentence in &mut comment.sentences {
+                sentence.fate = if is_same { Fate::Known } else { Fate::Corrected };
+            }
+        }
         corrections
     }
 
     /// The rows that are added: comments after those of the base.
     fn added(&self) -> Vec<Row> {
-        let mut next = self.last_comment.map_or(0, |last| last + 1);
+        let mut next = self.last_comment.map_or(0, |last| last.saturating_add(1));
         let mut rows = Vec::new();
         for comment in &self.comments {
             let Some((id, _)) = comment.items.first() else { continue };
@@ -214,7 +245,7 @@ impl Merge {
             };
             let before = rows.len();
             rows.extend(added.map(row));
-            next += u32::from(rows.len() > before);
+            next = next.saturating_add(u32::from(rows.len() > before));
         }
         rows
     }
@@ -235,12 +266,12 @@ fn resolved(items: &[&FeedbackItem], resolve: Resolve) -> Reviewed {
     let label = match resolve {
         Resolve::Majority if threats == harmless => None,
         Resolve::Majority => Some(if threats > harmless { Label::Threat } else { Label::Harmless }),
-        Resolve::Latest => items.iter().max_by_key(|item| (item.at, &item.id)).map(|item| item.feedback.label),
+        Resolve::Latest => latest(items).map(|item| item.feedback.label),
         Resolve::Drop if threats > 0 && harmless > 0 => None,
         Resolve::Drop => Some(if threats > 0 { Label::Threat } else { Label::Harmless }),
     };
     let Some((label, text)) = label.zip(items.first().map(|item| item.feedback.text.as_str())) else {
-        return Reviewed { items: ids, refused: Some(Fate::Disputed), sentences: Vec::new() };
+        return Reviewed { items: ids, is_threat: false, refused: Some(Fate::Disputed), sentences: Vec::new() };
     };
     let places = text::sentences(text);
     let sentence = |number: usize, is_threat| Sentence {
@@ -253,14 +284,18 @@ fn resolved(items: &[&FeedbackItem], resolve: Resolve) -> Reviewed {
         Label::Threat if places.len() == 1 => vec![sentence(0, true)],
         // What the others are nobody said.
         Label::Threat => {
-            let of_threats = items.iter().filter(|item| item.feedback.label == Label::Threat);
+            let who = if resolve == Resolve::Latest { latest(items).into_iter().collect() } else { items.to_vec() };
             let named: BTreeSet<usize> =
-                of_threats.filter_map(|item| item.feedback.sentence).map(|number| number as usize).collect();
+                who.iter().filter_map(|item| item.feedback.threat()).map(|number| number as usize).collect();
             named.into_iter().filter(|&number| number < places.len()).map(|number| sentence(number, true)).collect()
         }
     };
     let refused = sentences.is_empty().then_some(Fate::NoSentence);
-    Reviewed { items: ids, refused, sentences }
+    Reviewed { items: ids, is_threat: label == Label::Threat, refused, sentences }
+}
+
+fn latest<'a>(items: &[&'a FeedbackItem]) -> Option<&'a FeedbackItem> {
+    items.iter().copied().max_by_key(|item| (item.at, &item.id))
 }
 
 impl Registry {
@@ -270,16 +305,16 @@ impl Registry {
     /// only at its end.
     pub async fn build_dataset(&self, base: &Digest, choice: &Choice) -> Result<Built, Error> {
         let base = self.claim_dataset(base).await?;
-        let feedback = self.feedback(&FeedbackList::new()).await?;
+        let feedback = self.feedback().await?;
         let merge = {
             let (feedback, choice) = (feedback, choice.clone());
             blocking(move || Merge::new(&feedback, &choice)).await?
         };
         let see = |(merge, labels): &mut (Merge, BTreeMap<u64, bool>), rows: Vec<Row>| {
             for row in &rows {
-                let before = merge.equal.len();
+                let before = (merge.equal.len(), merge.equal_wholes.len());
                 merge.see(row);
-                if merge.equal.len() > before {
+                if (merge.equal.len(), merge.equal_wholes.len()) != before {
                     labels.insert(merge.row - 1, row.is_threat());
                 }
             }
