@@ -61,7 +61,7 @@ impl Api {
         answer(&url, self.with_key(self.client.post(&url)).json(body)).await
     }
 
-    /// As [`Self::post`], again and again while the service is busy or away, for half a minute at most.
+    /// As [`Self::post`], again and again while the service is busy or away, with pauses of half a minute in all.
     pub(crate) async fn post_patiently(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let mut pause = Duration::from_millis(500);

@@ -102,6 +102,7 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
     for (arguments, words) in [
         (vec!["predict"], "<TEXT>"),
         (vec!["predict", "--file", "/nowhere.txt"], "/nowhere.txt"),
+        (vec!["predict", " ", "--model", artifact.as_str()], "the comment is empty"),
         (vec!["predict", "a", "--model", "nonsense"], "neither a file nor a version"),
         (vec!["predict", "a", "--model", wrong.as_str()], "is no model"),
         (vec!["predict", "--file", wrong.as_str(), "--format", "csv"], "no column `text`"),

@@ -5,6 +5,8 @@ use poem_openapi::Object;
 use registry::{ModelManifest, PromotionRecord};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use crate::problem::Problem;
+
 /// Figures of one set of judged rows.
 #[derive(Clone, Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -182,6 +184,13 @@ impl From<Evaluation> for Figures {
             }),
         }
     }
+}
+
+/// A time of RFC 3339 in milliseconds since 1970, UTC, that a parameter of this name gives.
+pub(crate) fn millis(name: &str, text: &str) -> Result<i64, Problem> {
+    let at = OffsetDateTime::parse(text, &Rfc3339);
+    let at = at.map_err(|_| Problem::invalid(format!("`{name}` is no time such as 2026-11-23T10:00:00Z.")))?;
+    Ok((at.unix_timestamp_nanos() / 1_000_000) as i64)
 }
 
 /// Milliseconds since 1970 as `2026-11-23T02:10:09.25Z`.

@@ -145,7 +145,8 @@ impl Exchange {
         })));
     }
 
-    /// Bytes of the request's body so far, and more of the answer's.
+    /// Bytes of the request's body so far, and more of the answer's. By itself, because a closure that assigns to fields would
+    /// take copies of them and not the whole.
     fn goes_on(&mut self, received: usize, sent: usize) {
         self.request_bytes = received;
         self.response_bytes += sent;

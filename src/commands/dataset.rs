@@ -12,10 +12,10 @@ use model::{
     protocol::Resolve,
     trainers,
 };
-use registry::{Built, Choice, DatasetManifest};
+use registry::{Built, Choice, DatasetManifest, Label};
 use serde_json::json;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::millis;
 use crate::{corpus_file, settings::Settings};
 
 /// What to do with a corpus
@@ -38,7 +38,7 @@ pub(super) enum Command {
         #[arg(long, required = true)]
         with_feedback: bool,
         /// Only decisions from this moment on, such as 2026-11-26T08:00:00Z
-        #[arg(long, value_name = "TIME", value_parser = moment)]
+        #[arg(long, value_name = "TIME", value_parser = millis)]
         since: Option<i64>,
         /// What counts where reviewers differ: `majority`, `latest` or `drop`
         #[arg(long, value_name = "RULE", default_value = "majority")]
@@ -77,13 +77,6 @@ pub(super) enum Command {
 
 /// A larger dataset is not audited: the models that judge learn from all of its rows.
 const MOST_AUDITED: u64 = 500_000;
-
-/// Milliseconds since 1970.
-fn moment(text: &str) -> Result<i64, String> {
-    let at = OffsetDateTime::parse(text, &Rfc3339);
-    let at = at.map_err(|_| "it is no moment such as 2026-11-26T08:00:00Z".to_owned())?;
-    Ok((at.unix_timestamp_nanos() / 1_000_000) as i64)
-}
 
 pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
     let registry = settings.registry().await?;
@@ -143,7 +136,7 @@ struct Shown {
 }
 
 fn show_suspects(rows: &[Row], found: &[Suspect], shown: &Shown) {
-    let label = |is_threat: bool| if is_threat { "threat" } else { "harmless" };
+    let label = |is_threat: bool| Label::from(is_threat).name();
     let first = found.iter().take(shown.take);
     if shown.json {
         let suspect = |suspect: &Suspect| {

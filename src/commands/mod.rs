@@ -164,6 +164,13 @@ pub(crate) fn variables() -> Vec<String> {
     found
 }
 
+/// A time of RFC 3339 in milliseconds since 1970, UTC.
+fn millis(text: &str) -> Result<i64, String> {
+    let at = OffsetDateTime::parse(text, &Rfc3339);
+    let at = at.map_err(|_| "not a time such as 2026-11-23T10:00:00Z".to_owned())?;
+    Ok((at.unix_timestamp_nanos() / 1_000_000) as i64)
+}
+
 /// A time in milliseconds since 1970, UTC, for people.
 fn rfc3339(millis: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);

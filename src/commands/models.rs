@@ -3,10 +3,9 @@
 use anyhow::Context;
 use model::{Version, evaluation::Figure};
 use registry::{ModelManifest, PromotionRecord};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use workflows::steps::{ReproduceRequest, RetentionRequest};
 
-use super::rfc3339;
+use super::{millis, rfc3339};
 use crate::{audited::Act, settings::Settings};
 
 /// What to show, or to do
@@ -29,8 +28,8 @@ pub(super) enum Command {
     /// What is in production, or what was at a time
     Production {
         /// A time such as 2026-11-23T10:00:00Z
-        #[arg(long, value_name = "TIME", value_parser = parse_time)]
-        at: Option<OffsetDateTime>,
+        #[arg(long, value_name = "TIME", value_parser = millis)]
+        at: Option<i64>,
     },
     /// Two versions side by side: figures with intervals, data and parameters
     Compare {
@@ -55,10 +54,6 @@ pub(super) enum Command {
         /// The version
         version: Version,
     },
-}
-
-fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "not a time such as 2026-11-23T10:00:00Z".to_owned())
 }
 
 pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
@@ -89,8 +84,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
             print_promotion(&registry.production().await?.context("nothing is in production")?.record);
         }
         Command::Production { at: Some(at) } => {
-            let millis = (at.unix_timestamp_nanos() / 1_000_000) as i64;
-            let found = registry.production_at(millis).await?.context("nothing was in production at that time")?;
+            let found = registry.production_at(at).await?.context("nothing was in production at that time")?;
             print_promotion(&found.record);
         }
         Command::Compare { a, b } => compare(&registry.manifest(&a).await?.0, &registry.manifest(&b).await?.0),

@@ -6,10 +6,11 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Model, Version, artifact};
+use registry::Label;
 use serde_json::{Value, json};
 
 use crate::{
@@ -62,7 +63,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let Some(path) = &arguments.file else {
         let text = arguments.text.unwrap_or_default();
         match model {
-            Some(model) => show(&by_model(&model, text), arguments.json)?,
+            Some(model) => show(&by_model(&model, text)?, arguments.json)?,
             None => show(&Api::new(settings)?.post("/predict", &json!({ "text": text })).await?, arguments.json)?,
         }
         return Ok(ExitCode::SUCCESS);
@@ -87,15 +88,18 @@ async fn find(name: &str, settings: &Settings) -> anyhow::Result<Model> {
 }
 
 /// A comment as the API answers it, as far as a model alone can.
-fn by_model(model: &Model, text: String) -> Value {
+fn by_model(model: &Model, text: String) -> anyhow::Result<Value> {
     let line = line(model, Comment { id: String::new(), text: Ok(text) });
-    json!({
+    if let Some(problem) = line.problem {
+        bail!(problem);
+    }
+    Ok(json!({
         "label": line.label,
         "probability": line.probability,
         "threshold": model.threshold(),
         "decision": line.decision,
         "judged_by": line.judged_by,
-    })
+    }))
 }
 
 fn show(answer: &Value, is_json: bool) -> anyhow::Result<()> {
@@ -182,7 +186,7 @@ fn line(model: &Model, comment: Comment) -> Line {
             let verdict = model.judge(&text);
             Line {
                 id,
-                label: Some(if verdict.is_threat { "threat" } else { "harmless" }.to_owned()),
+                label: Some(Label::from(verdict.is_threat).name().to_owned()),
                 probability: Some(verdict.probability),
                 decision: Some(verdict.band.decide(verdict.probability).name().to_owned()),
                 judged_by: Some(verdict.judged_by.name().to_owned()),

@@ -12,7 +12,6 @@ use poem_openapi::{
     payload::Json,
 };
 use registry::{Feedback, FeedbackId, FeedbackItem, FeedbackList, KeyName, Label, Said};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::Mutex;
 
 use super::{Tag, answers};
@@ -22,7 +21,7 @@ use crate::{
     caller::{By, Caller, Operate, Review},
     cascade::Purpose,
     context::Context,
-    figures::rfc3339,
+    figures::{millis, rfc3339},
     problem::Problem,
 };
 
@@ -274,8 +273,8 @@ impl FeedbackRoutes {
             Ok::<_, Problem>(Wanted {
                 label: label.0.map(Label::from),
                 reviewer: reviewer.0.clone(),
-                since: moment("since", since.0.as_deref())?,
-                until: moment("until", until.0.as_deref())?,
+                since: since.0.as_deref().map(|text| millis("since", text)).transpose()?,
+                until: until.0.as_deref().map(|text| millis("until", text)).transpose()?,
                 disputed: disputed.0,
             })
         };
@@ -359,7 +358,7 @@ impl Context {
                 Some(Said {
                     version: live.manifest.version.clone(),
                     probability: verdict.probability,
-                    label: if verdict.is_threat { Label::Threat } else { Label::Harmless },
+                    label: verdict.is_threat.into(),
                     sentence: worst.unwrap_or_default() as u32,
                 })
             }
@@ -373,14 +372,6 @@ impl Context {
 pub(super) fn reviewer_of(caller: &Caller, said: Option<String>) -> Result<KeyName, Problem> {
     let name = caller.actor(said).unwrap_or_else(|| ANONYMOUS.to_owned());
     name.parse().map_err(|reason: String| Problem::invalid(format!("`reviewer`: {reason}.")))
-}
-
-/// A moment in milliseconds since 1970.
-fn moment(name: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    let at = OffsetDateTime::parse(text, &Rfc3339);
-    let at = at.map_err(|_| Problem::invalid(format!("`{name}` must be a moment such as 2026-11-26T08:00:00Z.")))?;
-    Ok(Some((at.unix_timestamp_nanos() / 1_000_000) as i64))
 }
 
 fn page(all: &FeedbackList, wanted: &Wanted, after: Option<&str>, limit: usize) -> Result<FeedbackPage, Problem> {

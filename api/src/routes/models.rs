@@ -7,13 +7,12 @@ use poem_openapi::{
     param::{Path, Query},
     payload::{Json, PlainText},
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Tag, answers};
 use crate::{
     caller::{By, Read},
     context::Context,
-    figures::{ModelSummary, PromotionSummary},
+    figures::{ModelSummary, PromotionSummary, millis},
     judging::version_of,
     kind::Kind,
     problem::Problem,
@@ -175,10 +174,10 @@ impl Models {
         let found = match at.0 {
             None => self.0.ask_store(self.0.registry.production()).await,
             Some(at) => {
-                let Ok(at) = OffsetDateTime::parse(&at, &Rfc3339) else {
-                    return Problem::invalid("`at` is no time such as 2026-11-23T10:00:00Z.").into();
+                let millis = match millis("at", &at) {
+                    Ok(millis) => millis,
+                    Err(problem) => return problem.into(),
                 };
-                let millis = (at.unix_timestamp_nanos() / 1_000_000) as i64;
                 match self.0.ask_store(self.0.registry.production_at(millis)).await {
                     Ok(None) => {
                         let detail = "Nothing was in production at that time.";

@@ -347,8 +347,8 @@ impl Perspective {
 impl Perspective {
     /// Keeps a suggestion as feedback.
     async fn keep(&self, text: String, value: f64, caller: &Caller) -> Result<(), Problem> {
-        let label = if value >= SUGGESTS_THREAT { Label::Threat } else { Label::Harmless };
-        let feedback = self.0.feedback(text, label, None, reviewer_of(caller, None)?).await?;
+        let feedback =
+            self.0.feedback(text, Label::from(value >= SUGGESTS_THREAT), None, reviewer_of(caller, None)?).await?;
         let feedback = Feedback { note: Some("suggestscore".to_owned()), ..feedback };
         self.0.ask_store(self.0.registry.put_feedback(feedback)).await?;
         Ok(())

@@ -40,6 +40,12 @@ impl Label {
     }
 }
 
+impl From<bool> for Label {
+    fn from(is_threat: bool) -> Self {
+        if is_threat { Self::Threat } else { Self::Harmless }
+    }
+}
+
 impl FromStr for Label {
     type Err = String;
 
@@ -189,11 +195,11 @@ impl Registry {
     /// Stores a decision, and says whether it is new: saying the same again changes nothing.
     pub async fn put_feedback(&self, feedback: Feedback) -> Result<(FeedbackItem, bool), Error> {
         let id = FeedbackId::new(&feedback.text, &feedback.reviewer);
-        let (_, mut revision) = self.revisions(&id).await?;
+        let Revisions { last: mut revision, deleted, .. } = self.revisions(&id).await?;
         let mut item = FeedbackItem { id, revision, at: now_millis(), feedback };
         for tried in 0..TRIES {
             let key = |revision| Key::Feedback(&item.id.comment, item.id.reviewer.as_str(), revision);
-            if revision > 0
+            if revision > deleted
                 && let Some((there, _)) = self.read_json::<FeedbackItem>(key(revision)).await?
                 && there.feedback.says(&item.feedback)
             {
@@ -263,28 +269,40 @@ impl Registry {
     /// An empty object keeps the number of the last revision, so that none is given again. From then on the decision counts
     /// no more, also where the deletion is cut short; it can be done again.
     pub async fn delete_feedback(&self, id: &FeedbackId) -> Result<bool, Error> {
-        let (revisions, _) = self.revisions(id).await?;
-        let Some(&last) = revisions.last() else { return Ok(false) };
+        let Revisions { there, last, .. } = self.revisions(id).await?;
+        if there.is_empty() {
+            return Ok(false);
+        }
         let mark = Key::FeedbackDeleted(&id.comment, id.reviewer.as_str(), last);
         self.store.create(&mark.path(), Bytes::new()).await?;
-        for &revision in &revisions {
+        for revision in there {
             self.store.delete(&id.path(revision)).await?;
         }
         Ok(true)
     }
 
-    /// The revisions that are there, and the last number that was given.
-    async fn revisions(&self, id: &FeedbackId) -> Result<(Vec<u32>, u32), Error> {
+    async fn revisions(&self, id: &FeedbackId) -> Result<Revisions, Error> {
         let prefix = Key::feedback_by(&id.comment, id.reviewer.as_str());
-        let paths = self.store.list(&prefix).await?;
-        let (mut there, mut last) = (Vec::new(), 0);
-        for (_, _, revision, is_deleted) in paths.iter().filter_map(|path| Key::feedback_of(path)) {
-            last = revision.max(last);
-            if !is_deleted {
-                there.push(revision);
+        let mut found = Revisions::default();
+        for path in self.store.list(&prefix).await? {
+            match Key::feedback_of(&path) {
+                Some((_, _, revision, true)) => found.deleted = revision.max(found.deleted),
+                Some((_, _, revision, false)) => found.there.push(revision),
+                None => {}
             }
         }
-        there.sort_unstable();
-        Ok((there, last))
+        found.last = found.there.iter().copied().fold(found.deleted, u32::max);
+        Ok(found)
     }
+}
+
+/// The revisions of one decision.
+#[derive(Default)]
+struct Revisions {
+    /// Those that are in the store: after a deletion that was cut short also some that were deleted.
+    there: Vec<u32>,
+    /// Those up to this number were deleted; 0 for none.
+    deleted: u32,
+    /// The last number that was given; 0 for none.
+    last: u32,
 }

@@ -5,13 +5,14 @@ mod common;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use common::block_on;
 use model::{
     Row,
     corpus::{self, split},
     protocol::Resolve,
 };
-use registry::{Choice, DatasetManifest, Fate, Feedback, FeedbackId, Label, MemoryStore, Registry, Store};
+use registry::{Choice, DatasetManifest, Fate, Feedback, FeedbackId, Key, Label, MemoryStore, Registry, Store};
 
 const SEED: u64 = 42;
 const MAJORITY: Choice = Choice { since: None, resolve: Resolve::Majority, seed: SEED };
@@ -121,6 +122,24 @@ fn nothing_of_a_deleted_decision_is_left_in_the_store() {
             let bytes = store.get(&entry.name).await.unwrap().unwrap();
             assert!(!String::from_utf8_lossy(&bytes).contains("canary"), "{}", entry.name);
         }
+    });
+}
+
+#[test]
+fn what_a_deletion_that_was_cut_short_left_behind_counts_for_nothing() {
+    block_on(async {
+        let World { registry, store, .. } = world().await;
+        let (item, _) = registry.put_feedback(threat("anna", "You will pay.")).await.unwrap();
+        // As far as it came: the mark is there, the decision as well.
+        let mark = Key::FeedbackDeleted(item.id.comment(), "anna", 1).path();
+        store.create(&mark, Bytes::new()).await.unwrap();
+        assert!(registry.feedback().await.unwrap().is_empty());
+        let (again, is_new) = registry.put_feedback(threat("anna", "You will pay.")).await.unwrap();
+        assert_eq!((again.revision, is_new), (2, true), "the one that was deleted is not what was said before");
+        assert_eq!(registry.feedback().await.unwrap().len(), 1);
+        assert!(registry.delete_feedback(&item.id).await.unwrap(), "and is done again");
+        let left: Vec<_> = store.list(Key::FEEDBACK).await.unwrap();
+        assert!(left.iter().all(|path| path.ends_with(".deleted")), "{left:?}");
     });
 }
 

@@ -265,10 +265,10 @@ fn resolved(items: &[&FeedbackItem], resolve: Resolve) -> Reviewed {
     let (threats, harmless) = (says(Label::Threat), says(Label::Harmless));
     let label = match resolve {
         Resolve::Majority if threats == harmless => None,
-        Resolve::Majority => Some(if threats > harmless { Label::Threat } else { Label::Harmless }),
+        Resolve::Majority => Some(Label::from(threats > harmless)),
         Resolve::Latest => latest(items).map(|item| item.feedback.label),
         Resolve::Drop if threats > 0 && harmless > 0 => None,
-        Resolve::Drop => Some(if threats > 0 { Label::Threat } else { Label::Harmless }),
+        Resolve::Drop => Some(Label::from(threats > 0)),
     };
     let Some((label, text)) = label.zip(items.first().map(|item| item.feedback.text.as_str())) else {
         return Reviewed { items: ids, is_threat: false, refused: Some(Fate::Disputed), sentences: Vec::new() };
