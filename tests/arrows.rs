@@ -65,10 +65,11 @@ fn pure_crates_cannot_do_io() {
 }
 
 /// The rooms of `model`, each of which may use those before it.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "version",
     "corpus",
     "text",
+    "labelling",
     "features",
     "counts",
     "evaluation",

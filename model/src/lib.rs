@@ -7,6 +7,7 @@
 //! | [`corpus`] | rows of labelled sentences; parsers for the THREAT format, JSONL and CSV; the quarantine; who is held out |
 //! | [`text`] | words and sentences of a text |
 //! | [`features`] | the extractors (a plugin table) and their 64-bit keys |
+//! | [`labelling`] | which comments to label next |
 //! | [`counts`] | feature counts by class: additive, so shards can be counted apart |
 //! | [`evaluation`] | figures, their intervals, curves and thresholds of judged rows |
 //! | [`calibration`] | from scores to probabilities; operating points, and what is left to people |
@@ -30,6 +31,7 @@ pub mod experiment;
 pub mod explanation;
 pub mod features;
 pub mod gate;
+pub mod labelling;
 pub mod linear;
 pub mod protocol;
 pub mod text;

@@ -1,6 +1,6 @@
 //! From rows to a registered version, and back to how it was trained.
 
-use model::{artifact, experiment, trainers};
+use model::{artifact, evaluation::Scores, experiment, trainers};
 use registry::{EncoderFacts, ModelManifest};
 use workflows::steps::{
     EvaluateInput, Evaluated, RecallInput, Recalled, RegisterInput, Registered, TrainInput, Trained,
@@ -49,7 +49,12 @@ impl Activities {
     pub(super) async fn judge_artifact(&self, input: EvaluateInput) -> Result<Evaluated, Failure> {
         let model = self.registry.model(&input.artifact).await?;
         let (_, test) = self.rows(&input.dataset, input.seed).await?;
-        compute(move || Ok(Evaluated { held_out: experiment::evaluate(&model, &test) })).await
+        compute(move || {
+            let probabilities = experiment::probabilities(&model, &test);
+            let held_out = Scores::of(&test, &probabilities, model.threshold());
+            Ok(Evaluated { held_out, reference: experiment::reference(&model, &test, &probabilities) })
+        })
+        .await
     }
 
     pub(super) async fn write_manifest(&self, input: RegisterInput) -> Result<Registered, Failure> {
@@ -66,6 +71,7 @@ impl Activities {
             seed: input.input.seed,
             cross_validation: input.trained.cross_validation,
             held_out: input.evaluated.held_out,
+            reference: input.evaluated.reference.map(Box::new),
             encoder: input
                 .input
                 .encoder

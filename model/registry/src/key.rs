@@ -46,6 +46,8 @@ pub enum Key<'a> {
     Feedback(&'a str, &'a str, u32),
     /// That a decision was deleted, up to a revision.
     FeedbackDeleted(&'a str, &'a str, u32),
+    /// What one replica saw of a version's comments in an hour since 1970, and a number that nobody else has.
+    Drift(&'a Version, u64, u32),
     /// Which decisions a dataset was built from.
     Provenance(&'a Digest),
     /// The index of an encoder's base.
@@ -79,6 +81,8 @@ impl Key<'_> {
     pub const SHADOW: &'static str = "shadow/";
     /// Prefix of all decisions of reviewers.
     pub const FEEDBACK: &'static str = "feedback/";
+    /// Prefix of what replicas saw of comments.
+    pub const DRIFT: &'static str = "drift/";
     /// Prefix of all checkpoints.
     pub const CHECKPOINTS: &'static str = "checkpoints/";
     /// Prefix of what probes write.
@@ -108,12 +112,27 @@ impl Key<'_> {
             Self::FeedbackDeleted(comment, reviewer, revision) => {
                 format!("{}{revision:06}{DELETED_ENDING}", Self::feedback_by(comment, reviewer))
             }
+            Self::Drift(version, hour, nonce) => format!("{}{hour:010}-{nonce:08x}.json", Self::drift_of(version)),
             Self::Provenance(digest) => format!("{}{digest}/provenance.json", Self::DATASETS),
             Self::EncoderBase(digest) => format!("encoders/{digest}{INDEX_ENDING}"),
             Self::Checkpoint(work, step, nonce) => {
                 format!("{}{step:010}-{nonce:08x}{INDEX_ENDING}", Self::checkpoints(work))
             }
         }
+    }
+
+    /// Prefix of what replicas saw of the comments of a version.
+    #[must_use]
+    pub fn drift_of(version: &Version) -> String {
+        format!("{}{version}/", Self::DRIFT)
+    }
+
+    /// The hour since 1970 and the number of what a replica saw, at a path.
+    #[must_use]
+    pub fn drift_hour_of(path: &str) -> Option<(u64, u32)> {
+        let name = path.strip_prefix(Self::DRIFT)?.split_once('/')?.1.strip_suffix(".json")?;
+        let (hour, nonce) = name.split_once('-')?;
+        Some((hour.parse().ok()?, u32::from_str_radix(nonce, 16).ok()?))
     }
 
     /// Prefix of the announcements of one object's deletion.
@@ -251,6 +270,7 @@ impl Key<'_> {
             Self::Audit(_) => "entry of the audit trail",
             Self::Shadow(_) => "order of a shadow",
             Self::Feedback(..) | Self::FeedbackDeleted(..) => "feedback",
+            Self::Drift(..) => "measures of comments",
             Self::Provenance(_) => "provenance of a dataset",
             Self::EncoderBase(_) => "encoder's base",
             Self::Checkpoint(..) => "checkpoint",
@@ -278,7 +298,7 @@ mod tests {
         assert_eq!(Key::Import(1_795_399_809_123, &digest).path(), "imports/01795399809123-ba7816bf.json");
         assert_eq!(Key::Model(&version).path(), format!("models/{version}.json"));
         assert_eq!(Key::Record(Generation(12)).path(), "history/production/0000000012.json");
-        assert_eq!(Key::version_of(&Key::Model(&version).path()), Some(version));
+        assert_eq!(Key::version_of(&Key::Model(&version).path()), Some(version.clone()));
         assert_eq!(Key::generation_of("history/production/0000000012.json"), Some(Generation(12)));
         assert_eq!(Key::version_of("models/../x.json"), None);
         assert_eq!(Key::generation_of("history/production/12.json"), None);
@@ -291,6 +311,9 @@ mod tests {
         assert!(!Key::is_api_key(&revoked));
         assert_eq!(Key::Audit(12).path(), "audit/0000000012.json");
         assert_eq!(Key::audit_of(&Key::AuditOutcome(12).path()), None);
+        let drift = Key::Drift(&version, 495_000, 7).path();
+        assert_eq!(drift, format!("drift/{version}/0000495000-00000007.json"));
+        assert_eq!(Key::drift_hour_of(&drift), Some((495_000, 7)));
         let feedback = Key::Feedback("3f9c", "anna", 2).path();
         assert_eq!(feedback, "feedback/3f9c/anna/000002.json");
         assert_eq!(Key::feedback_of(&feedback), Some(("3f9c", "anna", 2, false)));

@@ -10,6 +10,7 @@ mod bundle;
 mod cache;
 mod card;
 mod dataset;
+mod drift;
 mod error;
 mod feedback;
 mod fine_tuning;
@@ -28,6 +29,7 @@ mod store;
 mod verification;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -165,22 +167,31 @@ impl Registry {
 
     /// Every registered version, newest first. Manifests that cannot be read are left out and logged.
     pub async fn manifests(&self) -> Result<Vec<ModelManifest>, Error> {
+        let mut known = BTreeMap::new();
+        self.follow_manifests(&mut known).await?;
+        Ok(known.into_values().rev().map(Arc::unwrap_or_clone).collect())
+    }
+
+    /// Brings a list of the registered versions up to date. What it has already is not read again: a manifest never changes.
+    /// Manifests that cannot be read are left out and logged.
+    pub async fn follow_manifests(&self, known: &mut BTreeMap<Version, Arc<ModelManifest>>) -> Result<(), Error> {
         let paths = self.store.list(Key::MODELS).await?;
-        let versions: Vec<Version> = paths.iter().rev().filter_map(|path| Key::version_of(path)).collect();
+        let versions: BTreeSet<Version> = paths.iter().filter_map(|path| Key::version_of(path)).collect();
+        known.retain(|version, _| versions.contains(version));
+        let unknown: Vec<Version> = versions.into_iter().filter(|version| !known.contains_key(version)).collect();
         let read = |version: Version| {
             let registry = self.clone();
             async move { registry.manifest(&version).await }
         };
-        let mut reads = futures_util::stream::iter(versions).map(read).buffered(REQUESTS_AT_ONCE);
-        let mut found = Vec::new();
+        let mut reads = futures_util::stream::iter(unknown).map(read).buffered(REQUESTS_AT_ONCE);
         while let Some(read) = reads.next().await {
             match read {
-                Ok((manifest, _)) => found.push(manifest),
+                Ok((manifest, _)) => drop(known.insert(manifest.version.clone(), Arc::new(manifest))),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => tracing::warn!(%error, "left out of the list of models"),
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// A version's manifest and model, verified: manifest, blob digest, decoder.

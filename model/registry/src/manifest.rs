@@ -3,7 +3,7 @@
 use model::{
     Digest, Model, Version,
     calibration::Operation,
-    evaluation::{Pair, Scores},
+    evaluation::{Pair, Scores, drift::Reference},
     trainers::Preset,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct ModelManifest {
     pub cross_validation: Scores,
     /// Figures on the held-out rows.
     pub held_out: Scores,
+    /// Measures of the held-out comments, which later ones are held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Box<Reference>>,
     /// How an encoder takes part in it, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<Box<EncoderFacts>>,

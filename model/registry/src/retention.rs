@@ -25,6 +25,9 @@ use crate::{
 /// In milliseconds.
 const YOUNG: i64 = Duration::from_hours(24).as_millis() as i64;
 
+/// What replicas saw of comments is kept so long. In milliseconds.
+const DRIFT_KEPT: i64 = Duration::from_hours(24 * 30).as_millis() as i64;
+
 impl Registry {
     /// Marks, and a day later deletes, manifests past the newest `keep`, and the blobs, datasets and reports that nothing
     /// names. Takes away marks of what is needed after all.
@@ -118,7 +121,8 @@ impl Registry {
         Ok(Survey { due: unneeded, unmarked, stale, generation })
     }
 
-    /// Old reports of generations before the last two, probes, announcements and checkpoints: nobody looks at them.
+    /// Old reports of generations before the last two, probes, announcements, checkpoints and measures of comments: nobody looks
+    /// at them.
     async fn litter(&self, current: Generation, now: i64) -> Result<Vec<Entry>, Error> {
         let recent = Key::reports(Generation(current.0.saturating_sub(1)));
         let mut litter = self.store.entries(Key::REPORTS).await?;
@@ -127,6 +131,9 @@ impl Registry {
         litter.extend(self.store.entries(Key::ANNOUNCEMENTS).await?);
         litter.extend(self.store.entries(Key::CHECKPOINTS).await?);
         litter.retain(|entry| is_old(entry, now));
+        let mut drift = self.store.entries(Key::DRIFT).await?;
+        drift.retain(|entry| now.saturating_sub(entry.written) >= DRIFT_KEPT);
+        litter.extend(drift);
         Ok(litter)
     }
 

@@ -8,6 +8,7 @@ mod agreement;
 pub mod bootstrap;
 mod comparison;
 mod curves;
+pub mod drift;
 mod noise;
 mod ranking;
 mod thresholds;

@@ -28,8 +28,8 @@ use crate::{
     calibration::Operation,
     corpus::split,
     counts::CountsByFold,
-    evaluation::Scores,
-    linear::{Model, Scratch},
+    evaluation::{Scores, drift::Reference},
+    linear::{Model, Scratch, unknown_share},
     trainers::{self, Fitted, Learner, Preset, Trainer, Voice},
 };
 
@@ -146,6 +146,25 @@ pub fn train_with_encoder(
 #[must_use]
 pub fn evaluate(model: &Model, rows: &[Row]) -> Scores {
     Scores::of(rows, &probabilities(model, rows), model.threshold())
+}
+
+/// What later comments are held against: measures of these rows' comments, whom the model must not have seen. None of too
+/// few.
+#[must_use]
+pub fn reference(model: &Model, rows: &[Row], probabilities: &[f64]) -> Option<Reference> {
+    let mut scratch = Scratch::default();
+    let measure = |comment: Range<usize>| {
+        let (mut features, mut known, mut length) = (0, 0, comment.len() - 1);
+        for row in &rows[comment.clone()] {
+            let score = model.score(&row.text, &mut scratch);
+            features += score.features;
+            known += score.known;
+            length += row.text.chars().count();
+        }
+        let probability = probabilities[comment].iter().copied().fold(0.0, f64::max);
+        [probability, unknown_share(features, known), length as f64]
+    };
+    Reference::of(&comments(rows).into_iter().map(measure).collect::<Vec<_>>())
 }
 
 /// The probability of every row; sentences of a comment follow each other.

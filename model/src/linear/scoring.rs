@@ -265,12 +265,17 @@ impl Model {
             .collect();
         let probability = sentences.iter().map(|s| s.probability).fold(0.0, f64::max);
         let (features, known) = scores.iter().fold((0, 0), |(f, k), score| (f + score.features, k + score.known));
-        let unknown_share = if features == 0 { 0.0 } else { 1.0 - f64::from(known) / f64::from(features) };
         let (threshold, band) = (points[0].threshold, Band::of(points));
         let judged_by = if passed.is_empty() { JudgedBy::Fast } else { JudgedBy::Encoder };
         let is_threat = probability >= threshold;
+        let unknown_share = unknown_share(features, known);
         Verdict { probability, is_threat, threshold, band, sentences, unknown_share, judged_by }
     }
+}
+
+/// The share of features that the model does not know, from 0 to 1.
+pub(crate) fn unknown_share(features: u32, known: u32) -> f64 {
+    if features == 0 { 0.0 } else { 1.0 - f64::from(known) / f64::from(features) }
 }
 
 /// The probabilities of a comment's sentences by the whole cascade, from their own scores and those of the encoder.

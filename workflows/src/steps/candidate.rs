@@ -1,6 +1,11 @@
 //! The steps that make a version: train, evaluate, register.
 
-use model::{Digest, Version, calibration::Operation, evaluation::Scores, trainers::Preset};
+use model::{
+    Digest, Version,
+    calibration::Operation,
+    evaluation::{Scores, drift::Reference},
+    trainers::Preset,
+};
 use serde::{Deserialize, Serialize};
 
 use super::TunedEncoder;
@@ -64,6 +69,9 @@ pub struct EvaluateInput {
 pub struct Evaluated {
     /// Figures on the held-out rows.
     pub held_out: Scores,
+    /// What later comments are held against; none where too few comments are held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
 }
 
 /// What `register` is given.

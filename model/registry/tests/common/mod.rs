@@ -30,6 +30,7 @@ pub static TEMPLATE: LazyLock<(Vec<u8>, ModelManifest)> = LazyLock::new(|| {
         seed: 1,
         operation: model::calibration::Operation::default(),
         held_out: trained.cross_validation.clone(),
+        reference: None,
         cross_validation: trained.cross_validation,
         encoder: None,
         code_version: "test".to_owned(),

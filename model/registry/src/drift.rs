@@ -1,0 +1,40 @@
+//! What replicas saw of the comments that a version judged: measures by hour, never a text. Written once by each replica.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use futures_util::{StreamExt as _, stream};
+use model::{Version, evaluation::drift::Reference};
+
+use crate::{Error, Key, REQUESTS_AT_ONCE, Registry};
+
+impl Registry {
+    /// Stores what a replica saw in an hour since 1970. `nonce` tells it from what others saw; with the same one it may be
+    /// stored again.
+    pub async fn put_drift(&self, version: &Version, hour: u64, nonce: u32, seen: &Reference) -> Result<(), Error> {
+        self.create_json(Key::Drift(version, hour, nonce), seen).await?;
+        Ok(())
+    }
+
+    /// What all replicas stored of a version from an hour on, by hour. What has other bins than the others of its hour is left
+    /// out: no version has two references.
+    pub async fn drift(&self, version: &Version, from: u64) -> Result<BTreeMap<u64, Reference>, Error> {
+        let paths = self.store.list(&Key::drift_of(version)).await?;
+        let hours = paths.iter().filter_map(|path| Key::drift_hour_of(path));
+        let hours: Vec<(u64, u32)> = hours.filter(|(hour, _)| *hour >= from).collect();
+        let read = |(hour, nonce): (u64, u32)| async move {
+            let read = self.read_json::<Reference>(Key::Drift(version, hour, nonce)).await?;
+            // Retention deletes what is old.
+            Ok::<_, Error>(read.map(|(seen, _)| (hour, seen)))
+        };
+        let mut reads = stream::iter(hours).map(read).buffered(REQUESTS_AT_ONCE);
+        let mut found: BTreeMap<u64, Reference> = BTreeMap::new();
+        while let Some(read) = reads.next().await {
+            let Some((hour, seen)) = read? else { continue };
+            match found.entry(hour) {
+                Entry::Vacant(place) => drop(place.insert(seen)),
+                Entry::Occupied(mut sum) => drop(sum.get_mut().add_all(&seen)),
+            }
+        }
+        Ok(found)
+    }
+}
