@@ -10,6 +10,8 @@ use crate::{
     Service,
     cascade::EncoderThreads,
     circuit::{Circuit, Outage},
+    drift::Drift,
+    held_out::HeldOut,
     keys::KeyRing,
     metrics::{Metrics, PartLabels},
     pinned::Pinned,
@@ -33,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) encoder: Arc<EncoderThreads>,
     pub(crate) pinned: Arc<Pinned>,
     pub(crate) shadow: Arc<Shadow>,
+    pub(crate) drift: Arc<Drift>,
+    pub(crate) held_out: Arc<HeldOut>,
     pub(crate) keys: Arc<KeyRing>,
     /// Places for streams.
     pub(crate) streams: Arc<Semaphore>,
@@ -71,6 +75,8 @@ impl Context {
         Self {
             trust: Trust::new(registry.clone()),
             pinned: Arc::new(Pinned::new(registry.clone(), service.cascade.pass_from)),
+            drift: Arc::new(Drift::new(registry.clone(), Arc::clone(&metrics))),
+            held_out: Arc::new(HeldOut::new(registry.clone())),
             registry,
             store,
             orchestrator: Arc::new(service.orchestrator),

@@ -134,7 +134,7 @@ impl Context {
     pub(crate) async fn judge(&self, live: &Live, text: &str, asked: Asked) -> Judged {
         let started = Instant::now();
         let Heard { verdict, passed, scores, fallback } = self.encoder.hear(live, text, asked.purpose).await;
-        self.count(live, &verdict, started);
+        self.count(live, text, &verdict, started);
         if live.is_in_production() && fallback.is_none() {
             self.shadow.offer(text, &verdict);
         }
@@ -181,7 +181,7 @@ impl Context {
     }
 
     /// Of a version that was asked for by name only the number of verdicts is counted: distributions are production's.
-    fn count(&self, live: &Live, verdict: &Verdict, started: Instant) {
+    fn count(&self, live: &Live, text: &str, verdict: &Verdict, started: Instant) {
         let metrics = &self.metrics;
         metrics.inference.observe(started.elapsed().as_secs_f64());
         let make = || {
@@ -194,6 +194,7 @@ impl Context {
         }
         metrics.probability.observe(verdict.probability);
         metrics.unknown_share.observe(verdict.unknown_share);
+        self.drift.count(live, text, verdict);
         for (judged_by, counter) in JudgedBy::ALL.into_iter().zip(&metrics.sentences_by) {
             let sentences = verdict.sentences.iter().filter(|sentence| sentence.judged_by == judged_by).count();
             counter.inc_by(sentences as u64);

@@ -9,7 +9,9 @@ mod cascade;
 mod circuit;
 mod context;
 mod dialect;
+mod drift;
 mod figures;
+mod held_out;
 mod judging;
 mod keys;
 mod kind;
@@ -130,12 +132,13 @@ pub async fn serve(
         background.spawn(certificate.follow());
     }
     let (serving, metrics) = (Arc::clone(&context.serving), Arc::clone(&context.metrics));
+    let (drift, store) = (Arc::clone(&context.drift), context.store.clone());
     let endpoint = Arc::new(endpoint(context, &limits, names));
     let connections = limits.connections;
     Server { listener, tls, endpoint, metrics, connections, linger, stopping }.run(stop).await;
     // Only when they have really ended can no report follow.
     background.shutdown().await;
-    serving.leave().await;
+    tokio::join!(serving.leave(), drift.leave(&store));
     Ok(())
 }
 
@@ -163,6 +166,8 @@ fn in_background(context: &Context) -> JoinSet<()> {
     tasks.spawn(Arc::clone(&context.shadow).judge());
     let (shadow, store) = (Arc::clone(&context.shadow), context.store.clone());
     tasks.spawn(async move { shadow.follow(&store).await });
+    let (drift, serving, store) = (Arc::clone(&context.drift), Arc::clone(&context.serving), context.store.clone());
+    tasks.spawn(async move { drift.follow(&store, &serving).await });
     let keys = Arc::clone(&context.keys);
     tasks.spawn(async move { keys.follow().await });
     let (store, registry) = (context.store.clone(), context.registry.clone());

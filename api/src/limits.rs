@@ -368,7 +368,8 @@ fn is_stream(request: &Request) -> bool {
 
 /// Whether requests to a path have many comments.
 fn takes_many(path: &str) -> bool {
-    path == "/predict/batch" || matches!(Dialect::of(path), Some(Dialect::Moderations | Dialect::Inference))
+    matches!(path, "/predict/batch" | "/label")
+        || matches!(Dialect::of(path), Some(Dialect::Moderations | Dialect::Inference))
 }
 
 /// Whether a request asks for a change: all that is not safe, but for verdicts.

@@ -59,6 +59,20 @@ pub(crate) struct ComparedLabels {
     pub(crate) outcome: &'static str,
 }
 
+/// A measure of comments.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct MeasureLabels {
+    pub(crate) measure: &'static str,
+}
+
+/// A reviewer's decision.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct FeedbackLabels {
+    pub(crate) label: &'static str,
+    /// Whether the model in production said the same: `yes`, `no`, `unjudged`.
+    pub(crate) agreed: &'static str,
+}
+
 /// The model that serves.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct ModelLabels {
@@ -154,6 +168,10 @@ pub struct Metrics {
     pub(crate) shadow_comments: Family<ComparedLabels, Counter>,
     pub(crate) shadow_difference: Histogram,
     pub(crate) shadow_dropped: Counter,
+    pub(crate) drift_comments: Gauge,
+    pub(crate) drift_psi: Family<MeasureLabels, Gauge<f64, AtomicU64>>,
+    pub(crate) drift_p_value: Family<MeasureLabels, Gauge<f64, AtomicU64>>,
+    pub(crate) feedback: Family<FeedbackLabels, Counter>,
     pub(crate) model: Family<ModelLabels, Gauge>,
     pub(crate) generation: Gauge,
     pub(crate) loaded: Gauge<f64, AtomicU64>,
@@ -216,6 +234,10 @@ impl Metrics {
             shadow_comments: Family::default(),
             shadow_difference: Histogram::new(DIFFERENCE),
             shadow_dropped: Counter::default(),
+            drift_comments: Gauge::default(),
+            drift_psi: Family::default(),
+            drift_p_value: Family::default(),
+            feedback: Family::default(),
             model: Family::default(),
             generation: Gauge::default(),
             loaded: Gauge::default(),
@@ -226,6 +248,11 @@ impl Metrics {
         // A series that is there from the start can be watched for its first increase.
         for reason in Fallback::ALL.map(Fallback::name) {
             drop(this.encoder_fallbacks.get_or_create(&FallbackLabels { reason }));
+        }
+        for label in [true, false].map(label) {
+            for agreed in ["yes", "no", "unjudged"] {
+                drop(this.feedback.get_or_create(&FeedbackLabels { label, agreed }));
+            }
         }
         for outcome in Compared::ALL.map(Compared::name) {
             drop(this.shadow_comments.get_or_create(&ComparedLabels { outcome }));
@@ -299,6 +326,26 @@ impl Metrics {
             "threatwatch_shadow_dropped",
             "Comments that the second version did not judge because it was behind",
             self.shadow_dropped.clone(),
+        );
+        r.register(
+            "threatwatch_drift_comments",
+            "Comments of the last 24 hours that are held against those that the model was judged on",
+            self.drift_comments.clone(),
+        );
+        r.register(
+            "threatwatch_drift_psi",
+            "Population stability index of the last 24 hours' comments, by measure; from 0.25 on somebody must look",
+            self.drift_psi.clone(),
+        );
+        r.register(
+            "threatwatch_drift_p_value",
+            "Probability that the last 24 hours' comments differ so much by chance, by measure",
+            self.drift_p_value.clone(),
+        );
+        r.register(
+            "threatwatch_feedback",
+            "Decisions of reviewers, by label and by whether the model in production said the same",
+            self.feedback.clone(),
         );
         r.register("threatwatch_model_info", "1 for the model that serves", self.model.clone());
         r.register(

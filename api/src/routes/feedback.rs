@@ -18,10 +18,11 @@ use super::{Tag, answers};
 use crate::{
     audit::Request,
     body::Body,
-    caller::{By, Caller, Operate, Review},
+    caller::{By, Caller, Need as _, Operate, Review},
     cascade::Purpose,
     context::Context,
     figures::{millis, rfc3339},
+    metrics::FeedbackLabels,
     problem::Problem,
 };
 
@@ -240,7 +241,7 @@ impl FeedbackRoutes {
             let reviewer = reviewer_of(&by.caller, reviewer)?;
             let feedback = self.context.feedback(text, label.into(), sentence, reviewer).await?;
             let feedback = Feedback { note: note.filter(|note| !note.trim().is_empty()), request_id, ..feedback };
-            self.context.ask_store(self.context.registry.put_feedback(feedback)).await
+            self.context.keep_feedback(feedback).await
         };
         match said.await {
             Ok((item, true)) => FeedbackAnswer::Stored(Json((&item).into())),
@@ -293,14 +294,19 @@ impl FeedbackRoutes {
         }
     }
 
-    /// Delete a decision and its comment for good.
+    /// Delete a decision and its comment for good: one's own, or with the role `operate` anybody's.
     #[oai(path = "/feedback/:id", method = "delete")]
-    async fn delete(&self, by: By<Operate>, id: Path<String>) -> FeedbackDeletion {
+    async fn delete(&self, by: By<Review>, id: Path<String>) -> FeedbackDeletion {
         let Ok(id) = id.0.parse::<FeedbackId>() else {
             let detail = "The id does not look like that of a decision: GET /feedback lists them.";
             return Problem::invalid(detail).into();
         };
         let actor = by.caller.actor(None);
+        if actor.as_deref().is_some_and(|actor| actor != id.reviewer())
+            && let Err(problem) = by.caller.require(Operate::ROLE)
+        {
+            return problem.into();
+        }
         let recorded = self.context.record(Request {
             caller: &by.caller,
             actor: actor.as_deref(),
@@ -336,6 +342,21 @@ impl FeedbackRoutes {
 }
 
 impl Context {
+    /// Stores a decision, counts it, and says whether it is new.
+    pub(crate) async fn keep_feedback(&self, feedback: Feedback) -> Result<(FeedbackItem, bool), Problem> {
+        let (item, is_new) = self.ask_store(self.registry.put_feedback(feedback)).await?;
+        if is_new {
+            let Feedback { label, model, .. } = &item.feedback;
+            let agreed = match model {
+                None => "unjudged",
+                Some(said) if said.label == *label => "yes",
+                Some(_) => "no",
+            };
+            self.metrics.feedback.get_or_create(&FeedbackLabels { label: label.name(), agreed }).inc();
+        }
+        Ok((item, is_new))
+    }
+
     /// A decision, with what production says of the comment.
     pub(crate) async fn feedback(
         &self,

@@ -2,10 +2,13 @@
 
 mod audit;
 mod batch;
+mod curves;
 mod discovery;
+mod drift;
 mod feedback;
 mod health;
 mod inference;
+mod labelling;
 mod models;
 mod moderations;
 mod perspective;
@@ -46,7 +49,10 @@ pub(crate) type Api = (
     moderations::Moderations,
     inference::Inference,
     feedback::FeedbackRoutes,
+    labelling::Labelling,
     models::Models,
+    curves::Curves,
+    drift::DriftRoutes,
     shadow::ShadowRoutes,
     training::Training,
     promotion::Promotion,
@@ -63,7 +69,10 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         moderations::Moderations(context.clone()),
         inference::Inference(context.clone()),
         feedback::FeedbackRoutes::new(context.clone()),
-        models::Models(context.clone()),
+        labelling::Labelling(context.clone()),
+        models::Models::new(context.clone()),
+        curves::Curves(context.clone()),
+        drift::DriftRoutes(context.clone()),
         shadow::ShadowRoutes(context.clone()),
         training::Training(context.clone()),
         promotion::Promotion(context.clone()),

@@ -1,5 +1,7 @@
 //! `/models`: the registry, read-only.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use model::{Version, evaluation::Pair};
 use poem::http::StatusCode;
 use poem_openapi::{
@@ -7,6 +9,8 @@ use poem_openapi::{
     param::{Path, Query},
     payload::{Json, PlainText},
 };
+use registry::ModelManifest;
+use tokio::sync::Mutex;
 
 use super::{Tag, answers};
 use crate::{
@@ -18,7 +22,14 @@ use crate::{
     problem::Problem,
 };
 
-pub(crate) struct Models(pub(crate) Context);
+/// Versions of a page at most.
+const LARGEST_PAGE: u32 = 1000;
+
+pub(crate) struct Models {
+    context: Context,
+    /// Manifests that were read: they never change.
+    known: Mutex<BTreeMap<Version, Arc<ModelManifest>>>,
+}
 
 impl From<(&'static str, Pair)> for FigureDifference {
     fn from((rows, pair): (&'static str, Pair)) -> Self {
@@ -38,7 +49,11 @@ struct ModelList {
     serving: Option<ServingModel>,
     /// Why the object store is not trusted with promotions; none are made then.
     promotion_refused: Option<String>,
-    /// Every version, newest first.
+    /// Versions in all.
+    total: u64,
+    /// Give it as `after` for the next page; none on the last.
+    next: Option<String>,
+    /// Newest first.
     models: Vec<ModelSummary>,
 }
 
@@ -154,10 +169,25 @@ answers! {
 
 #[OpenApi(prefix_path = "/models", tag = "Tag::Models")]
 impl Models {
-    /// List the registered versions.
+    /// List the registered versions, newest first.
     #[oai(path = "/", method = "get")]
-    async fn list(&self, _by: By<Read>) -> ListAnswer {
-        match self.0.ask_store(self.read_list()).await {
+    async fn list(
+        &self,
+        _by: By<Read>,
+        /// Versions of a page, from 1 to 1000; all where none is told.
+        limit: Query<Option<u32>>,
+        /// The `next` of the page before.
+        after: Query<Option<String>>,
+    ) -> ListAnswer {
+        if limit.0.is_some_and(|limit| !(1..=LARGEST_PAGE).contains(&limit)) {
+            return Problem::invalid(format!("`limit` must be from 1 to {LARGEST_PAGE}.")).into();
+        }
+        let after = match after.0.as_deref().map(version_of).transpose() {
+            Ok(after) => after,
+            Err(problem) => return problem.into(),
+        };
+        let page = Page { limit: limit.0.map_or(usize::MAX, |limit| limit as usize), after };
+        match self.context.ask_store(self.read_list(&page)).await {
             Ok(list) => ListAnswer::Ok(Json(list)),
             Err(error) => error.into(),
         }
@@ -172,13 +202,13 @@ impl Models {
         at: Query<Option<String>>,
     ) -> ProductionAnswer {
         let found = match at.0 {
-            None => self.0.ask_store(self.0.registry.production()).await,
+            None => self.context.ask_store(self.context.registry.production()).await,
             Some(at) => {
                 let millis = match millis("at", &at) {
                     Ok(millis) => millis,
                     Err(problem) => return problem.into(),
                 };
-                match self.0.ask_store(self.0.registry.production_at(millis)).await {
+                match self.context.ask_store(self.context.registry.production_at(millis)).await {
                     Ok(None) => {
                         let detail = "Nothing was in production at that time.";
                         return Problem::new(StatusCode::NOT_FOUND, Kind::NotFound, detail).into();
@@ -207,7 +237,7 @@ impl Models {
         let (Ok(a), Ok(b)) = (Version::parse(&a.0), Version::parse(&b.0)) else {
             return Problem::invalid("`a` and `b` must look like 20261123T021009Z-3f9c2a1b.").into();
         };
-        match self.0.ask_store(self.read_both(&a, &b)).await {
+        match self.context.ask_store(self.read_both(&a, &b)).await {
             Ok(comparison) => CompareAnswer::Ok(Json(comparison)),
             Err(error) => error.into(),
         }
@@ -216,7 +246,7 @@ impl Models {
     /// Show every promotion, newest first.
     #[oai(path = "/history", method = "get")]
     async fn history(&self, _by: By<Read>) -> HistoryAnswer {
-        match self.0.ask_store(self.0.registry.history()).await {
+        match self.context.ask_store(self.context.registry.history()).await {
             Ok(history) => {
                 let promotions = history.into_iter().rev().map(|promotion| promotion.record.into()).collect();
                 HistoryAnswer::Ok(Json(History { promotions }))
@@ -237,7 +267,7 @@ impl Models {
             Ok(version) => version,
             Err(problem) => return problem.into(),
         };
-        match self.0.ask_store(self.read_model(&version)).await {
+        match self.context.ask_store(self.read_model(&version)).await {
             Ok(model) => ModelAnswer::Ok(Json(model)),
             Err(error) => error.into(),
         }
@@ -255,46 +285,66 @@ impl Models {
             Ok(version) => version,
             Err(problem) => return problem.into(),
         };
-        match self.0.ask_store(self.0.registry.card(&version)).await {
+        match self.context.ask_store(self.context.registry.card(&version)).await {
             Ok(card) => CardAnswer::Ok(PlainText(card)),
             Err(error) => error.into(),
         }
     }
 }
 
+/// Which versions are wanted.
+struct Page {
+    limit: usize,
+    /// Older than this one.
+    after: Option<Version>,
+}
+
 impl Models {
-    async fn read_list(&self) -> Result<ModelList, registry::Error> {
-        let production = self.0.registry.production().await?.map(|promotion| promotion.record);
+    pub(crate) fn new(context: Context) -> Self {
+        Self { context, known: Mutex::default() }
+    }
+
+    async fn read_list(&self, page: &Page) -> Result<ModelList, registry::Error> {
+        let production = self.context.registry.production().await?.map(|promotion| promotion.record);
         let is_live = |version: &Version| production.as_ref().is_some_and(|record| record.version == *version);
-        let manifests = self.0.registry.manifests().await?;
-        let models = manifests.into_iter().map(|manifest| {
+        let mut known = self.known.lock().await;
+        self.context.registry.follow_manifests(&mut known).await?;
+        let total = known.len() as u64;
+        let older = known.values().rev().filter(|it| page.after.as_ref().is_none_or(|after| it.version < *after));
+        let mut shown: Vec<Arc<ModelManifest>> = older.take(page.limit.saturating_add(1)).cloned().collect();
+        drop(known);
+        let is_last = shown.len() <= page.limit;
+        shown.truncate(page.limit);
+        let next = shown.last().filter(|_| !is_last).map(|manifest| manifest.version.to_string());
+        let models = shown.into_iter().map(|manifest| {
             let in_production = is_live(&manifest.version);
-            ModelSummary::new(manifest, in_production)
+            ModelSummary::new(Arc::unwrap_or_clone(manifest), in_production)
         });
         let models = models.collect();
         let serving = self
-            .0
+            .context
             .serving
             .live()
             .map(|live| ServingModel { version: live.manifest.version.to_string(), generation: live.generation.0 });
-        let promotion_refused = self.0.trust.known_objection();
-        Ok(ModelList { production: production.map(Into::into), serving, promotion_refused, models })
+        let promotion_refused = self.context.trust.known_objection();
+        Ok(ModelList { production: production.map(Into::into), serving, promotion_refused, total, next, models })
     }
 
     async fn read_both(&self, a: &Version, b: &Version) -> Result<Comparison, registry::Error> {
-        let [(of_a, _), (of_b, _)] = [self.0.registry.manifest(a).await?, self.0.registry.manifest(b).await?];
+        let [(of_a, _), (of_b, _)] =
+            [self.context.registry.manifest(a).await?, self.context.registry.manifest(b).await?];
         let difference = |(fact, a, b): (&'static str, String, String)| Difference { fact: fact.to_owned(), a, b };
         let differences = of_a.differences(&of_b).into_iter().map(difference).collect();
         let figures = of_a.figures_beside(&of_b).into_iter().map(Into::into).collect();
-        let production = self.0.registry.production().await?;
+        let production = self.context.registry.production().await?;
         let is_live = |version: &Version| production.as_ref().is_some_and(|p| p.record.version == *version);
         let (a, b) = (ModelSummary::new(of_a, is_live(a)), ModelSummary::new(of_b, is_live(b)));
         Ok(Comparison { a, b, differences, figures })
     }
 
     async fn read_model(&self, version: &Version) -> Result<ModelSummary, registry::Error> {
-        let (manifest, _) = self.0.registry.manifest(version).await?;
-        let production = self.0.registry.production().await?;
+        let (manifest, _) = self.context.registry.manifest(version).await?;
+        let production = self.context.registry.production().await?;
         Ok(ModelSummary::new(manifest, production.is_some_and(|p| p.record.version == *version)))
     }
 }

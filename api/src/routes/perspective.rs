@@ -350,7 +350,7 @@ impl Perspective {
         let feedback =
             self.0.feedback(text, Label::from(value >= SUGGESTS_THREAT), None, reviewer_of(caller, None)?).await?;
         let feedback = Feedback { note: Some("suggestscore".to_owned()), ..feedback };
-        self.0.ask_store(self.0.registry.put_feedback(feedback)).await?;
+        self.0.keep_feedback(feedback).await?;
         Ok(())
     }
 

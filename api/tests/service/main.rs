@@ -5,8 +5,10 @@ mod access;
 mod batch;
 mod cascade;
 mod dialects;
+mod drift;
 mod feedback;
 mod generated;
+mod held_out;
 mod outages;
 mod requests;
 mod shadow;
@@ -133,6 +135,8 @@ async fn promote_trained(
         preset,
         seed: 1,
         held_out: experiment::evaluate(&trained.model, &test),
+        reference: experiment::reference(&trained.model, &test, &experiment::probabilities(&trained.model, &test))
+            .map(Box::new),
         cross_validation: trained.cross_validation,
         encoder: None,
         code_version: "test".to_owned(),
@@ -218,7 +222,7 @@ async fn without_a_model_the_answer_says_what_to_do() {
     problem(service.get("/health/ready").await, 503).await;
     assert_eq!(service.get("/health/live").await.status(), 200);
     let models: Value = service.get("/models").await.json().await.unwrap();
-    assert_eq!(models, json!({ "models": [] }));
+    assert_eq!(models, json!({ "total": 0, "models": [] }));
 }
 
 #[tokio::test]

@@ -1,0 +1,257 @@
+//! What a version says of the commenters whom it never saw: curves, and where two versions decide differently.
+
+use std::sync::Arc;
+
+use model::{
+    corpus::split,
+    evaluation::{calibration_curve, pr_curve},
+};
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+
+use super::{Tag, answers};
+use crate::{
+    caller::{By, Read, Review},
+    context::Context,
+    held_out::Said,
+    problem::Problem,
+    serving::Live,
+};
+
+/// Points of a curve: a screen shows no more.
+const POINTS: usize = 200;
+/// Bars of the histogram.
+const BARS: usize = 20;
+/// Rows that are shown.
+const SHOWN: u32 = 100;
+const MOST_SHOWN: u32 = 1000;
+
+pub(crate) struct Curves(pub(crate) Context);
+
+/// Curves of a version, by sentence, over the commenters whom it never saw.
+#[derive(Debug, Object)]
+struct CurvesOfModel {
+    version: String,
+    /// The digest of the rows: the dataset, or its sample.
+    dataset: String,
+    /// Sentences that were judged.
+    sentences: u64,
+    /// Of these, threats.
+    threats: u64,
+    /// From the highest threshold down.
+    precision_recall: Vec<PrecisionRecall>,
+    /// Said and seen, in fifteen bins of equal width; empty bins are left out.
+    calibration: Vec<Calibration>,
+    probability: ProbabilityByLabel,
+}
+
+/// What a threshold finds.
+#[derive(Debug, Object)]
+struct PrecisionRecall {
+    /// Sentences at or above it are flagged.
+    threshold: f64,
+    /// Threats among what is flagged.
+    precision: f64,
+    /// Flagged among the threats.
+    recall: f64,
+}
+
+/// Sentences of about the same probability.
+#[derive(Debug, Object)]
+struct Calibration {
+    /// Mean probability.
+    said: f64,
+    /// Share of threats.
+    seen: f64,
+    /// Sentences.
+    n: u64,
+}
+
+/// How probabilities are spread, in bins of equal width.
+#[derive(Debug, Object)]
+struct ProbabilityByLabel {
+    /// Where one bin ends and the next begins.
+    edges: Vec<f64>,
+    /// Threats by bin.
+    threats: Vec<u64>,
+    /// Others by bin.
+    harmless: Vec<u64>,
+}
+
+/// Where two versions decide differently, over commenters whom neither saw.
+#[derive(Debug, Object)]
+struct Flips {
+    a: String,
+    b: String,
+    /// Sentences that both judged.
+    sentences: u64,
+    /// Sentences that one of them calls a threat, and the other does not.
+    flips: u64,
+    /// Of these, those that `b` is right about.
+    better: u64,
+    /// Of these, those that `a` is right about.
+    worse: u64,
+    /// The largest difference first.
+    items: Vec<Flip>,
+}
+
+/// A sentence that two versions decide about differently.
+#[derive(Debug, Object)]
+struct Flip {
+    /// Its number in the dataset, from 1.
+    row: u64,
+    text: String,
+    /// What it is labelled.
+    is_threat: bool,
+    /// The probability by `a`.
+    a: f64,
+    /// The probability by `b`.
+    b: f64,
+}
+
+answers! {
+    /// Answers of `GET /models/{version}/curves`.
+    CurvesAnswer {
+        /// The curves.
+        #[oai(status = 200)]
+        Ok(Json<CurvesOfModel>),
+    }
+}
+answers! {
+    /// Answers of `GET /models/flips`.
+    FlipsAnswer {
+        /// The differences.
+        #[oai(status = 200)]
+        Ok(Json<Flips>),
+    }
+}
+
+#[OpenApi(prefix_path = "/models", tag = "Tag::Models")]
+impl Curves {
+    /// Draw a version's precision, recall and calibration over the commenters whom it never saw.
+    #[oai(path = "/:version/curves", method = "get")]
+    async fn curves(
+        &self,
+        _by: By<Read>,
+        /// The version, e.g. `20261123T021009Z-3f9c2a1b`.
+        version: Path<String>,
+    ) -> CurvesAnswer {
+        let drawn = async {
+            let live = self.0.model(Some(&version.0)).await?;
+            let said = self.judged(&live, &live).await?;
+            Ok::<_, Problem>(curves(&live, &said))
+        };
+        match drawn.await {
+            Ok(curves) => CurvesAnswer::Ok(Json(curves)),
+            Err(problem) => problem.into(),
+        }
+    }
+
+    /// Show where two versions decide differently, over commenters whom neither saw: with the sentences of the dataset.
+    #[oai(path = "/flips", method = "get")]
+    async fn flips(
+        &self,
+        _by: By<Review>,
+        /// One version.
+        a: Query<String>,
+        /// The other; sentences are of its dataset.
+        b: Query<String>,
+        /// How many to show, from 1 to 1000; 100 unless told.
+        limit: Query<Option<u32>>,
+    ) -> FlipsAnswer {
+        let limit = limit.0.unwrap_or(SHOWN);
+        if !(1..=MOST_SHOWN).contains(&limit) {
+            return Problem::invalid(format!("`limit` must be from 1 to {MOST_SHOWN}.")).into();
+        }
+        let compared = async {
+            let (one, other) = (self.0.model(Some(&a.0)).await?, self.0.model(Some(&b.0)).await?);
+            let (by_one, by_other) = (self.judged(&one, &other).await?, self.judged(&other, &other).await?);
+            Ok::<_, Problem>(flips((&one, &by_one), (&other, &by_other), limit as usize))
+        };
+        match compared.await {
+            Ok(flips) => FlipsAnswer::Ok(Json(flips)),
+            Err(problem) => problem.into(),
+        }
+    }
+}
+
+impl Curves {
+    async fn judged(&self, live: &Arc<Live>, of: &Live) -> Result<Arc<Said>, Problem> {
+        let said = self.0.ask_store(self.0.held_out.judged(live, of)).await?;
+        said.ok_or_else(|| Problem::invalid("The dataset is too large to be judged for this."))
+    }
+}
+
+fn curves(live: &Live, said: &Said) -> CurvesOfModel {
+    let judged = said.judged();
+    let bar = |p: f64| ((p * BARS as f64) as usize).min(BARS - 1);
+    let count = |of: bool| {
+        let mut bars = vec![0_u64; BARS];
+        judged.iter().filter(|(_, is_threat)| *is_threat == of).for_each(|(p, _)| bars[bar(*p)] += 1);
+        bars
+    };
+    CurvesOfModel {
+        version: live.manifest.version.to_string(),
+        dataset: live.manifest.rows().to_string(),
+        sentences: judged.len() as u64,
+        threats: judged.iter().filter(|(_, is_threat)| *is_threat).count() as u64,
+        precision_recall: pr_curve(&judged, POINTS)
+            .into_iter()
+            .map(|point| PrecisionRecall {
+                threshold: point.threshold,
+                precision: point.precision,
+                recall: point.recall,
+            })
+            .collect(),
+        calibration: calibration_curve(&judged)
+            .into_iter()
+            .map(|bin| Calibration { said: bin.said, seen: bin.seen, n: bin.n as u64 })
+            .collect(),
+        probability: ProbabilityByLabel {
+            edges: (1..BARS).map(|bar| bar as f64 / BARS as f64).collect(),
+            threats: count(true),
+            harmless: count(false),
+        },
+    }
+}
+
+fn flips((one, by_one): (&Live, &Said), (other, by_other): (&Live, &Said), limit: usize) -> Flips {
+    let rows = &by_other.rows;
+    let [from_one, from_other] = [one, other].map(|live| live.model.threshold());
+    let (mut sentences, mut better) = (0, 0);
+    let mut found = Vec::new();
+    for (at, row) in rows.rows.iter().enumerate() {
+        // What the other learned from would flatter it.
+        if !split::is_held_out(one.manifest.seed, &row.commenter) {
+            continue;
+        }
+        sentences += 1;
+        let (a, b) = (by_one.probabilities[at], by_other.probabilities[at]);
+        let says = (a >= from_one, b >= from_other);
+        if says.0 != says.1 {
+            better += u64::from(says.1 == row.is_threat());
+            found.push((at, a, b));
+        }
+    }
+    found.sort_by(|x, y| (y.1 - y.2).abs().total_cmp(&(x.1 - x.2).abs()).then(x.0.cmp(&y.0)));
+    let flips = found.len() as u64;
+    let item = |(at, a, b): (usize, f64, f64)| Flip {
+        row: rows.numbers[at],
+        text: rows.rows[at].text.clone(),
+        is_threat: rows.rows[at].is_threat(),
+        a,
+        b,
+    };
+    Flips {
+        a: one.manifest.version.to_string(),
+        b: other.manifest.version.to_string(),
+        sentences,
+        flips,
+        better,
+        worse: flips - better,
+        items: found.into_iter().take(limit).map(item).collect(),
+    }
+}
