@@ -5,6 +5,7 @@ mod dataset;
 mod doctor;
 mod experiment;
 mod keys;
+mod label;
 mod models;
 mod predict;
 mod promote;
@@ -77,6 +78,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Judge a comment, or a file of them
     Predict(predict::Arguments),
+    /// Choose the comments of a file whose labels teach the most
+    Label(label::Arguments),
     /// Import corpora
     #[command(subcommand)]
     Dataset(dataset::Command),
@@ -139,6 +142,7 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Keys(command) => keys::run(command, settings).await?,
         Command::Audit(arguments) => audit::run(arguments, settings).await?,
         Command::Predict(arguments) => return predict::run(arguments, settings).await,
+        Command::Label(arguments) => return label::run(arguments, settings).await,
         Command::Dataset(command) => dataset::run(command, settings).await?,
         Command::Doctor => return doctor::run(settings).await,
         Command::Setup(arguments) => setup::run(arguments, settings).await?,

@@ -30,7 +30,7 @@ const LONGEST: usize = 256 << 10;
 /// Requests at once.
 const AT_ONCE: usize = 3;
 /// The exit code where some comments could not be judged.
-const SOME_WRONG: u8 = 3;
+pub(super) const SOME_WRONG: u8 = 3;
 
 /// What to judge
 #[derive(Debug, clap::Args)]
@@ -78,7 +78,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
 }
 
 /// The model in an artifact's file, or of a registered version.
-async fn find(name: &str, settings: &Settings) -> anyhow::Result<Model> {
+pub(super) async fn find(name: &str, settings: &Settings) -> anyhow::Result<Model> {
     if Path::new(name).is_file() {
         let bytes = std::fs::read(name).with_context(|| format!("read {name}"))?;
         return artifact::decode(&bytes).with_context(|| format!("{name} is no model"));
