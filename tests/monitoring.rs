@@ -11,6 +11,10 @@ use std::{
     time::Duration,
 };
 
+use model::{
+    corpus::{self, split},
+    experiment::DEFAULT_SEED,
+};
 use serde_json::{Value, json};
 use serde_norway::Value as Yaml;
 
@@ -209,7 +213,12 @@ fn every_query_has_data_and_the_numbers_are_those_of_the_traffic() {
     let is_followed = || up.get_json("/shadow")["version"] == *version;
     assert!(wait_for(Duration::from_secs(10), is_followed), "the shadow is not followed");
 
-    let decisions = make_traffic(&up, &prometheus);
+    let alone = make_traffic(&up, &prometheus);
+    let mut decisions = judge_strangers(&up);
+    let judged_alone: f64 = alone.values().sum();
+    for (decision, count) in alone {
+        *decisions.entry(decision).or_insert(0.0) += count;
+    }
     let generation = up.get_json("/models/production")["generation"].as_f64().unwrap();
     let is_seen = || prometheus.one("sum(threatwatch_predictions_total)") == decisions.values().sum::<f64>();
     assert!(wait_for(Duration::from_secs(20), is_seen), "the last predictions were not scraped");
@@ -222,15 +231,19 @@ fn every_query_has_data_and_the_numbers_are_those_of_the_traffic() {
         assert_eq!(prometheus.one(&format!("sum(threatwatch_predictions_total{{decision=\"{decision}\"}})")), *count);
     }
     let requests = |selector: &str| prometheus.one(&format!("sum(http_requests_total{{{selector}}})"));
-    assert_eq!(requests("handler=\"/predict\",status=\"2xx\""), decisions.values().sum::<f64>());
+    assert_eq!(requests("handler=\"/predict\",status=\"2xx\""), judged_alone);
     assert_eq!(requests("handler=\"/predict\",status=\"4xx\""), 5.0, "bad requests");
     assert_eq!(requests("handler=\"none\",status=\"4xx\""), 7.0, "unknown paths");
     let seen = prometheus.one("sum(http_request_duration_seconds_count{handler=\"/predict\"})");
-    assert_eq!(seen, decisions.values().sum::<f64>() + 5.0);
+    assert_eq!(seen, judged_alone + 5.0);
     // The first model's run, two more, and the one that a wrong input ended.
     assert_eq!(prometheus.one("sum(temporal_workflow_failed_total{workflow_type=\"TrainWorkflow\"})"), 1.0);
     assert_eq!(prometheus.one("sum(temporal_workflow_completed_total{workflow_type=\"PromoteWorkflow\"})"), 2.0);
     assert_eq!(prometheus.one("threatwatch_activity_outcomes_total{activity=\"promote\",outcome=\"completed\"}"), 3.0);
+
+    let is_told = || prometheus.query("threatwatch_drift_psi").len() == 3;
+    assert!(wait_for(Duration::from_secs(20), is_told), "drift is not told");
+    assert!(prometheus.one("max(threatwatch_drift_psi)") < 0.25);
 
     every_panel_has_data(&prometheus);
     every_rule_is_healthy(&prometheus);
@@ -283,6 +296,24 @@ fn make_traffic(up: &Up, prometheus: &Prometheus) -> BTreeMap<String, f64> {
     }
     assert!(up.train_by_cli("wrong", &[r#"{"trainerz":1}"#]).contains("FAILED"));
     judge("One more.");
+    decisions
+}
+
+/// Enough comments to tell whether they drift: of commenters whom no model saw.
+fn judge_strangers(up: &Up) -> BTreeMap<String, f64> {
+    let (_, rows) = split::held_out(DEFAULT_SEED, corpus::sample().rows);
+    let comments: Vec<Value> = rows
+        .chunk_by(|a, b| a.comment == b.comment && a.commenter == b.commenter)
+        .map(|rows| rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>().join("\n"))
+        .map(|text| json!({ "text": text }))
+        .collect();
+    let comments: Vec<&Value> = comments.iter().cycle().take(600).collect();
+    let (status, answer) = up.post_json("/predict/batch", &json!({ "comments": comments }));
+    assert_eq!(status, 200);
+    let mut decisions = BTreeMap::new();
+    for result in answer["results"].as_array().unwrap() {
+        *decisions.entry(result["verdict"]["label"].as_str().unwrap().to_owned()).or_insert(0.0) += 1.0;
+    }
     decisions
 }
 

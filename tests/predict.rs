@@ -99,6 +99,8 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
     assert_eq!(lines(&there).len(), 1777);
     assert_eq!(lines(&there), lines(&here));
 
+    what_to_label_next(&up, &many, &artifact);
+
     for (arguments, words) in [
         (vec!["predict"], "<TEXT>"),
         (vec!["predict", "--file", "/nowhere.txt"], "/nowhere.txt"),
@@ -112,4 +114,28 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
     }
     let alone = up.succeed(&["predict", COMMENTS[0], "--model", &artifact]);
     assert!(alone.starts_with("threat: "), "{alone}");
+}
+
+/// Chosen by the model in production or by one in a file; what was decided before is left out.
+fn what_to_label_next(up: &Up, many: &str, artifact: &str) {
+    let chosen = up.run(&["label", many, "--take", "40"]);
+    assert!(chosen.status.success(), "{}", both(&chosen));
+    let first = lines(&chosen);
+    let random = first.iter().filter(|line| line["why"] == "random").count();
+    assert_eq!((first.len(), random), (40, 4));
+    assert!(both(&chosen).contains("40 of 1777 comments"), "{}", both(&chosen));
+    assert_eq!(lines(&up.run(&["label", many, "--take", "40", "--model", artifact])), first);
+    for line in &first[..10] {
+        let (status, _) = up.post_json("/feedback", &json!({ "text": line["text"], "label": "harmless" }));
+        assert_eq!(status, 201);
+    }
+    let next = up.run(&["label", many, "--take", "40"]);
+    let ids = |lines: &[Value]| lines.iter().map(|line| line["id"].clone()).collect::<Vec<_>>();
+    let next_ids = ids(&lines(&next));
+    assert!(ids(&first[..10]).iter().all(|id| !next_ids.contains(id)), "{next_ids:?}");
+    assert!(both(&next).contains("10 labelled before"), "{}", both(&next));
+    let again = lines(&up.run(&["label", many, "--take", "40", "--again"]));
+    assert_eq!(ids(&again), ids(&first));
+    let refused = up.run(&["label", many, "--random-share", "1.5"]);
+    assert!(!refused.status.success() && both(&refused).contains("not from 0 to 1"), "{}", both(&refused));
 }

@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A replica that stops waits this long for the store, no longer.
 const LEAVE: Duration = Duration::from_secs(1);
 /// Comments that say enough.
-pub(crate) const ENOUGH: u64 = 5 * FEWEST;
+pub(crate) const ENOUGH: u64 = 10 * FEWEST;
 
 /// What this replica saw of a version's comments in an hour since 1970.
 struct Hour {

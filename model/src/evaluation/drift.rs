@@ -12,9 +12,11 @@ pub const DRIFTED: f64 = 0.25;
 /// Below this probability a difference is not taken for chance.
 pub const CHANCE: f64 = 0.001;
 /// Fewer comments say nothing, neither for a reference nor against it.
-pub const FEWEST: u64 = 100;
+pub const FEWEST: u64 = 50;
 /// Bins of a measure, of about the same number of reference comments each.
 const BINS: usize = 10;
+/// Reference comments of a bin at least: fewer bins are made of few comments.
+const OF_A_BIN: usize = 10;
 
 /// What is measured of a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,7 +83,8 @@ impl Histogram {
     pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let mut edges: Vec<f64> = (1..BINS).filter_map(|bin| sorted.get(bin * sorted.len() / BINS).copied()).collect();
+        let bins = (sorted.len() / OF_A_BIN).clamp(1, BINS);
+        let mut edges: Vec<f64> = (1..bins).filter_map(|bin| sorted.get(bin * sorted.len() / bins).copied()).collect();
         edges.dedup();
         // Nothing is below the least value.
         edges.retain(|edge| sorted.first().is_some_and(|least| edge > least));
@@ -366,7 +369,7 @@ mod tests {
         for wrong in [r#"{"edges":[1],"counts":[1]}"#, r#"{"edges":[2,1],"counts":[1,1,1]}"#] {
             assert!(serde_json::from_str::<Histogram>(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(Reference::of(&vec![[0.0; 3]; 99]), None);
+        assert_eq!(Reference::of(&vec![[0.0; 3]; 49]), None);
         let mut both = reference.emptied();
         assert!(both.add_all(&reference) && both.add_all(&reference));
         assert_eq!(both.comments(), 200);
