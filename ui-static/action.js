@@ -25,7 +25,11 @@ export function refusePromotions(refused) {
 export function showAvailability() {
   for (const button of document.querySelectorAll("button[data-acts]")) {
     const isOff = isRefused && button.dataset.acts === PROMOTION;
-    button.setAttribute("aria-disabled", String(isActing || isOff));
+    const isDisabled = String(isActing || isOff);
+    const { ariaDisabled } = button;
+    // There may be a thousand of them.
+    if (ariaDisabled === isDisabled && button.hasAttribute("aria-describedby") === isOff) continue;
+    button.setAttribute("aria-disabled", isDisabled);
     if (isOff) button.setAttribute("aria-describedby", "refusal");
     else button.removeAttribute("aria-describedby");
   }

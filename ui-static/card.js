@@ -55,5 +55,5 @@ function show(version, text) {
 function forget() {
   URL.revokeObjectURL(saved);
   // Not `location.hash`, which would leave an entry to go back to.
-  history.replaceState(null, "", location.pathname + location.search);
+  if (linked()) history.replaceState(null, "", "#models");
 }

@@ -1,8 +1,9 @@
 // Two versions side by side: what was given to their training, and their figures.
 
 import { asProblem, getAsked, withQuery } from "./api.js";
-import { byId, cell, code, element, numberCell, row, table } from "./dom.js";
+import { byId, cell, code, element, mark, numberCell, row, table } from "./dom.js";
 import { FIGURES, figure, isErrorFigure, signed, withInterval } from "./figures.js";
+import { flipsOffer } from "./flips.js";
 import { problemNotice } from "./notice.js";
 import { listen } from "./registry.js";
 
@@ -22,7 +23,10 @@ export function setUpComparison() {
 }
 
 // Production against the newest other, until somebody chooses otherwise.
-function offer({ models }) {
+function offer({ models: listed, production }) {
+  // It may stand on a later page.
+  const isListed = !production || listed.some(({ version }) => version === production.version);
+  const models = isListed ? listed : [...listed, { version: production.version, in_production: true }];
   byId("compare").hidden = models.length < 2;
   const fingerprint = JSON.stringify(models.map(({ version, in_production: live }) => [version, live]));
   if (fingerprint === offered || models.length < 2) return;
@@ -40,7 +44,8 @@ function offer({ models }) {
 }
 
 function option({ version, trainer, in_production: isLive }) {
-  return element("option", { value: version }, `${version}, ${trainer}${isLive ? ", in production" : ""}`);
+  const words = [version, trainer, isLive && "in production"].filter(Boolean);
+  return element("option", { value: version }, words.join(", "));
 }
 
 function checkChoice() {
@@ -52,7 +57,7 @@ async function compare(a, b) {
   try {
     const { answer } = await getAsked(withQuery("models/compare", { a, b }));
     byId("compared").replaceChildren("A is ", code(answer.a.version), ", B is ", code(answer.b.version), ".");
-    byId("comparison").replaceChildren(...comparison(answer));
+    byId("comparison").replaceChildren(...comparison(answer), flipsOffer(a, b));
   } catch (error) {
     byId("compared").replaceChildren(problemNotice("The versions were not compared", asProblem(error)));
     byId("comparison").replaceChildren();
@@ -113,7 +118,5 @@ function overlapWords(name, difference, overlap) {
   if (overlap === undefined || overlap === null) return "not known";
   if (overlap) return "overlap: may be chance";
   const isBetter = difference > 0 !== isErrorFigure(name);
-  const attributes = { class: "check-result", "data-passed": String(isBetter) };
-  const verdict = element("strong", attributes, isBetter ? "better" : "worse");
-  return element("span", {}, "do not overlap: B is ", verdict);
+  return element("span", {}, "do not overlap: B is ", mark(isBetter, isBetter ? "better" : "worse"));
 }

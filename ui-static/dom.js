@@ -52,6 +52,11 @@ export function code(name) {
   return element("code", {}, ...breakable(String(name)));
 }
 
+// Good or bad, in words; the style puts a sign before them.
+export function mark(isGood, words) {
+  return element("strong", { class: "check-result", "data-passed": String(isGood) }, words);
+}
+
 // ---- Tables --------------------------------------------------------------------------------------------------------
 
 export function table(caption, headings, rows) {

@@ -1,6 +1,6 @@
 // The gate's report: its checks, what would be decided to the worse, and which replicas follow.
 
-import { cell, code, element, numberCell, row, table } from "./dom.js";
+import { cell, code, element, mark, numberCell, row, table } from "./dom.js";
 import { measure, plural } from "./figures.js";
 import { notice } from "./notice.js";
 
@@ -16,10 +16,9 @@ export function failedChecks(gate) {
 }
 
 function checkRow({ check, passed, value, at_least: least, at_most: most, meaning }) {
-  const result = element("strong", { class: "check-result", "data-passed": String(passed) }, passed ? "pass" : "fail");
   return row(
     code(check),
-    cell("Result", result),
+    cell("Result", mark(passed, passed ? "pass" : "fail")),
     numberCell("Value", measure(value)),
     cell("Bound", boundWords(least, most)),
     cell("Meaning", element("span", {}, meaning), "prose"),
@@ -40,7 +39,7 @@ function flipLines(flips) {
     return [element("p", { class: "help" }, "No held-out sentence is decided worse than today.")];
   }
   return [
-    element("h4", {}, "Held-out sentences that are decided worse than today"),
+    element("h3", {}, "Held-out sentences that are decided worse than today"),
     element(
       "ul",
       { class: "flips" },

@@ -2,6 +2,7 @@
 
 // Only here, so that it is gone with the page: nothing that outlives the page or leaves it by itself may hold it.
 let used = null;
+const listeners = new Set();
 
 // `{ secret, name, roles }`, or null.
 export function usedKey() {
@@ -10,4 +11,11 @@ export function usedKey() {
 
 export function setKey(key) {
   used = key;
+  for (const listener of listeners) listener(key);
+}
+
+// Gives the function that ends the listening.
+export function whenKeyChanges(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
 }

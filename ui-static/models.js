@@ -1,18 +1,22 @@
 // The list of models, with what each is worth.
 
 import { PROMOTION, showAvailability } from "./action.js";
+import { asProblem } from "./api.js";
 import { cardLink } from "./card.js";
+import { curvesButton } from "./curves.js";
 import { breakable, button, byId, cell, code, element, numberCell, row, setText } from "./dom.js";
-import { figure, localTime, percent, withInterval } from "./figures.js";
+import { figure, localTime, percent, plural, withInterval } from "./figures.js";
 import { dryRun, promote } from "./promotion.js";
-import { listen } from "./registry.js";
+import { listen, loadMore } from "./registry.js";
 
 const COLUMNS = 9;
 
 let shownModels = "";
+const rowsOf = new Map();
 
 export function setUpModels() {
   listen({ arrived: showModels, failed: showTrouble });
+  byId("models-more").addEventListener("click", showMore);
 }
 
 function showTrouble({ title, detail }) {
@@ -20,8 +24,10 @@ function showTrouble({ title, detail }) {
   setText(byId("models-trouble"), [consequence, title, detail].filter(Boolean).join(". "));
 }
 
-function showModels({ production, models }) {
+function showModels({ production, models, total, hasMore }) {
   setText(byId("models-trouble"), "");
+  byId("models-more").hidden = !hasMore;
+  setText(byId("models-count"), hasMore ? `${models.length.toLocaleString()} of ${plural(total, "version")}` : "");
   // Rows that did not change stay as they are, for the sake of focus and selection.
   const fingerprint = JSON.stringify([production, models]);
   if (fingerprint === shownModels) return;
@@ -34,14 +40,32 @@ function showModels({ production, models }) {
   shownModels = fingerprint;
 }
 
+async function showMore() {
+  const button = byId("models-more");
+  if (button.getAttribute("aria-disabled") === "true") return;
+  const before = byId("model-rows").children.length;
+  // Not `disabled`, which would take the focus away.
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await loadMore();
+    byId("model-rows").children[before]?.querySelector("a")?.focus();
+  } catch (error) {
+    showTrouble(asProblem(error));
+  } finally {
+    button.setAttribute("aria-disabled", "false");
+  }
+}
+
 // A button that is replaced or gone must not drop a keyboard user at the top of the page.
 function keepingFocus(render) {
   const focused = document.activeElement;
-  const { version } = focused?.dataset ?? {};
+  const { version, curves } = focused?.dataset ?? {};
+  const link = focused?.getAttribute("href");
   const wasHere = byId("models").contains(focused);
   render();
   if (!wasHere || isVisible(document.activeElement)) return;
-  const heir = version && document.querySelector(`[data-version="${CSS.escape(version)}"]`);
+  const heirOf = (name, value) => value && document.querySelector(`#model-rows [${name}="${CSS.escape(value)}"]`);
+  const heir = heirOf("data-version", version) || heirOf("data-curves", curves) || heirOf("href", link);
   (heir || byId("models-heading")).focus();
 }
 
@@ -73,13 +97,26 @@ export function forcedTag() {
 function showRows(models) {
   const none = "There is no model yet. Train the first one.";
   const empty = element("td", { colspan: String(COLUMNS), class: "empty" }, none);
-  byId("model-rows").replaceChildren(...(models.length > 0 ? models.map(modelRow) : [element("tr", {}, empty)]));
+  const rows = models.length > 0 ? models.map(knownRow) : [element("tr", {}, empty)];
+  const shown = byId("model-rows");
+  // Of many versions only those that are new are laid out again.
+  rows.forEach((one, i) => shown.children[i] === one || shown.insertBefore(one, shown.children[i] ?? null));
+  while (shown.children.length > rows.length) shown.lastElementChild.remove();
+}
+
+function knownRow(model) {
+  const fingerprint = JSON.stringify(model);
+  const known = rowsOf.get(model.version);
+  if (known?.fingerprint === fingerprint) return known.node;
+  const node = modelRow(model);
+  rowsOf.set(model.version, { fingerprint, node });
+  return node;
 }
 
 function modelRow(model) {
   const { cross_validation: { sentence: crossed }, held_out: { sentence: heldOut } } = model;
   const shown = row(
-    element("span", { class: "with-interval" }, code(model.version), " ", cardLink(model.version)),
+    element("span", { class: "with-interval" }, code(model.version), " ", links(model.version)),
     cell("Trainer, operating point", origin(model)),
     cell("Trained at", localTime(model.started)),
     numberCell("PR-AUC, cross-validation", figureOf(crossed, "pr_auc", figure), "group-start"),
@@ -91,6 +128,10 @@ function modelRow(model) {
   );
   if (model.in_production) shown.className = "live";
   return shown;
+}
+
+function links(version) {
+  return element("span", { class: "version-links" }, cardLink(version), " ", curvesButton(version));
 }
 
 function figureOf(figures, name, format) {
@@ -121,7 +162,7 @@ function useButtons({ version }) {
     "span",
     { class: "use" },
     button("Promote", attributes(PROMOTION, `Promote ${version}`), () => promote(version)),
-    button("Would it pass?", attributes(PROMOTION, `Would ${version} pass the checks?`), () => dryRun(version)),
+    button("Would it pass?", attributes(PROMOTION, `Would it pass? ${version}`), () => dryRun(version)),
   );
 }
 

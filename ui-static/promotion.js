@@ -2,6 +2,7 @@
 
 import { PROMOTION, act, isBusy } from "./action.js";
 import { postAction } from "./api.js";
+import { backtestReport } from "./backtests.js";
 import { ask } from "./dialog.js";
 import { button, byId, element } from "./dom.js";
 import { failedChecks, gateReport, replicaReport } from "./gate.js";
@@ -41,7 +42,7 @@ export async function dryRun(version) {
     where: WHERE,
     doing: `Would ${version} pass? The checks are running…`,
     failed: "The checks could not be run",
-    send: () => checksOf(version),
+    send: async () => ({ ...(await checksOf(version)), backtest: await backtestReport(version) }),
     report: (sent) => promotionReport(sent),
   });
 }
@@ -107,7 +108,7 @@ async function promoteOrExplain(body) {
 
 // ---- Reports -------------------------------------------------------------------------------------------------------
 
-function promotionReport({ status, answer }) {
+function promotionReport({ status, answer, backtest = [] }) {
   if (status === 202) return stillRunning("The promotion", answer);
   const { outcome, gate } = answer;
   const isWritten = outcome === "promoted" || outcome === "already_live";
@@ -115,7 +116,7 @@ function promotionReport({ status, answer }) {
   const offer = !isWritten && gate && !gate.passed ? [forceOffer(answer)] : [];
   return {
     message: notice(...headline(answer), ...lines),
-    details: [...replicaReport(answer.replicas), ...gateReport(gate), ...offer],
+    details: [...replicaReport(answer.replicas), ...gateReport(gate), ...backtest, ...offer],
   };
 }
 
@@ -170,6 +171,7 @@ function generationLine({ generation, previous, live }) {
 
 function stillRunning(what, run) {
   follow(run);
-  const hint = element("p", {}, "See under “Runs” where it stands; the list shows the outcome when there is one.");
+  const where = element("a", { href: "#training" }, "Training");
+  const hint = element("p", {}, "See under ", where, " where it stands; the list shows the outcome when there is one.");
   return { message: notice("busy", `${what} is still running`, hint) };
 }

@@ -1,13 +1,12 @@
-// What a moderator says of a verdict. Only what is sent from here is kept by the service.
+// What a moderator says of a verdict.
 
-import { asProblem, post } from "./api.js";
+import { asProblem } from "./api.js";
 import { button, element } from "./dom.js";
 import { textOf } from "./explanation.js";
+import { LABELS, sendFeedback, storedWords } from "./feedback.js";
 import { problemNotice } from "./notice.js";
 
-const CREATED = 201;
 const LONGEST_SENTENCE = 60;
-const LABELS = { threat: "a threat", harmless: "harmless" };
 
 // The part of the page where a judged comment is labelled.
 export function review(text, points, verdict) {
@@ -16,9 +15,9 @@ export function review(text, points, verdict) {
   const say = async (label) => {
     setBusy(section, true);
     try {
-      const sentence = label === "threat" && choice ? { sentence: Number(choice.value) } : {};
-      const { status, answer } = await post("feedback", { text, label, ...sentence });
-      told.replaceChildren(element("p", { class: "help" }, storedWords(answer, status === CREATED)));
+      const named = label === "threat" && choice ? { sentences: chosenIn(choice) } : {};
+      const stored = await sendFeedback(text, label, named);
+      told.replaceChildren(element("p", { class: "help" }, storedWords(stored)));
     } catch (error) {
       told.replaceChildren(problemNotice("The decision was not stored", asProblem(error)));
     } finally {
@@ -30,7 +29,7 @@ export function review(text, points, verdict) {
     "div",
     { class: "review", role: "group", "aria-labelledby": "review-heading" },
     element("h3", { id: "review-heading" }, "What is it really?"),
-    ...(choice ? [element("label", { for: choice.id }, "If it is a threat, the threat is in"), choice] : []),
+    ...(choice ? [choice] : []),
     element("div", { class: "row" }, labelled("threat"), labelled("harmless")),
     element("p", { class: "help" }, "Your decision is stored together with the comment: the next model learns from it."),
     told,
@@ -38,23 +37,24 @@ export function review(text, points, verdict) {
   return section;
 }
 
-// Which sentence is the threat, where there are several: the most probable one, unless the moderator says otherwise.
-function sentenceChoice(points, { sentences }) {
+// Which sentences are threats, where there are several: those that the model finds, unless the moderator says otherwise.
+function sentenceChoice(points, { sentences, threshold, probability }) {
   if (sentences.length < 2) return null;
-  const worst = sentences.reduce((worst, { probability }, i) => (probability > sentences[worst].probability ? i : worst), 0);
-  const options = sentences.map(({ start, end }, i) => {
+  const from = Math.min(threshold, probability);
+  const choices = sentences.map((sentence, i) => {
+    const { start, end } = sentence;
     const words = textOf(points, start, Math.min(end, start + LONGEST_SENTENCE));
-    const option = element("option", { value: i, dir: "auto" }, end - start > LONGEST_SENTENCE ? `${words}…` : words);
-    option.selected = i === worst;
-    return option;
+    const box = element("input", { type: "checkbox", value: i });
+    box.checked = sentence.probability >= from;
+    const shown = element("bdi", {}, end - start > LONGEST_SENTENCE ? `${words}…` : words);
+    return element("label", { class: "choice" }, box, " ", shown);
   });
-  return element("select", { id: "review-sentence" }, ...options);
+  const legend = element("legend", {}, "If it is a threat, which sentences threaten somebody?");
+  return element("fieldset", { class: "review-sentences" }, legend, ...choices);
 }
 
-function storedWords({ label, reviewer, revision }, isNew) {
-  if (!isNew) return `Stored before: ${reviewer} says it is ${LABELS[label]}.`;
-  const again = revision > 1 ? " It takes the place of what you said before." : "";
-  return `Stored: ${reviewer} says it is ${LABELS[label]}.${again}`;
+function chosenIn(choice) {
+  return [...choice.querySelectorAll("input:checked")].map(({ value }) => Number(value));
 }
 
 function setBusy(section, busy) {

@@ -6,6 +6,7 @@ import { ask } from "./dialog.js";
 import { button, byId, code, element, outsideLink, setText, webAddress } from "./dom.js";
 import { notice } from "./notice.js";
 import { listen, refresh } from "./registry.js";
+import { isShown, whenShown } from "./tabs.js";
 
 const POLL_EVERY_MS = 3_000;
 const WHERE = "runs-notice";
@@ -38,8 +39,9 @@ export function setUpRuns() {
     const id = byId("follow-id").value.trim();
     if (id) follow({ workflow_id: id });
   });
-  document.addEventListener("visibilitychange", poll);
-  listen({ arrived: ({ models }) => findWaiting(models) });
+  whenShown("training", poll);
+  whenShown("training", refresh);
+  listen({ arrived: ({ models }) => isShown("training") && findWaiting(models) });
 }
 
 export function follow({ workflow_id: id, temporal_url: url }) {
@@ -63,7 +65,7 @@ function unfollow(id) {
 
 async function poll() {
   clearTimeout(nextPoll);
-  if (document.visibilityState === "hidden") return;
+  if (!isShown("training")) return;
   const open = [...followed.values()].filter(({ isOver }) => !isOver);
   await Promise.all(open.map(look));
   clearTimeout(nextPoll);

@@ -4,12 +4,15 @@ import { get } from "./api.js";
 import { byId, code } from "./dom.js";
 import { percent, plural, signed } from "./figures.js";
 import { listen } from "./registry.js";
+import { isShown, whenShown } from "./tabs.js";
 
 export function setUpShadow() {
   listen({ arrived: look });
+  whenShown("models", look);
 }
 
 async function look() {
+  if (!isShown("models")) return;
   // An older service has no such route, and the line is no matter of life.
   const state = await get("shadow").then(({ answer }) => answer, () => ({}));
   const line = byId("shadow");

@@ -7,7 +7,7 @@ import { byId, element, setText } from "./dom.js";
 import { notice } from "./notice.js";
 import { follow } from "./runs.js";
 
-const WHERE = "notice";
+const WHERE = "runs-notice";
 const AFTER_APPROVAL = "after_approval";
 const SECONDS_AN_HOUR = 3600;
 const BOTH_KEPT =
@@ -61,6 +61,6 @@ function trainBody() {
 
 function trainingReport(run) {
   follow(run);
-  const hint = element("p", {}, "See under “Runs” where it stands. The new versions appear here in the end.");
+  const hint = element("p", {}, "See below where it stands. The new versions appear under Models in the end.");
   return { message: notice("good", "The training has started", hint) };
 }

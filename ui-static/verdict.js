@@ -71,8 +71,21 @@ function setJudging(judging) {
 function showVerdict(text, verdict) {
   // Offsets count code points, a JavaScript string UTF-16 units.
   const points = Array.from(text);
-  byId("verdict").replaceChildren(verdictWords(verdict), ...fallbackNote(verdict));
+  byId("verdict").replaceChildren(...verdictSummary(verdict));
   byId("verdict-details").replaceChildren(
+    ...verdictReasons(points, verdict),
+    review(text, points, verdict),
+    judgingModel(verdict),
+  );
+}
+
+export function verdictSummary(verdict) {
+  return [verdictWords(verdict), ...fallbackNote(verdict)];
+}
+
+// `points` are the comment's code points.
+export function verdictReasons(points, verdict) {
+  return [
     probabilityScale(verdict),
     element("p", { class: "help" }, bandSentence(verdict)),
     ...unknownWordsHint(verdict),
@@ -82,9 +95,7 @@ function showVerdict(text, verdict) {
     ...judgesKey(verdict),
     element("p", { class: "help" }, "A comment is as threatening as its most threatening sentence."),
     ...reasons(points, verdict),
-    review(text, points, verdict),
-    judgingModel(verdict),
-  );
+  ];
 }
 
 function verdictWords(verdict) {
@@ -157,7 +168,7 @@ function judgedSentence(points, verdict, sentence) {
   return [...marked, "\u00a0", decisionTag(sentence), ...judge];
 }
 
-function judgingModel({ model_version: version, generation, trainer }) {
+export function judgingModel({ model_version: version, generation, trainer }) {
   const origin = `, generation ${generation}, trained with ${trainer}.`;
   return element("p", { class: "help" }, "Judged by model ", element("code", {}, version), origin);
 }

@@ -254,8 +254,9 @@ pub(crate) fn index() -> String {
 fn document(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\">\n<title>{title} · threatwatch</title>\n<link \
-         rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n<main>\n<section class=\"card prose\">\n<h1>{title}</h1>\n\
+         content=\"width=device-width, initial-scale=1\">\n<title>{title} · threatwatch</title>\n\
+         <link rel=\"icon\" href=\"data:,\">\n<link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n<main>\n\
+         <section class=\"card prose\">\n<h1>{title}</h1>\n\
          {body}\n</section>\n</main>\n</body>\n</html>\n"
     )
 }

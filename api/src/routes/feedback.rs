@@ -73,8 +73,11 @@ struct FeedbackRequest {
     /// The comment. It is stored, until somebody deletes the decision.
     text: String,
     label: FeedbackLabel,
-    /// Which of its sentences is the threat, from 0, in the order of `/predict`. Without it, of a threat with several
-    /// sentences, the one that the model in production finds most threatening.
+    /// Which of its sentences are threats, from 0, in the order of `/predict`; the others are learnt as harmless. Without it,
+    /// of a threat with several sentences, those that the model in production finds.
+    #[oai(validator(max_items = 1000))]
+    sentences: Option<Vec<u32>>,
+    /// The same for one sentence.
     sentence: Option<u32>,
     /// Why.
     #[oai(validator(max_length = 500))]
@@ -101,7 +104,9 @@ struct FeedbackEntry {
     at: String,
     text: String,
     label: FeedbackLabel,
-    /// Which sentence is the threat, from 0: the one that the reviewer named, else the one that the model found.
+    /// Which sentences are threats, from 0: those that the reviewer named, else those that the model found.
+    sentences: Vec<u32>,
+    /// The first of them.
     sentence: Option<u32>,
     reviewer: String,
     note: Option<String>,
@@ -120,7 +125,7 @@ struct FeedbackModel {
 
 impl From<&FeedbackItem> for FeedbackEntry {
     fn from(item: &FeedbackItem) -> Self {
-        let sentence = item.feedback.threat();
+        let sentences: Vec<u32> = item.feedback.threats().into_iter().collect();
         let Feedback { text, label, reviewer, note, model, request_id, .. } = item.feedback.clone();
         let model = model.map(|Said { version, probability, label, .. }| FeedbackModel {
             version: version.to_string(),
@@ -134,7 +139,8 @@ impl From<&FeedbackItem> for FeedbackEntry {
             at: rfc3339(item.at),
             text,
             label: label.into(),
-            sentence,
+            sentence: sentences.first().copied(),
+            sentences,
             reviewer: reviewer.to_string(),
             note,
             model,
@@ -236,10 +242,11 @@ impl FeedbackRoutes {
     /// A reviewer who decides otherwise sends it again: the last decision counts.
     #[oai(path = "/feedback", method = "post")]
     async fn say(&self, by: By<Review>, body: Body<FeedbackRequest>) -> FeedbackAnswer {
-        let FeedbackRequest { text, label, sentence, note, reviewer, request_id } = body.0;
+        let FeedbackRequest { text, label, sentences, sentence, note, reviewer, request_id } = body.0;
+        let sentences = sentences.into_iter().flatten().chain(sentence).collect();
         let said = async {
             let reviewer = reviewer_of(&by.caller, reviewer)?;
-            let feedback = self.context.feedback(text, label.into(), sentence, reviewer).await?;
+            let feedback = self.context.feedback(text, label.into(), sentences, reviewer).await?;
             let feedback = Feedback { note: note.filter(|note| !note.trim().is_empty()), request_id, ..feedback };
             self.context.keep_feedback(feedback).await
         };
@@ -362,30 +369,31 @@ impl Context {
         &self,
         text: String,
         label: Label,
-        sentence: Option<u32>,
+        sentences: BTreeSet<u32>,
         reviewer: KeyName,
     ) -> Result<Feedback, Problem> {
         self.check_text(&text)?;
-        let sentences = model::text::sentences(&text).len();
-        if sentence.is_some_and(|sentence| sentence as usize >= sentences) {
-            return Err(Problem::invalid(format!("`sentence` must be below {sentences}: the comment has no more.")));
+        let count = model::text::sentences(&text).len();
+        if sentences.last().is_some_and(|last| *last as usize >= count) {
+            return Err(Problem::invalid(format!("A sentence must be below {count}: the comment has no more.")));
         }
         let model = match self.serving.live() {
             None => None,
             Some(live) => {
                 let verdict = self.encoder.hear(&live, &text, Purpose::Verdict).await.verdict;
-                let by_probability = |at: &usize| verdict.sentences[*at].probability;
-                let worst = (0..verdict.sentences.len()).max_by(|a, b| by_probability(a).total_cmp(&by_probability(b)));
+                // The most threatening one, where none reaches the threshold.
+                let from = verdict.threshold.min(verdict.probability);
+                let threats = (0..).zip(&verdict.sentences).filter(|(_, sentence)| sentence.probability >= from);
                 Some(Said {
                     version: live.manifest.version.clone(),
                     probability: verdict.probability,
                     label: verdict.is_threat.into(),
-                    sentence: worst.unwrap_or_default() as u32,
+                    sentences: threats.map(|(number, _)| number).collect(),
                 })
             }
         };
-        let sentence = sentence.filter(|_| label == Label::Threat);
-        Ok(Feedback { text, label, sentence, reviewer, note: None, model, request_id: None })
+        let sentences = if label == Label::Threat { sentences } else { BTreeSet::new() };
+        Ok(Feedback { text, label, sentences, reviewer, note: None, model, request_id: None })
     }
 }
 

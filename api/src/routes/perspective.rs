@@ -4,7 +4,7 @@
 //! errors") and of the types in its client libraries. Spans are in UTF-16 code units, as those say: "The values are the
 //! UTF-16 codepoint range". What is scored is never stored, whatever `doNotStore` says; a suggestion may be, as feedback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Verdict, linear::SentenceVerdict};
 use poem::Result;
@@ -347,8 +347,10 @@ impl Perspective {
 impl Perspective {
     /// Keeps a suggestion as feedback.
     async fn keep(&self, text: String, value: f64, caller: &Caller) -> Result<(), Problem> {
-        let feedback =
-            self.0.feedback(text, Label::from(value >= SUGGESTS_THREAT), None, reviewer_of(caller, None)?).await?;
+        let feedback = self
+            .0
+            .feedback(text, Label::from(value >= SUGGESTS_THREAT), BTreeSet::new(), reviewer_of(caller, None)?)
+            .await?;
         let feedback = Feedback { note: Some("suggestscore".to_owned()), ..feedback };
         self.0.keep_feedback(feedback).await?;
         Ok(())

@@ -53,14 +53,16 @@ async fn a_decision_is_kept_with_what_production_said() {
     let model =
         json!({ "version": verdict["model_version"], "probability": verdict["probability"], "label": "threat" });
     assert_eq!(first["model"], model);
-    assert_eq!(first["sentence"], 0, "the one that the model finds most threatening");
+    assert_eq!((&first["sentence"], &first["sentences"]), (&json!(0), &json!([0])), "what the model finds");
+    let named = json!({ "text": THREAT, "label": "threat", "sentences": [1, 0], "reviewer": "ben" });
+    assert_eq!(service.say(&named).await.1["sentences"], json!([0, 1]));
     let (status, again) = service.say(&body).await;
     assert_eq!((status, &again), (200, &first));
     let (status, changed) = service.say(&by("anonymous", THREAT, "harmless")).await;
     assert_eq!((status, &changed["revision"], &changed["id"]), (201, &json!(2), &first["id"]));
     let list = service.decisions("").await;
-    assert_eq!((&list["total"], &list["items"][0]["label"]), (&json!(1), &json!("harmless")));
-    assert_eq!((&list["production_agreed"], &list["production_judged"]), (&json!(0), &json!(1)));
+    assert_eq!((&list["total"], &list["items"][0]["label"]), (&json!(2), &json!("harmless")));
+    assert_eq!((&list["production_agreed"], &list["production_judged"]), (&json!(1), &json!(2)));
     // It is no traffic.
     let metrics = service.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("threatwatch_inference_seconds_count 1\n"), "{metrics}");
@@ -74,6 +76,7 @@ async fn a_decision_that_is_wrong_is_refused_and_named() {
         (json!({ "text": "a", "label": "maybe" }), 400, "`label` must be one of `threat`, `harmless`"),
         (json!({ "text": "a" }), 400, "`label` is missing"),
         (json!({ "text": THREAT, "label": "threat", "sentence": 2 }), 422, "below 2"),
+        (json!({ "text": THREAT, "label": "threat", "sentences": [0, 2] }), 422, "below 2"),
         (by("Anna B", "a", "threat"), 422, "`reviewer`"),
         (json!({ "text": "a", "label": "threat", "note": "n".repeat(501) }), 400, "`note` has more than 500"),
     ] {

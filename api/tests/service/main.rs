@@ -337,10 +337,13 @@ async fn without_temporal_operations_say_so_in_time_and_predictions_go_on() {
 async fn the_page_and_swagger_need_nothing_from_outside() {
     let service = start().await;
     let mut paths: Vec<String> = ["/", "/docs", "/openapi.json"].map(str::to_owned).to_vec();
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ui-static")).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        if name != "index.html" {
-            paths.push(format!("/{name}"));
+    for folder in ["", "vendor/"] {
+        for file in std::fs::read_dir(format!("{}/../ui-static/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap() {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            if file.file_type().unwrap().is_file() && name != "index.html" {
+                paths.push(format!("/{folder}{name}"));
+            }
         }
     }
     for path in paths {

@@ -1,18 +1,19 @@
 //! What reviewers' decisions are worth: a corpus is revealed as feedback, a tenth of its commenters at a time.
 //!
-//! `cargo bench -p registry --bench feedback_loop -- CORPUS`: the base has the held-out commenters and a tenth of the others.
-//! Each step stores the decisions about the comments of another tenth, builds a dataset with them and trains on it, as the
-//! activities do. Prints a line of JSON for each model, then by step the gain over the step before with its 95% interval.
+//! `cargo bench -p registry --bench feedback_loop -- named|clicked CORPUS`: the base has the held-out commenters and a tenth of
+//! the others. Each step stores the decisions about the comments of another tenth, builds a dataset with them and trains on
+//! it, as the activities do. Prints a line of JSON for each model, then by step the gain over the step before with its 95%
+//! interval.
 //!
-//! A moderator decides about a comment: one who sees a threat names one sentence, and each further threat of the comment is
-//! named by another reviewer. The other sentences of such a comment stay unknown. Each of five seeds holds out other
-//! commenters; intervals are by commenter, over all of them.
+//! Reviewers either name the threats of a comment (`named`), or only say that it is one (`clicked`); then the model of the
+//! step before says which sentences it finds. Each of five seeds holds out other commenters; intervals are by commenter, over
+//! all of them.
 #![allow(clippy::expect_used, reason = "a measurement that cannot be made ends the program")]
 
 use std::{collections::BTreeSet, fs::File, io::BufReader, sync::Arc};
 
 use model::{
-    Digest, Row,
+    Digest, Model, Row, Version,
     corpus::{Format, Item, Reader, split},
     evaluation::{
         Evaluation,
@@ -23,7 +24,7 @@ use model::{
     random::SplitMix,
     trainers,
 };
-use registry::{Choice, Feedback, Label, MemoryStore, Registry};
+use registry::{Choice, Feedback, Label, MemoryStore, Registry, Said};
 use serde_json::json;
 
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
@@ -35,12 +36,17 @@ type Judged = (String, f64, bool);
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     // Without a corpus, which does not ship with the project, there is nothing to measure.
-    let [corpus] = &arguments[..] else { return };
+    let [manner, corpus] = &arguments[..] else { return };
+    let is_named = match manner.as_str() {
+        "named" => true,
+        "clicked" => false,
+        _ => panic!("`named` or `clicked`, not {manner}"),
+    };
     let rows = rows(corpus);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
     let mut judged: Vec<Vec<Judged>> = vec![Vec::new(); TENTHS];
     for seed in SEEDS {
-        runtime.block_on(reveal(&rows, seed, &mut judged));
+        runtime.block_on(reveal(&rows, seed, is_named, &mut judged));
     }
     summary(&judged);
 }
@@ -55,7 +61,7 @@ fn rows(file: &str) -> Vec<Row> {
     reader.filter_map(row).collect()
 }
 
-async fn reveal(rows: &[Row], seed: u64, judged: &mut [Vec<Judged>]) {
+async fn reveal(rows: &[Row], seed: u64, is_named: bool, judged: &mut [Vec<Judged>]) {
     let registry = Registry::new(Arc::new(MemoryStore::default()));
     let (pool, held_out) = split::held_out(seed, rows.to_vec());
     let mut commenters: Vec<&str> = pool.iter().map(|row| row.commenter.as_str()).collect();
@@ -79,9 +85,10 @@ async fn reveal(rows: &[Row], seed: u64, judged: &mut [Vec<Judged>]) {
         .collect();
     let base = registry.put_dataset("base.jsonl", lines.join("\n").into_bytes()).await.expect("it is stored");
     let choice = Choice { since: None, resolve: Resolve::Majority, seed };
+    let mut before: Option<Model> = None;
     for (tenth, judged) in judged.iter_mut().enumerate() {
-        if tenth > 0 {
-            decide(&registry, &of_tenth(tenth)).await;
+        if let Some(before) = &before {
+            decide(&registry, &of_tenth(tenth), Some(before).filter(|_| !is_named)).await;
         }
         let dataset: Digest = if tenth == 0 {
             base.digest.clone()
@@ -92,7 +99,8 @@ async fn reveal(rows: &[Row], seed: u64, judged: &mut [Vec<Judged>]) {
         let (known, _) = split::held_out(seed, registry.rows(&manifest).await.expect("it is read"));
         let trainer = trainers::find("stacked").expect("it is in the table");
         let trained = experiment::train(trainer, &known, &Config { seed, ..Config::default() }, &|_, _| {});
-        let probabilities = experiment::probabilities(&trained.expect("it can be learned").model, &held_out);
+        let model = trained.expect("it can be learned").model;
+        let probabilities = experiment::probabilities(&model, &held_out);
         let own: Vec<Judged> = held_out
             .iter()
             .zip(probabilities)
@@ -101,36 +109,39 @@ async fn reveal(rows: &[Row], seed: u64, judged: &mut [Vec<Judged>]) {
         let pr_auc = pr_auc(&own);
         println!("{}", json!({"seed": seed, "tenths": tenth + 1, "sentences": known.len(), "pr_auc": pr_auc}));
         judged.extend(own);
+        before = Some(model);
     }
 }
 
-/// Stores what moderators decide about the comments of these rows.
-async fn decide(registry: &Registry, rows: &[Row]) {
+/// Stores what a reviewer decides about the comments of these rows: with the threats named, or with what a model finds.
+async fn decide(registry: &Registry, rows: &[Row], finds: Option<&Model>) {
     for comment in rows.chunk_by(|a, b| a.comment == b.comment && a.commenter == b.commenter) {
         let text = comment.iter().map(|row| row.text.as_str()).collect::<Vec<_>>().join("\n");
         // A sentence of the corpus may be several by our own rule.
         let mut number = 0;
-        let mut threats = Vec::new();
+        let mut threats = BTreeSet::new();
         for row in comment {
             if row.is_threat() {
-                threats.push(number);
+                threats.insert(number);
             }
             number += model::text::sentences(&row.text).len() as u32;
         }
-        let decisions: Vec<Option<u32>> =
-            if threats.is_empty() { vec![None] } else { threats.into_iter().map(Some).collect() };
-        for (reviewer, sentence) in (1..).zip(decisions) {
-            let feedback = Feedback {
-                text: text.clone(),
-                label: Label::from(sentence.is_some()),
-                sentence,
-                reviewer: format!("reviewer-{reviewer}").parse().expect("a name"),
-                note: None,
-                model: None,
-                request_id: None,
-            };
-            registry.put_feedback(feedback).await.expect("it is stored");
-        }
+        let label = Label::from(!threats.is_empty());
+        let model = finds.map(|model| {
+            let verdict = model.judge(&text);
+            let from = verdict.threshold.min(verdict.probability);
+            let found = (0..).zip(&verdict.sentences).filter(|(_, sentence)| sentence.probability >= from);
+            Said {
+                version: Version::derive(0, "loop", "run", "stacked"),
+                probability: verdict.probability,
+                label: verdict.is_threat.into(),
+                sentences: found.map(|(number, _)| number).collect(),
+            }
+        });
+        let sentences = if model.is_none() { threats } else { BTreeSet::new() };
+        let reviewer = "reviewer".parse().expect("a name");
+        let feedback = Feedback { text, label, sentences, reviewer, note: None, model, request_id: None };
+        registry.put_feedback(feedback).await.expect("it is stored");
     }
 }
 

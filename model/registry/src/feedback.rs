@@ -4,12 +4,17 @@
 //! writes the next revision, and the last one counts. Nothing of a comment is stored but what somebody sent here on purpose,
 //! and it can be deleted for good.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use model::{Digest, Version};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Created, Error, Key, KeyName, REQUESTS_AT_ONCE, Registry, StoreError, now_millis};
 
@@ -62,9 +67,9 @@ pub struct Feedback {
     pub text: String,
     /// What it is.
     pub label: Label,
-    /// Which of its sentences is the threat, from 0. None where the reviewer named none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sentence: Option<u32>,
+    /// Which of its sentences are threats, from 0. None where the reviewer named none. Once there was one at most, `sentence`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty", alias = "sentence", deserialize_with = "one_or_many")]
+    pub sentences: BTreeSet<u32>,
     /// Who decided: the name of the key.
     pub reviewer: KeyName,
     /// Why, in the reviewer's words.
@@ -79,17 +84,20 @@ pub struct Feedback {
 }
 
 impl Feedback {
-    /// Which sentence of a threat is learnt: the one that the reviewer named, else the one that the model in production found
-    /// most threatening.
+    /// Which sentences of a threat are learnt as threats: those that the reviewer named, else those that the model in
+    /// production found.
     #[must_use]
-    pub fn threat(&self) -> Option<u32> {
-        let found = || self.model.as_ref().map(|said| said.sentence);
-        self.sentence.or_else(found).filter(|_| self.label == Label::Threat)
+    pub fn threats(&self) -> BTreeSet<u32> {
+        match (self.label, &self.model) {
+            (Label::Harmless, _) => BTreeSet::new(),
+            (Label::Threat, Some(said)) if self.sentences.is_empty() => said.sentences.clone(),
+            (Label::Threat, _) => self.sentences.clone(),
+        }
     }
 
     /// Whether both say the same of one comment.
     fn says(&self, other: &Self) -> bool {
-        (self.label, self.sentence, &self.note) == (other.label, other.sentence, &other.note)
+        (self.label, &self.sentences, &self.note) == (other.label, &other.sentences, &other.note)
     }
 }
 
@@ -102,8 +110,23 @@ pub struct Said {
     pub probability: f64,
     /// Its verdict.
     pub label: Label,
-    /// The most threatening sentence, from 0.
-    pub sentence: u32,
+    /// The sentences that reach its threshold, else the most threatening one, from 0. Once it was one, `sentence`.
+    #[serde(alias = "sentence", deserialize_with = "one_or_many")]
+    pub sentences: BTreeSet<u32>,
+}
+
+/// Numbers, or a single one as it was written once.
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(u32),
+        Many(BTreeSet<u32>),
+    }
+    Ok(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(number) => BTreeSet::from([number]),
+        OneOrMany::Many(numbers) => numbers,
+    })
 }
 
 /// The name of a reviewer's decision about a comment: 32 hex digits of the comment's SHA-256, `-`, the reviewer.

@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use common::block_on;
@@ -21,7 +24,7 @@ fn says(reviewer: &str, text: &str, label: Label) -> Feedback {
     Feedback {
         text: text.to_owned(),
         label,
-        sentence: None,
+        sentences: BTreeSet::new(),
         reviewer: reviewer.parse().unwrap(),
         note: None,
         model: None,
@@ -257,7 +260,7 @@ fn reviewers_who_differ_are_resolved_as_was_asked() {
 }
 
 #[test]
-fn of_a_threat_with_several_sentences_the_one_that_was_named_is_learnt() {
+fn of_a_threat_with_several_sentences_those_that_were_named_are_threats_and_the_others_harmless() {
     block_on(async {
         let world = world().await;
         let text = "I saw your show. I will set your house on fire. See you soon.";
@@ -265,11 +268,28 @@ fn of_a_threat_with_several_sentences_the_one_that_was_named_is_learnt() {
         let (fates, rows) = world.build(&MAJORITY).await;
         assert_eq!(fates, BTreeMap::from([(Fate::NoSentence, 1)]));
         assert_eq!(rows, world.registry.rows(&world.base).await.unwrap());
-        world.say([Feedback { sentence: Some(1), ..threat("anna", text) }]).await;
-        let (_, rows) = world.build(&MAJORITY).await;
-        let last = rows.last().unwrap();
-        assert_eq!((last.text.as_str(), last.label), ("I will set your house on fire.", 1));
-        assert!(!rows.iter().any(|row| row.text == "I saw your show."), "what the others are nobody said");
+        let before = rows.len();
+        let added = async || {
+            let (_, rows) = world.build(&MAJORITY).await;
+            assert!(rows[before..].iter().all(|row| row.comment == rows[before].comment), "they stay one comment");
+            rows[before..].iter().map(|row| (row.text.clone(), row.label)).collect::<Vec<_>>()
+        };
+        let labelled = |labels: [u8; 3]| {
+            let texts = ["I saw your show.", "I will set your house on fire.", "See you soon."].map(str::to_owned);
+            texts.into_iter().zip(labels).collect::<Vec<_>>()
+        };
+        world.say([Feedback { sentences: [1].into(), ..threat("anna", text) }]).await;
+        assert_eq!(added().await, labelled([0, 1, 0]));
+        world.say([Feedback { sentences: [1, 2].into(), ..threat("anna", text) }]).await;
+        assert_eq!(added().await, labelled([0, 1, 1]));
+        // What anybody named is a threat.
+        world.say([Feedback { sentences: [0].into(), ..threat("ben", text) }]).await;
+        assert_eq!(added().await, labelled([1, 1, 1]));
+        // A number that the comment does not have names nothing.
+        for reviewer in ["anna", "ben"] {
+            world.say([Feedback { sentences: [7].into(), ..threat(reviewer, text) }]).await;
+        }
+        assert_eq!(world.build(&MAJORITY).await.0, BTreeMap::from([(Fate::NoSentence, 1)]));
     });
 }
 
@@ -296,8 +316,8 @@ fn a_row_of_several_sentences_is_seen_as_a_whole_and_by_its_sentences() {
         world
             .say([
                 harmless("anna", held_out),
-                Feedback { sentence: Some(1), ..threat("ben", "Nice. It was chasing all the ducks.") },
-                Feedback { sentence: Some(1), ..threat("anna", wrong) },
+                Feedback { sentences: [1].into(), ..threat("ben", "It was chasing all the ducks.") },
+                Feedback { sentences: [1].into(), ..threat("anna", wrong) },
             ])
             .await;
         let before = world.registry.rows(&world.base).await.unwrap();
@@ -307,4 +327,17 @@ fn a_row_of_several_sentences_is_seen_as_a_whole_and_by_its_sentences() {
         let changed: Vec<&Row> = rows.iter().filter(|row| !before.contains(row)).collect();
         assert_eq!((changed.len(), changed[0].text.as_str(), changed[0].label), (1, wrong, 1));
     });
+}
+
+#[test]
+fn a_decision_that_names_one_sentence_in_the_old_way_is_read() {
+    let old = r#"{"text":"a","label":"threat","sentence":2,"reviewer":"anna",
+        "model":{"version":"20261123T021009Z-3f9c2a1b","probability":0.5,"label":"threat","sentence":1}}"#;
+    let read: Feedback = serde_json::from_str(old).unwrap();
+    assert_eq!((&read.sentences, &read.model.as_ref().unwrap().sentences), (&[2].into(), &[1].into()));
+    assert_eq!(read.threats(), [2].into());
+    let unnamed = Feedback { sentences: BTreeSet::new(), ..read.clone() };
+    assert_eq!(unnamed.threats(), [1].into(), "what the model found");
+    assert_eq!(Feedback { label: Label::Harmless, ..unnamed }.threats(), BTreeSet::new());
+    assert_eq!(serde_json::from_value::<Feedback>(serde_json::to_value(&read).unwrap()).unwrap(), read);
 }

@@ -282,12 +282,17 @@ fn resolved(items: &[&FeedbackItem], resolve: Resolve) -> Reviewed {
     let sentences: Vec<Sentence> = match label {
         Label::Harmless => (0..places.len()).map(|number| sentence(number, false)).collect(),
         Label::Threat if places.len() == 1 => vec![sentence(0, true)],
-        // What the others are nobody said.
+        // Who names the threats has read the others. A model that learns threats without the sentences around them takes a
+        // sentence that stands alone for a threat.
         Label::Threat => {
             let who = if resolve == Resolve::Latest { latest(items).into_iter().collect() } else { items.to_vec() };
             let named: BTreeSet<usize> =
-                who.iter().filter_map(|item| item.feedback.threat()).map(|number| number as usize).collect();
-            named.into_iter().filter(|&number| number < places.len()).map(|number| sentence(number, true)).collect()
+                who.iter().flat_map(|item| item.feedback.threats()).map(|number| number as usize).collect();
+            if named.range(..places.len()).next().is_none() {
+                Vec::new()
+            } else {
+                (0..places.len()).map(|number| sentence(number, named.contains(&number))).collect()
+            }
         }
     };
     let refused = sentences.is_empty().then_some(Fate::NoSentence);

@@ -1,0 +1,188 @@
+// Labelling, one comment at a time: those of a file that are worth the most to the next model, and some at random. Or
+// the labels of a dataset that are likely wrong.
+
+import { asProblem } from "./api.js";
+import { button, byId, element, setText } from "./dom.js";
+import { setUpFileChoice } from "./file-choice.js";
+import { FileRun } from "./file-run.js";
+import { percent, plural } from "./figures.js";
+import { resultOf } from "./label-result.js";
+import { notice, problemNotice } from "./notice.js";
+import { Session } from "./session.js";
+
+let run = null;
+// Suspected labels, where the file has some.
+let suspects = null;
+let session = null;
+let isBusy = false;
+
+export function setUpLabel() {
+  setUpFileChoice({ input: byId("label-file"), place: byId("label-drop"), chosen: open });
+  byId("label-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    start();
+  });
+  byId("label-card").addEventListener("keydown", actByKey);
+  for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("click", act);
+}
+
+async function open(file) {
+  run?.end();
+  run = new FileRun("label");
+  session = null;
+  suspects = null;
+  byId("label-notice").replaceChildren();
+  byId("label-result").replaceChildren();
+  byId("label-card").hidden = true;
+  byId("label-start").hidden = true;
+  const read = await run.read(file);
+  if (!read) return;
+  if (read.suspects && !accepted(read.suspects)) return;
+  byId("label-choice").hidden = suspects !== null;
+  byId("label-start").hidden = false;
+  if (!suspects)
+    run.say(`${run.name}: ${plural(read.comments, "comment")}, which are judged first, to choose from them.`);
+}
+
+// Held-out commenters stay as they are, whatever anybody says of them: to ask about them would be a waste.
+function accepted(all) {
+  if (all.some(({ text }) => typeof text !== "string")) {
+    const advice = element("p", {}, "Run the audit with --show-text, then open its output again.");
+    byId("label-notice").replaceChildren(notice("warning", "The report has no sentences", advice));
+    run.say("");
+    return false;
+  }
+  const useful = all.filter(({ held_out: isHeldOut }) => !isHeldOut);
+  suspects = useful.map(({ label, ...suspect }) => ({ ...suspect, suspected: label }));
+  const left = all.length - useful.length;
+  const apart = left > 0 ? ` ${left} more are of held-out commenters: no feedback changes those.` : "";
+  run.say(`${plural(useful.length, "label")} of a dataset that are likely wrong.${apart}`);
+  return useful.length > 0;
+}
+
+async function start() {
+  if (isBusy || !run) return;
+  const mine = run;
+  isBusy = true;
+  byId("label-notice").replaceChildren();
+  byId("label-result").replaceChildren();
+  byId("label-card").hidden = true;
+  try {
+    const items = suspects ?? (await chosen());
+    if (mine === run && items?.length > 0) begin(items);
+  } catch (error) {
+    if (mine === run) fail("The comments were not chosen", error);
+  } finally {
+    isBusy = false;
+  }
+}
+
+async function chosen() {
+  if (!(await run.judge())) {
+    run.say("Not all comments are judged. Start again to go on.");
+    return null;
+  }
+  run.say("Choosing the comments that are worth the most…");
+  const wanted = { take: byId("label-take").valueAsNumber, share: byId("label-random").valueAsNumber };
+  const { items, drawn, judged } = await run.judging.call("sample", wanted);
+  const atRandom = drawn > 0 ? `, ${drawn.toLocaleString()} of them drawn at random from all` : "";
+  run.say(`${items.length.toLocaleString()} of ${plural(judged, "comment")} are to be labelled${atRandom}.`);
+  return items;
+}
+
+function begin(items) {
+  session = new Session(items);
+  byId("label-card").hidden = false;
+  showCurrent();
+  byId("label-card").focus();
+}
+
+// ---- One comment ---------------------------------------------------------------------------------------------------
+
+function showCurrent() {
+  const { current, done, total } = session;
+  setText(byId("label-left"), `${done.toLocaleString()} answered, ${(total - done).toLocaleString()} left`);
+  byId("label-answered").max = total;
+  byId("label-answered").value = done;
+  if (!current) {
+    showResult();
+    return;
+  }
+  byId("label-comment").replaceChildren(current.text);
+  byId("label-comment").scrollTop = 0;
+  setText(byId("label-origin"), current.suspected ? suspectWords(current) : "");
+}
+
+function suspectWords({ suspected, probability, row }) {
+  const chance = `models that had not seen it give it a probability of ${percent(probability)}`;
+  return `Row ${row} of the dataset is labelled ${suspected}; ${chance} to be a threat.`;
+}
+
+const KEYS = { t: () => answer("threat"), h: () => answer("harmless"), s: skip, u: undo };
+
+const BUTTONS = {
+  "label-threat": KEYS.t,
+  "label-harmless": KEYS.h,
+  "label-skip": skip,
+  "label-undo": undo,
+  "label-finish": finish,
+};
+
+// Single letters act only while the focus is in the card.
+function actByKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
+  event.preventDefault();
+  KEYS[event.key]();
+}
+
+function answer(label) {
+  return inTurn("The answer was not stored", () => session.answer(label));
+}
+
+function skip() {
+  return inTurn("", () => session.skip());
+}
+
+function undo() {
+  if (session?.done > 0) return inTurn("The answer was not taken back", () => session.undo());
+}
+
+// The next comment comes when the service has the answer to this one.
+async function inTurn(failed, action) {
+  if (isBusy || !session) return;
+  const mine = session;
+  isBusy = true;
+  byId("label-notice").replaceChildren();
+  try {
+    await action();
+    if (mine === session) showCurrent();
+  } catch (error) {
+    fail(failed, error);
+  } finally {
+    isBusy = false;
+  }
+}
+
+function fail(intro, error) {
+  byId("label-notice").replaceChildren(problemNotice(intro, asProblem(error)));
+}
+
+function finish() {
+  if (!isBusy) showResult();
+}
+
+function showResult() {
+  byId("label-card").hidden = true;
+  byId("label-result").replaceChildren(
+    ...resultOf(session.counts(), suspects !== null),
+    element("div", { class: "row after-table" }, button("Back to the comments", {}, goBack)),
+  );
+  byId("label-result").firstElementChild.focus();
+}
+
+async function goBack() {
+  byId("label-result").replaceChildren();
+  byId("label-card").hidden = false;
+  byId("label-card").focus();
+  if (!session.current) await undo();
+}

@@ -1,0 +1,185 @@
+// The queue: a file of comments, judged, and gone through by a moderator.
+
+import { asProblem } from "./api.js";
+import { Decisions } from "./decisions.js";
+import { byId, element, setText } from "./dom.js";
+import { Explained } from "./explained.js";
+import { setUpFileChoice } from "./file-choice.js";
+import { FileRun } from "./file-run.js";
+import { problemNotice } from "./notice.js";
+import { fillRow } from "./queue-row.js";
+import { VirtualList } from "./virtual-list.js";
+
+const REARRANGE_EVERY_MS = 2_000;
+const FILTERS = {
+  all: "All",
+  flag: "Flag",
+  review: "Review",
+  pass: "Pass",
+  problem: "Not judged: a problem",
+  decided: "Decided by you",
+  undecided: "Not decided by you",
+};
+
+let run = null;
+let list = null;
+let decisions = null;
+let explained = null;
+// The row that is selected, by its number in the file.
+let selected = null;
+let nextArrangement = 0;
+
+export function setUpQueue() {
+  explained = new Explained(byId("queue-detail"), () => byId("queue-rows").focus());
+  list = new VirtualList(byId("queue-rows"), {
+    fetchRows: (from, to) => run.judging.call("window", { from, to }),
+    fill: fillRow,
+    selected: select,
+  });
+  setUpFileChoice({ input: byId("queue-file"), place: byId("queue-drop"), chosen: open });
+  for (const id of ["queue-filter", "queue-sort"]) byId(id).addEventListener("change", startAtTop);
+  byId("queue-rows").addEventListener("keydown", actByKey);
+  byId("queue-rows").addEventListener("dblclick", explain);
+  byId("queue-rows").addEventListener("focus", () => list.selected < 0 && list.select(0));
+  for (const [id, action] of Object.entries(BUTTONS)) byId(id).addEventListener("click", action);
+}
+
+async function open(file) {
+  run?.end();
+  explained.close();
+  selected = null;
+  byId("queue-work").hidden = true;
+  byId("queue-notice").replaceChildren();
+  setText(byId("queue-said"), "");
+  run = new FileRun("queue", { judged: () => performance.now() > nextArrangement && arrange() });
+  decisions = new Decisions(run.judging, {
+    said: (words) => setText(byId("queue-said"), words),
+    failed: (intro, problem) => byId("queue-notice").replaceChildren(problemNotice(intro, problem)),
+    changed: showChange,
+  });
+  const read = await run.read(file);
+  if (!read) return;
+  if (read.suspects) {
+    run.say("These are labels that are likely wrong: open the file under Label.");
+    return;
+  }
+  byId("queue-work").hidden = false;
+  await judge();
+}
+
+async function judge() {
+  const mine = run;
+  byId("queue-rest").hidden = true;
+  await arrange();
+  const isAll = await mine.judge();
+  if (mine !== run) return;
+  byId("queue-rest").hidden = isAll;
+  await arrange();
+}
+
+// ---- The list ------------------------------------------------------------------------------------------------------
+
+async function arrange() {
+  const started = performance.now();
+  nextArrangement = Infinity;
+  const mine = run;
+  let kept;
+  do {
+    kept = selected;
+    const wanted = { filter: byId("queue-filter").value, sort: byId("queue-sort").value, kept };
+    const { count, position, tally } = await mine.judging.call("arrange", wanted);
+    if (mine !== run) return;
+    showCounts(tally);
+    byId("queue-rows").hidden = count === 0;
+    byId("queue-none").hidden = count > 0;
+    setText(byId("queue-count"), `${count.toLocaleString()} shown`);
+    await list.arrange(count, position);
+    // Somebody may have moved on meanwhile.
+  } while (kept !== selected && mine === run);
+  // The first rows come at once. Sorting a million takes seconds, in which none are judged.
+  const now = performance.now();
+  nextArrangement = list.count === 0 ? 0 : now + Math.max(REARRANGE_EVERY_MS, 5 * (now - started));
+}
+
+async function startAtTop() {
+  byId("queue-rows").scrollTop = 0;
+  await arrange();
+  if (list.selected < 0) selected = null;
+}
+
+function showCounts(tally) {
+  const judged = tally.flag + tally.review + tally.pass;
+  const counts = { ...tally, all: judged + tally.problem, undecided: Math.max(0, judged - tally.decided) };
+  for (const option of byId("queue-filter").options) {
+    setText(option, `${FILTERS[option.value]} (${counts[option.value].toLocaleString()})`);
+  }
+}
+
+function select(row) {
+  selected = row.row;
+  if (explained.isOpen) explain();
+}
+
+// ---- Acting --------------------------------------------------------------------------------------------------------
+
+const KEYS = {
+  t: () => decide("threat"),
+  h: () => decide("harmless"),
+  u: undo,
+  Enter: explain,
+  Escape: () => explained.close(),
+};
+
+const BUTTONS = {
+  "queue-threat": KEYS.t,
+  "queue-harmless": KEYS.h,
+  "queue-undo": KEYS.u,
+  "queue-why": KEYS.Enter,
+  "queue-rest": judge,
+  "queue-export": exportRows,
+};
+
+// Single letters act only while the list has the focus.
+function actByKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
+  event.preventDefault();
+  KEYS[event.key]();
+}
+
+function decide(label) {
+  if (selected === null) setText(byId("queue-said"), "Select a comment first.");
+  else decisions.decide(selected, label);
+}
+
+function undo() {
+  decisions?.undo(selected);
+}
+
+async function showChange(row) {
+  byId("queue-notice").replaceChildren();
+  // The order stays until somebody asks for another: a comment that vanishes under the hand is decided by mistake.
+  await list.refresh();
+  if (row === selected) return;
+  const position = await run.judging.call("position", row);
+  if (position >= 0) list.select(position);
+}
+
+async function explain() {
+  if (selected === null) return;
+  const wanted = selected;
+  const comment = await run.judging.call("comment", wanted);
+  if (wanted === selected) explained.open(comment);
+}
+
+async function exportRows() {
+  try {
+    const table = await run.judging.call("export", { withTexts: byId("queue-export-texts").checked });
+    const link = element("a", { download: `${run.name}-judged.csv` });
+    link.href = URL.createObjectURL(table);
+    link.click();
+    // The browser has taken hold of it by then.
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  } catch (error) {
+    byId("queue-notice").replaceChildren(problemNotice("Nothing was exported", asProblem(error)));
+  }
+}

@@ -1,0 +1,210 @@
+// A list of any length with a constant number of elements: only what is in view, and a little more, has some. Rows are
+// fetched when they come into view, and told apart by their position in the list.
+
+import { element } from "./dom.js";
+
+// Browsers lay out no boxes of any height: beyond this one the scroll bar stands for more than it is high.
+const TALLEST_PX = 8_000_000;
+const SPARE = 8;
+const BLOCK = 100;
+const MOST_KNOWN = 5_000;
+
+const STEPS = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 };
+
+export class VirtualList {
+  #node;
+  #space = element("div", { class: "virtual-space", role: "presentation" });
+  #source;
+  #nodes = [];
+  #rowHeight = 0;
+  #count = 0;
+  #selected = -1;
+  #known = new Map();
+  #asked = new Set();
+  // An answer about an arrangement that is gone is not wanted any more.
+  #arrangement = 0;
+
+  // `fetchRows(from, to)` gives rows; `fill(element, row)` shows one, or none yet; `selected(row)` hears of a choice.
+  constructor(node, source) {
+    this.#node = node;
+    this.#source = source;
+    node.append(this.#space);
+    node.addEventListener("scroll", () => this.#draw(), { passive: true });
+    node.addEventListener("keydown", (event) => this.#moveByKey(event));
+    node.addEventListener("click", (event) => {
+      const option = event.target.closest("[role=option]");
+      if (option) this.select(Number(option.dataset.index));
+    });
+    new ResizeObserver(() => this.#lay()).observe(node);
+  }
+
+  get count() {
+    return this.#count;
+  }
+
+  get selected() {
+    return this.#selected;
+  }
+
+  // A new order or other rows. The selected row is at `position` now, -1 if it is gone, and stays where it is in view.
+  async arrange(count, position = -1) {
+    this.#arrangement += 1;
+    const mine = this.#arrangement;
+    const shift = position >= 0 && this.#isInView(this.#selected) ? position - this.#selected : 0;
+    const scrolled = this.#offset() + shift * this.#rowHeight;
+    const first = Math.max(0, Math.floor(scrolled / (this.#rowHeight || 1)) - SPARE);
+    // What is shown stays until its successor is there.
+    const rows = count > 0 ? await this.#source.fetchRows(first, first + BLOCK) : [];
+    if (mine !== this.#arrangement) return;
+    this.#count = count;
+    this.#selected = position;
+    this.#known = new Map(rows.map((row, i) => [first + i, row]));
+    this.#asked.clear();
+    this.#lay();
+    this.#scrollTo(scrolled);
+    this.#draw();
+  }
+
+  // Rows changed, and stay where they are.
+  refresh() {
+    return this.arrange(this.#count, this.#selected);
+  }
+
+  async select(position) {
+    if (this.#count === 0) return;
+    const mine = this.#arrangement;
+    const at = Math.min(this.#count - 1, Math.max(0, position));
+    this.#selected = at;
+    this.#bringIntoView();
+    const known = this.#known.get(at);
+    if (known) {
+      this.#source.selected(known);
+      return;
+    }
+    const [row] = await this.#source.fetchRows(at, at + 1);
+    if (row && mine === this.#arrangement && at === this.#selected) this.#source.selected(row);
+  }
+
+  // ---- Keyboard ----------------------------------------------------------------------------------------------------
+
+  #moveByKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(1, Math.floor(this.#node.clientHeight / (this.#rowHeight || 1)) - 1);
+    const places = { Home: 0, End: this.#count - 1, PageDown: this.#selected + page, PageUp: this.#selected - page };
+    const to = places[event.key] ?? (STEPS[event.key] && this.#selected + STEPS[event.key]);
+    if (to === undefined) return;
+    event.preventDefault();
+    this.select(to);
+  }
+
+  // ---- Geometry ----------------------------------------------------------------------------------------------------
+
+  #lay() {
+    this.#makeNodes();
+    const height = Math.min(TALLEST_PX, this.#count * this.#rowHeight);
+    this.#space.style.height = `${height}px`;
+    this.#draw();
+  }
+
+  // As many as fill the list, whatever it holds.
+  #makeNodes() {
+    if (this.#node.clientHeight === 0) return;
+    if (this.#nodes.length === 0) this.#nodes.push(this.#makeNode());
+    this.#nodes[0].hidden = false;
+    this.#rowHeight = this.#nodes[0].offsetHeight;
+    const wanted = Math.ceil(this.#node.clientHeight / this.#rowHeight) + 2 * SPARE;
+    while (this.#nodes.length < wanted) this.#nodes.push(this.#makeNode());
+  }
+
+  #makeNode() {
+    const id = `${this.#node.id}-${this.#nodes.length}`;
+    const node = element("div", { id, class: "virtual-row", role: "option", "aria-selected": "false", hidden: "" });
+    this.#space.append(node);
+    return node;
+  }
+
+  // How many pixels of rows one pixel of the scroll bar stands for.
+  #scale() {
+    const view = this.#node.clientHeight;
+    const full = this.#count * this.#rowHeight;
+    const tall = Math.min(TALLEST_PX, full);
+    return tall > view ? (full - view) / (tall - view) : 1;
+  }
+
+  #offset() {
+    return this.#node.scrollTop * this.#scale();
+  }
+
+  #scrollTo(offset) {
+    this.#node.scrollTop = offset / this.#scale();
+  }
+
+  #isInView(position) {
+    const top = position * this.#rowHeight - this.#offset();
+    return position >= 0 && top > -this.#rowHeight && top < this.#node.clientHeight;
+  }
+
+  #bringIntoView() {
+    const top = this.#selected * this.#rowHeight;
+    const bottom = top + this.#rowHeight - this.#node.clientHeight;
+    if (top < this.#offset()) this.#scrollTo(top);
+    else if (bottom > this.#offset()) this.#scrollTo(bottom);
+    this.#draw();
+  }
+
+  // ---- Elements ----------------------------------------------------------------------------------------------------
+
+  #draw() {
+    if (this.#rowHeight === 0) return;
+    const offset = this.#offset();
+    const pool = this.#nodes.length;
+    const last = Math.max(0, this.#count - pool);
+    const first = Math.min(last, Math.max(0, Math.floor(offset / this.#rowHeight) - SPARE));
+    let active = null;
+    for (let position = first; position < first + pool; position += 1) {
+      const node = this.#nodes[position % pool];
+      node.hidden = position >= this.#count;
+      if (node.hidden) continue;
+      node.style.transform = `translateY(${this.#node.scrollTop + position * this.#rowHeight - offset}px)`;
+      this.#show(node, position);
+      if (position === this.#selected) active = node.id;
+    }
+    if (active) this.#node.setAttribute("aria-activedescendant", active);
+    else this.#node.removeAttribute("aria-activedescendant");
+    this.#fetch(first, Math.min(this.#count, first + pool));
+  }
+
+  #show(node, position) {
+    const row = this.#known.get(position);
+    node.dataset.index = String(position);
+    node.setAttribute("aria-setsize", String(this.#count));
+    node.setAttribute("aria-posinset", String(position + 1));
+    node.setAttribute("aria-selected", String(position === this.#selected));
+    if (node.shownRow === row && row) return;
+    node.shownRow = row;
+    this.#source.fill(node, row);
+  }
+
+  async #fetch(first, end) {
+    for (let from = first - (first % BLOCK); from < end; from += BLOCK) {
+      const isKnown = this.#areKnown(Math.max(first, from), Math.min(end, from + BLOCK));
+      if (!isKnown && !this.#asked.has(from)) this.#fetchBlock(from);
+    }
+  }
+
+  #areKnown(from, to) {
+    for (let position = from; position < to; position += 1) if (!this.#known.has(position)) return false;
+    return true;
+  }
+
+  async #fetchBlock(from) {
+    const mine = this.#arrangement;
+    this.#asked.add(from);
+    const rows = await this.#source.fetchRows(from, from + BLOCK);
+    if (mine !== this.#arrangement) return;
+    this.#asked.delete(from);
+    if (this.#known.size > MOST_KNOWN) this.#known.clear();
+    rows.forEach((row, i) => this.#known.set(from + i, row));
+    this.#draw();
+  }
+}
