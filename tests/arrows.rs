@@ -65,7 +65,7 @@ fn pure_crates_cannot_do_io() {
 }
 
 /// The rooms of `model`, each of which may use those before it.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "version",
     "corpus",
     "text",
@@ -79,6 +79,7 @@ const ROOMS: [&str; 14] = [
     "artifact",
     "explanation",
     "gate",
+    "backtest",
     "protocol",
 ];
 
