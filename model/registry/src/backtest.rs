@@ -23,6 +23,14 @@ const MOST_PIECES: u32 = 256;
 const COMPRESSION_LEVEL: i32 = 1;
 
 impl Registry {
+    /// The version to compare with: the one that is named, else the one in production.
+    pub async fn incumbent(&self, named: Option<Version>) -> Result<Version, Error> {
+        match named {
+            Some(version) => Ok(version),
+            None => Ok(self.production().await?.ok_or(Error::NothingInProduction)?.record.version),
+        }
+    }
+
     /// The pieces of a source, each of which fits memory; none where there is no comment, and for a file.
     ///
     /// A dataset is kept from retention meanwhile.
