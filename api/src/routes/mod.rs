@@ -1,6 +1,7 @@
 //! The routes, one noun a file, and the OpenAPI document that they make.
 
 mod audit;
+mod backtests;
 mod batch;
 mod discovery;
 mod feedback;
@@ -47,6 +48,7 @@ pub(crate) type Api = (
     inference::Inference,
     feedback::FeedbackRoutes,
     models::Models,
+    backtests::Backtests,
     shadow::ShadowRoutes,
     training::Training,
     promotion::Promotion,
@@ -64,6 +66,7 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         inference::Inference(context.clone()),
         feedback::FeedbackRoutes::new(context.clone()),
         models::Models(context.clone()),
+        backtests::Backtests(context.clone()),
         shadow::ShadowRoutes(context.clone()),
         training::Training(context.clone()),
         promotion::Promotion(context.clone()),
