@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod audit;
+mod backtest;
 mod dataset;
 mod doctor;
 mod experiment;
@@ -77,6 +78,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Judge a comment, or a file of them
     Predict(predict::Arguments),
+    /// Show what a version would have decided otherwise than another one
+    Backtest(backtest::Arguments),
     /// Import corpora
     #[command(subcommand)]
     Dataset(dataset::Command),
@@ -139,6 +142,7 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Keys(command) => keys::run(command, settings).await?,
         Command::Audit(arguments) => audit::run(arguments, settings).await?,
         Command::Predict(arguments) => return predict::run(arguments, settings).await,
+        Command::Backtest(arguments) => return backtest::run(arguments, settings).await,
         Command::Dataset(command) => dataset::run(command, settings).await?,
         Command::Doctor => return doctor::run(settings).await,
         Command::Setup(arguments) => setup::run(arguments, settings).await?,
