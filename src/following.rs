@@ -1,21 +1,35 @@
-//! A training run, followed on the terminal until it ends.
+//! A run, followed on the terminal until it ends.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use workflows::{Orchestrator, orchestrator::Started, steps::TrainReport};
+use workflows::{
+    Orchestrator,
+    orchestrator::{Error, Started},
+    steps::TrainReport,
+};
 
 /// How often the status is asked for.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Waits for a run's result and shows its status on the bar.
+/// Waits for a training run's result and shows its status on the bar.
 pub(crate) async fn follow(
     orchestrator: &Orchestrator,
     started: &Started,
     bar: &ProgressBar,
 ) -> anyhow::Result<TrainReport> {
+    // What asks Temporal is large.
+    watch(orchestrator, started, bar, Box::pin(orchestrator.trained(started))).await
+}
+
+/// Waits for the result of any run of ours and shows its status on the bar.
+pub(crate) async fn watch<T>(
+    orchestrator: &Orchestrator,
+    started: &Started,
+    bar: &ProgressBar,
+    result: impl Future<Output = Result<T, Error>>,
+) -> anyhow::Result<T> {
     bar.set_style(ProgressStyle::with_template("  {bar:20} {pos}/{len} {msg}")?);
-    let result = orchestrator.trained(started);
     tokio::pin!(result);
     let mut tick = tokio::time::interval(LOOK);
     let report = loop {

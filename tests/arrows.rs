@@ -65,7 +65,7 @@ fn pure_crates_cannot_do_io() {
 }
 
 /// The rooms of `model`, each of which may use those before it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "version",
     "corpus",
     "text",
@@ -80,6 +80,7 @@ const ROOMS: [&str; 15] = [
     "artifact",
     "explanation",
     "gate",
+    "backtest",
     "protocol",
 ];
 

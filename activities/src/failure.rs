@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use encoder::NotAnEncoder;
-use model::{corpus, counts, trainers};
+use model::{backtest::Source, corpus, counts, trainers};
 use registry::Error as RegistryError;
 use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
 use workflows::failure;
@@ -37,6 +37,10 @@ pub(crate) enum Failure {
          other ones: train with seed {built}, or build it with seed {asked}"
     )]
     OtherSeed { built: u64, asked: u64 },
+    #[error("{0} is in production: name another version to compare it with")]
+    SameVersion(model::Version),
+    #[error("there are no comments to judge: {0} has none")]
+    NoComments(Source),
     #[error("cancelled")]
     Cancelled,
     // A panic's own words may quote a comment: they go nowhere.
@@ -61,8 +65,12 @@ impl Failure {
                 | RegistryError::HeldUp(_)
                 | RegistryError::Panicked => None,
             },
-            Self::Trainer(trainers::Error::Unknown(_)) | Self::OtherSeed { .. } => Some(failure::INVALID_INPUT),
-            Self::Trainer(_) | Self::Corpus(_) | Self::Diverged(_) => Some(failure::INVALID_DATASET),
+            Self::Trainer(trainers::Error::Unknown(_)) | Self::OtherSeed { .. } | Self::SameVersion(_) => {
+                Some(failure::INVALID_INPUT)
+            }
+            Self::Trainer(_) | Self::Corpus(_) | Self::Diverged(_) | Self::NoComments(_) => {
+                Some(failure::INVALID_DATASET)
+            }
             Self::Counts(_) | Self::GoldenExamples(_) | Self::Encoder(_) => Some(failure::CORRUPT),
             Self::NoBase(_) => Some(failure::NO_ENCODER_BASE),
             // Temporal answers again, or the worker that the query waits for does.

@@ -12,8 +12,8 @@ use temporalio_sdk::{
     workflows::WorkflowDefinitions,
 };
 use workflows::{
-    FINE_TUNING_QUEUE, FeedbackWorkflow, PromoteWorkflow, ReproduceWorkflow, RetentionWorkflow, RollbackWorkflow,
-    TASK_QUEUE, TrainWorkflow,
+    BacktestWorkflow, FINE_TUNING_QUEUE, FeedbackWorkflow, PromoteWorkflow, ReproduceWorkflow, RetentionWorkflow,
+    RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
 };
 
 use crate::{Activities, FineTuning, Metrics, metrics::Counted};
@@ -42,6 +42,7 @@ pub fn plugin(registry: Registry, metrics: &Arc<Metrics>, tuning: FineTuning, th
         .and_then(|d| d.register_workflow::<RetentionWorkflow>())
         .and_then(|d| d.register_workflow::<ReproduceWorkflow>())
         .and_then(|d| d.register_workflow::<FeedbackWorkflow>())
+        .and_then(|d| d.register_workflow::<BacktestWorkflow>())
         .expect("workflows of different names");
     SimplePlugin::builder("threatwatch")
         .activities(activities)

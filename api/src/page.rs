@@ -127,9 +127,9 @@ impl<E: Endpoint> Endpoint for Files<E> {
     }
 }
 
-/// Swagger UI.
+/// Swagger UI, with an icon: without one browsers ask for `/favicon.ico`.
 pub(crate) fn swagger(html: String) -> impl Endpoint {
-    let html = Bytes::from(html);
+    let html = Bytes::from(html.replacen("<head>", "<head>\n<link rel=\"icon\" href=\"data:,\">", 1));
     make_sync(move |_| document(HTML, SWAGGER_POLICY, html.clone()))
 }
 

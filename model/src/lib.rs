@@ -17,12 +17,14 @@
 //! | [`artifact`] | a model as bytes: own format, hardened decoder |
 //! | [`explanation`] | what each token adds to a score, exactly |
 //! | [`gate`] | the checks (a plugin table) that a candidate must pass |
+//! | [`backtest`] | what a version would have decided otherwise than another one |
 //! | [`protocol`] | what the registry is asked, and what it answers |
 //!
 //! On the ground: [`version`] (digests, version ids, generations) and [`random`] (pseudo-random numbers, the same
 //! everywhere).
 
 pub mod artifact;
+pub mod backtest;
 pub mod calibration;
 pub mod corpus;
 pub mod counts;

@@ -77,20 +77,8 @@ impl Version {
 
     /// Accepts `YYYYMMDDTHHMMSSZ-` and eight lower-case hex digits.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let bytes = text.as_bytes();
-        let is_version = bytes.len() == 25
-            && bytes.iter().enumerate().all(|(i, &b)| match i {
-                8 => b == b'T',
-                15 => b == b'Z',
-                16 => b == b'-',
-                0..=14 => b.is_ascii_digit(),
-                _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
-            });
-        if is_version {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ParseError { what: "version", expected: "a model version such as 20261123T021009Z-3f9c2a1b" })
-        }
+        let expected = "a model version such as 20261123T021009Z-3f9c2a1b";
+        if is_stamped(text) { Ok(Self(text.to_owned())) } else { Err(ParseError { what: "version", expected }) }
     }
 
     /// The version as text.
@@ -107,6 +95,24 @@ pub fn stamp(seconds: i64) -> String {
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
         .format(STAMP)
         .expect("the format has only numbers")
+}
+
+/// A name of the form that versions have, of something else.
+pub(crate) fn stamped(what: &'static str, text: &str) -> Result<String, ParseError> {
+    let expected = "a time and eight digits such as 20261123T021009Z-3f9c2a1b";
+    if is_stamped(text) { Ok(text.to_owned()) } else { Err(ParseError { what, expected }) }
+}
+
+/// Whether a text is `YYYYMMDDTHHMMSSZ-` and eight lower-case hex digits.
+fn is_stamped(text: &str) -> bool {
+    let is_at = |(i, b): (usize, u8)| match i {
+        8 => b == b'T',
+        15 => b == b'Z',
+        16 => b == b'-',
+        0..=14 => b.is_ascii_digit(),
+        _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
+    };
+    text.len() == 25 && text.bytes().enumerate().all(is_at)
 }
 
 /// A place in the history of production: 1 is the first promotion, 0 is before it.

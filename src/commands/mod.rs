@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod audit;
+mod backtest;
 mod dataset;
 mod doctor;
 mod experiment;
@@ -80,6 +81,8 @@ enum Command {
     Predict(predict::Arguments),
     /// Choose the comments of a file whose labels teach the most
     Label(label::Arguments),
+    /// Show what a version would have decided otherwise than another one
+    Backtest(backtest::Arguments),
     /// Import corpora
     #[command(subcommand)]
     Dataset(dataset::Command),
@@ -143,6 +146,7 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Audit(arguments) => audit::run(arguments, settings).await?,
         Command::Predict(arguments) => return predict::run(arguments, settings).await,
         Command::Label(arguments) => return label::run(arguments, settings).await,
+        Command::Backtest(arguments) => return backtest::run(arguments, settings).await,
         Command::Dataset(command) => dataset::run(command, settings).await?,
         Command::Doctor => return doctor::run(settings).await,
         Command::Setup(arguments) => setup::run(arguments, settings).await?,

@@ -3,6 +3,7 @@
 use model::{Generation, Version};
 use workflows::steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say};
 
+use super::backtest::summary;
 use crate::{
     audited::{Act, actor, current_user},
     settings::Settings,
@@ -68,6 +69,9 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
     };
     let (report, _) = act.on_record(settings, promoting, |(_, started)| started.to_string()).await?;
     print(&report);
+    if report.outcome == Outcome::DryRun {
+        show_backtest(&request.version, settings).await;
+    }
     let would_be_refused = !forces && report.outcome == Outcome::DryRun && report.gate.is_some_and(|gate| !gate.passed);
     anyhow::ensure!(!would_be_refused, "the gate would refuse it");
     Ok(())
@@ -111,6 +115,15 @@ pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Sett
     let outcome = act.on_record(settings, saying, Clone::clone).await?;
     println!("{} is {outcome}", arguments.workflow_id);
     Ok(())
+}
+
+/// The newest backtest of a candidate, if there is one. The dry run is done either way.
+async fn show_backtest(version: &Version, settings: &Settings) {
+    let reading = async { Ok::<_, anyhow::Error>(settings.registry().await?.backtests(version).await?) };
+    match reading.await {
+        Ok(found) => found.first().into_iter().for_each(|newest| println!("{}", summary(newest))),
+        Err(error) => eprintln!("! whether there is a backtest is not known: {error:#}"),
+    }
 }
 
 /// The gate's report, a line a check.

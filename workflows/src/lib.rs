@@ -2,6 +2,7 @@
 //!
 //! Activities are known here by their signatures alone ([`signatures`]); their bodies live elsewhere.
 
+mod backtest;
 mod feedback;
 mod fine_tuning;
 pub mod lenient;
@@ -19,6 +20,7 @@ mod train;
 mod upkeep;
 
 pub use self::{
+    backtest::BacktestWorkflow,
     feedback::FeedbackWorkflow,
     fine_tuning::STAGE as FINE_TUNING_STAGE,
     lenient::Lenient,

@@ -34,7 +34,7 @@ impl Running {
 /// Every run under way that works with versions. Fails where one of them does not answer.
 pub async fn running(client: &Client) -> Result<Vec<Running>, Error> {
     const QUERY: &str = "ExecutionStatus = 'Running' AND WorkflowType IN \
-         ('TrainWorkflow', 'PromoteWorkflow', 'RollbackWorkflow', 'ReproduceWorkflow')";
+         ('TrainWorkflow', 'PromoteWorkflow', 'RollbackWorkflow', 'ReproduceWorkflow', 'BacktestWorkflow')";
     let mut listed = client.list_workflows(QUERY, WorkflowListOptions::builder().build());
     let mut found = Vec::new();
     while let Some(run) = listed.next().await {

@@ -6,13 +6,15 @@ use temporalio_macros::activity_definitions;
 
 pub use self::steps::{
     AwaitReplicas, BuildDataset, CountShards, Evaluate, FindEncoderBase, FindRollback, FineTune, Gate, GatherSample,
-    Ingest, MergeCounts, Promote, Prune, Recall, Register, SampleShards, Train,
+    Ingest, JudgeComments, MergeCounts, PlanBacktest, Promote, Prune, Recall, Register, ReportBacktest, SampleShards,
+    Train,
 };
 use crate::steps::{
-    AwaitInput, BuildInput, BuiltDataset, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput,
+    AwaitInput, Backtest, BuildInput, BuiltDataset, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput,
     FindRollbackInput, FoundBase, FoundRollback, GateInput, Gated, GatherInput, Gathered, IngestInput, Ingested,
-    MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered, Replicas,
-    SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
+    JudgeCommentsInput, JudgedComments, MergeInput, PlanBacktestInput, PlannedBacktest, PromoteInput, Promoted,
+    PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered, Replicas, ReportBacktestInput, SampleInput,
+    Sampled, TrainInput, Trained, TuneInput, Tuned,
 };
 
 /// Signatures only; no worker registers this type.
@@ -121,6 +123,23 @@ impl Steps {
     /// Finds and verifies the version to go back to.
     #[activity(name = "find_rollback")]
     pub fn find_rollback(input: FindRollbackInput) -> Result<FoundRollback, ActivityError> {
+        unimplemented!()
+    }
+    /// Finds the comments of a backtest, and the version to compare with.
+    #[activity(name = "plan_backtest")]
+    pub fn plan_backtest(input: PlanBacktestInput) -> Result<PlannedBacktest, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Judges a piece of a backtest's comments by both versions.
+    #[activity(name = "judge_comments")]
+    pub fn judge_comments(input: JudgeCommentsInput) -> Result<JudgedComments, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Writes the report of a backtest.
+    #[activity(name = "report_backtest")]
+    pub fn report_backtest(input: ReportBacktestInput) -> Result<Backtest, ActivityError> {
         unimplemented!()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each may run again at any time: outputs are named by their content or by the run, so a second time changes nothing.
 
+mod backtest;
 mod counting;
 mod dataset;
 mod encoder;
@@ -24,10 +25,11 @@ use tokio::sync::{Mutex, Semaphore};
 use workflows::{
     signatures,
     steps::{
-        AwaitInput, BuildInput, BuiltDataset, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput,
+        AwaitInput, Backtest, BuildInput, BuiltDataset, CountInput, Counted, EvaluateInput, Evaluated, FindBaseInput,
         FindRollbackInput, FoundBase, FoundRollback, GateInput, Gated, GatherInput, Gathered, IngestInput, Ingested,
-        MergeInput, PromoteInput, Promoted, PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered,
-        Replicas, SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
+        JudgeCommentsInput, JudgedComments, MergeInput, PlanBacktestInput, PlannedBacktest, PromoteInput, Promoted,
+        PruneInput, Pruned, RecallInput, Recalled, RegisterInput, Registered, Replicas, ReportBacktestInput,
+        SampleInput, Sampled, TrainInput, Trained, TuneInput, Tuned,
     },
 };
 
@@ -208,6 +210,36 @@ impl Activities {
     #[activity(definition = signatures::Recall)]
     pub async fn recall(self: Arc<Self>, ctx: ActivityContext, input: RecallInput) -> Result<Recalled, ActivityError> {
         alive(&ctx, self.read_how_it_was_trained(input)).await
+    }
+
+    /// Finds the comments of a backtest, and the version to compare with.
+    #[activity(definition = signatures::PlanBacktest)]
+    pub async fn plan_backtest(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PlanBacktestInput,
+    ) -> Result<PlannedBacktest, ActivityError> {
+        alive(&ctx, self.plan(input)).await
+    }
+
+    /// Judges a piece of a backtest's comments by both versions.
+    #[activity(definition = signatures::JudgeComments)]
+    pub async fn judge_comments(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: JudgeCommentsInput,
+    ) -> Result<JudgedComments, ActivityError> {
+        alive(&ctx, Box::pin(self.in_turn(self.judge_piece(input)))).await
+    }
+
+    /// Writes the report of a backtest.
+    #[activity(definition = signatures::ReportBacktest)]
+    pub async fn report_backtest(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: ReportBacktestInput,
+    ) -> Result<Backtest, ActivityError> {
+        alive(&ctx, Box::pin(self.in_turn(self.report(input)))).await
     }
 
     /// Finds and verifies the version to go back to.

@@ -1,6 +1,7 @@
 //! The routes, one noun a file, and the OpenAPI document that they make.
 
 mod audit;
+mod backtests;
 mod batch;
 mod curves;
 mod discovery;
@@ -45,14 +46,14 @@ enum Tag {
 pub(crate) type Api = (
     predict::Predict,
     batch::Batch,
-    perspective::Perspective,
-    moderations::Moderations,
-    inference::Inference,
+    // A tuple has sixteen places at most.
+    (perspective::Perspective, moderations::Moderations, inference::Inference),
     feedback::FeedbackRoutes,
     labelling::Labelling,
     models::Models,
     curves::Curves,
     drift::DriftRoutes,
+    backtests::Backtests,
     shadow::ShadowRoutes,
     training::Training,
     promotion::Promotion,
@@ -65,14 +66,17 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
     let api = (
         predict::Predict(context.clone()),
         batch::Batch(context.clone()),
-        perspective::Perspective(context.clone()),
-        moderations::Moderations(context.clone()),
-        inference::Inference(context.clone()),
+        (
+            perspective::Perspective(context.clone()),
+            moderations::Moderations(context.clone()),
+            inference::Inference(context.clone()),
+        ),
         feedback::FeedbackRoutes::new(context.clone()),
         labelling::Labelling(context.clone()),
         models::Models::new(context.clone()),
         curves::Curves(context.clone()),
         drift::DriftRoutes(context.clone()),
+        backtests::Backtests(context.clone()),
         shadow::ShadowRoutes(context.clone()),
         training::Training(context.clone()),
         promotion::Promotion(context.clone()),

@@ -11,6 +11,7 @@ use workflows::{
 
 use super::{
     Tag, answers,
+    backtests::BacktestSummary,
     runs::{Run, answered_in_time},
 };
 use crate::{
@@ -84,6 +85,8 @@ struct PromotionAnswer {
     live: bool,
     /// Which replicas of the service do.
     replicas: Option<ReplicaReport>,
+    /// Of a dry run: the newest backtest of the version, if there is one.
+    backtest: Option<BacktestSummary>,
 }
 
 /// Which replicas answer with a generation.
@@ -263,9 +266,21 @@ impl Promotion {
                     }
                     _ => false,
                 };
-                Ok(PromoteOutcome::Done(Json(answer(report, live))))
+                let backtest = match report.outcome {
+                    Outcome::DryRun => self.newest_backtest(&report.version).await,
+                    Outcome::Promoted | Outcome::AlreadyLive => None,
+                };
+                Ok(PromoteOutcome::Done(Json(PromotionAnswer { backtest, ..answer(report, live) })))
             }
         }
+    }
+}
+
+impl Promotion {
+    /// None also where the store does not say: the dry run is done all the same.
+    async fn newest_backtest(&self, version: &Version) -> Option<BacktestSummary> {
+        let found = self.0.ask_store(self.0.registry.backtests(version)).await.unwrap_or_default();
+        found.into_iter().next().map(Into::into)
     }
 }
 
@@ -331,5 +346,6 @@ fn answer(report: PromoteReport, live: bool) -> PromotionAnswer {
         gate,
         live,
         replicas,
+        backtest: None,
     }
 }

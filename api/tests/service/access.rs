@@ -94,6 +94,7 @@ async fn every_route_asks_for_its_role_once_there_is_a_key() {
         (Method::GET, "/models/compare?a=b&b=c", None),
         (Method::GET, "/models/20200101T000000Z-00000000", None),
         (Method::GET, "/models/20200101T000000Z-00000000/card", None),
+        (Method::GET, "/models/20200101T000000Z-00000000/backtests", None),
         (Method::GET, "/shadow", None),
         (Method::POST, "/shadow", Some("operate")),
         (Method::POST, "/shadow/stop", Some("operate")),

@@ -248,9 +248,14 @@ impl Registry {
     /// What was read before the future was dropped stays in the list. A decision that cannot be read is an error that names
     /// it: a dataset must not miss it unseen.
     pub async fn follow_feedback(&self, known: &mut FeedbackList) -> Result<(), Error> {
+        self.follow_part(known, "").await
+    }
+
+    /// As [`Self::follow_feedback`], of the comments whose names begin with `digits`.
+    async fn follow_part(&self, known: &mut FeedbackList, digits: &str) -> Result<(), Error> {
         let mut last: BTreeMap<FeedbackId, u32> = BTreeMap::new();
         let mut deleted: BTreeMap<FeedbackId, u32> = BTreeMap::new();
-        for path in self.store.list(Key::FEEDBACK).await? {
+        for path in self.store.list(&format!("{}{digits}", Key::FEEDBACK)).await? {
             if let Some((comment, reviewer, revision, is_deleted)) = Key::feedback_of(&path)
                 && let Some(id) = FeedbackId::of(comment, reviewer)
             {
@@ -275,8 +280,13 @@ impl Registry {
 
     /// The decisions that count.
     pub async fn feedback(&self) -> Result<FeedbackList, Error> {
+        self.feedback_part("").await
+    }
+
+    /// The decisions that count about the comments whose names begin with these hex digits.
+    pub async fn feedback_part(&self, digits: &str) -> Result<FeedbackList, Error> {
         let mut list = FeedbackList::new();
-        self.follow_feedback(&mut list).await?;
+        self.follow_part(&mut list, digits).await?;
         Ok(list)
     }
 

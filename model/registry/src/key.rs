@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::{Digest, Generation, Version};
+use model::{Digest, Generation, Version, backtest::BacktestId};
 
 use crate::Error;
 
@@ -10,6 +10,7 @@ const KEY_ENDING: &str = ".key.json";
 const INDEX_ENDING: &str = ".index.json";
 const DELETED_ENDING: &str = ".deleted";
 const REVOCATION_ENDING: &str = ".revoked.json";
+const CASES_ENDING: &str = ".cases-";
 
 /// The name of an object.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,10 @@ pub enum Key<'a> {
     Drift(&'a Version, u64, u32),
     /// Which decisions a dataset was built from.
     Provenance(&'a Digest),
+    /// The report of a backtest of a version.
+    Backtest(&'a Version, &'a BacktestId),
+    /// What a step of a backtest judged, by its number: gone once the report is there.
+    Cases(&'a Version, &'a BacktestId, u32),
     /// The index of an encoder's base.
     EncoderBase(&'a Digest),
     /// The index of a checkpoint of a piece of work: its step, and a number that nobody else has.
@@ -83,6 +88,8 @@ impl Key<'_> {
     pub const FEEDBACK: &'static str = "feedback/";
     /// Prefix of what replicas saw of comments.
     pub const DRIFT: &'static str = "drift/";
+    /// Prefix of all backtests.
+    pub const BACKTESTS: &'static str = "backtests/";
     /// Prefix of all checkpoints.
     pub const CHECKPOINTS: &'static str = "checkpoints/";
     /// Prefix of what probes write.
@@ -114,6 +121,8 @@ impl Key<'_> {
             }
             Self::Drift(version, hour, nonce) => format!("{}{hour:010}-{nonce:08x}.json", Self::drift_of(version)),
             Self::Provenance(digest) => format!("{}{digest}/provenance.json", Self::DATASETS),
+            Self::Backtest(version, id) => format!("{}{id}.json", Self::backtests(version)),
+            Self::Cases(version, id, number) => format!("{}{number:05}.jsonl.zst", Self::cases(version, id)),
             Self::EncoderBase(digest) => format!("encoders/{digest}{INDEX_ENDING}"),
             Self::Checkpoint(work, step, nonce) => {
                 format!("{}{step:010}-{nonce:08x}{INDEX_ENDING}", Self::checkpoints(work))
@@ -139,6 +148,26 @@ impl Key<'_> {
     #[must_use]
     pub fn announcements(path: &str) -> String {
         format!("{}{path}/", Self::ANNOUNCEMENTS)
+    }
+
+    /// Prefix of the backtests of a version.
+    #[must_use]
+    pub fn backtests(version: &Version) -> String {
+        format!("{}{version}/", Self::BACKTESTS)
+    }
+
+    /// Prefix of what the steps of a backtest judged.
+    #[must_use]
+    pub fn cases(version: &Version, id: &BacktestId) -> String {
+        format!("{}{id}{CASES_ENDING}", Self::backtests(version))
+    }
+
+    /// The version that an object of a backtest is of, and the id if it is a report.
+    #[must_use]
+    pub fn backtest_of(path: &str) -> Option<(Version, Option<BacktestId>)> {
+        let (version, name) = path.strip_prefix(Self::BACKTESTS)?.split_once('/')?;
+        let id = name.strip_suffix(".json").and_then(|id| id.parse().ok());
+        Some((Version::parse(version).ok()?, id))
     }
 
     /// Prefix of the checkpoints of a piece of work.
@@ -272,6 +301,8 @@ impl Key<'_> {
             Self::Feedback(..) | Self::FeedbackDeleted(..) => "feedback",
             Self::Drift(..) => "measures of comments",
             Self::Provenance(_) => "provenance of a dataset",
+            Self::Backtest(..) => "backtest",
+            Self::Cases(..) => "part of a backtest",
             Self::EncoderBase(_) => "encoder's base",
             Self::Checkpoint(..) => "checkpoint",
             Self::AuditOutcome(_) => "outcome in the audit trail",
@@ -318,6 +349,13 @@ mod tests {
         assert_eq!(feedback, "feedback/3f9c/anna/000002.json");
         assert_eq!(Key::feedback_of(&feedback), Some(("3f9c", "anna", 2, false)));
         assert_eq!(Key::feedback_of(&Key::FeedbackDeleted("3f9c", "anna", 2).path()), Some(("3f9c", "anna", 2, true)));
+        let backtest = BacktestId::derive(1_795_399_809, "backtest-1", "run-1");
+        let path = Key::Backtest(&version, &backtest).path();
+        assert_eq!(path, format!("backtests/{version}/{backtest}.json"));
+        assert_eq!(Key::backtest_of(&path), Some((version.clone(), Some(backtest.clone()))));
+        let cases = Key::Cases(&version, &backtest, 3).path();
+        assert_eq!(cases, format!("backtests/{version}/{backtest}.cases-00003.jsonl.zst"));
+        assert_eq!(Key::backtest_of(&cases), Some((version.clone(), None)));
         assert_eq!(Key::dataset_of(&Key::Provenance(&digest).path()), Some(digest.clone()));
         assert_eq!(Key::blob_of(&Key::Blob(&digest).path()), Some(digest.clone()));
         assert_eq!(Key::dataset_of(&Key::Shard(&digest, 3).path()), Some(digest));

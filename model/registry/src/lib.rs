@@ -6,6 +6,7 @@
 
 mod access;
 mod audit;
+mod backtest;
 mod bundle;
 mod cache;
 mod card;

@@ -39,7 +39,8 @@ impl Registry {
         let mut pruned = Pruned { marked: found.unmarked.len() as u64, was_busy: input.is_busy, ..Pruned::default() };
         if input.dry_run {
             found.due.into_values().for_each(|unneeded| unneeded.count_into(&mut pruned));
-            pruned.bytes += self.litter(found.generation, now).await?.iter().map(|entry| entry.bytes).sum::<u64>();
+            let litter = self.litter(found.generation, &pruned.versions, now).await?;
+            pruned.bytes += litter.iter().map(|entry| entry.bytes).sum::<u64>();
             return Ok(pruned);
         }
         for path in &found.unmarked {
@@ -57,7 +58,7 @@ impl Registry {
             deleted.await?;
             self.withdraw(announced).await;
         }
-        for entry in self.litter(generation, now).await? {
+        for entry in self.litter(generation, &[], now).await? {
             self.store.delete(&entry.name).await?;
             pruned.bytes += entry.bytes;
         }
@@ -121,20 +122,37 @@ impl Registry {
         Ok(Survey { due: unneeded, unmarked, stale, generation })
     }
 
-    /// Old reports of generations before the last two, probes, announcements, checkpoints and measures of comments: nobody looks
-    /// at them.
-    async fn litter(&self, current: Generation, now: i64) -> Result<Vec<Entry>, Error> {
+    /// Old reports of generations before the last two, probes, announcements, checkpoints, measures of comments and what
+    /// is left of backtests: nobody looks at them. `going` are versions that count as deleted.
+    async fn litter(&self, current: Generation, going: &[Version], now: i64) -> Result<Vec<Entry>, Error> {
         let recent = Key::reports(Generation(current.0.saturating_sub(1)));
         let mut litter = self.store.entries(Key::REPORTS).await?;
         litter.retain(|entry| entry.name < recent);
         litter.extend(self.store.entries(Key::PROBES).await?);
         litter.extend(self.store.entries(Key::ANNOUNCEMENTS).await?);
         litter.extend(self.store.entries(Key::CHECKPOINTS).await?);
+        litter.extend(self.left_of_backtests(going).await?);
         litter.retain(|entry| is_old(entry, now));
         let mut drift = self.store.entries(Key::DRIFT).await?;
         drift.retain(|entry| now.saturating_sub(entry.written) >= DRIFT_KEPT);
         litter.extend(drift);
         Ok(litter)
+    }
+
+    /// Backtests of versions that are gone or `going`, and parts of backtests.
+    async fn left_of_backtests(&self, going: &[Version]) -> Result<Vec<Entry>, Error> {
+        let mut entries = self.store.entries(Key::BACKTESTS).await?;
+        if entries.is_empty() {
+            return Ok(entries);
+        }
+        let there = self.store.list(Key::MODELS).await?;
+        let mut there: BTreeSet<Version> = there.iter().filter_map(|path| Key::version_of(path)).collect();
+        there.retain(|version| !going.contains(version));
+        let is_kept = |path: &str| {
+            Key::backtest_of(path).is_some_and(|(version, report)| report.is_some() && there.contains(&version))
+        };
+        entries.retain(|entry| !is_kept(&entry.name));
+        Ok(entries)
     }
 
     /// Every version, oldest first, and what their manifests name.

@@ -89,7 +89,8 @@ fn threshold_at_share(probabilities: &[f64], share: f64) -> f64 {
 }
 
 /// What is to be done with a comment or a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// It is so likely a threat that it can be acted on.
     Flag,

@@ -92,6 +92,41 @@ impl Differences {
     }
 }
 
+/// Tells `each` what counts add up to when as many of those who are counted are drawn with replacement, a thousand times.
+///
+/// Each of `counted` is what one commenter adds. Their order does not matter: the same counts and seed tell the same.
+pub fn resampled_sums<const N: usize>(mut counted: Vec<[u32; N]>, seed: u64, mut each: impl FnMut([u64; N])) {
+    // Many are alike, so it is counted how often each kind is drawn.
+    counted.sort_unstable();
+    let mut kinds: Vec<[u32; N]> = Vec::new();
+    let mut kind_of: Vec<u32> = Vec::with_capacity(counted.len());
+    for counts in counted {
+        if kinds.last() != Some(&counts) {
+            kinds.push(counts);
+        }
+        kind_of.push(kinds.len() as u32 - 1);
+    }
+    let mut random = SplitMix(seed);
+    let mut drawn = vec![0_u64; kinds.len()];
+    for _ in 0..RESAMPLES {
+        drawn.fill(0);
+        for _ in 0..kind_of.len() {
+            drawn[kind_of[random.below(kind_of.len())] as usize] += 1;
+        }
+        let mut sums = [0; N];
+        for (counts, times) in kinds.iter().zip(&drawn) {
+            sums.iter_mut().zip(counts).for_each(|(sum, &count)| *sum += times * u64::from(count));
+        }
+        each(sums);
+    }
+}
+
+/// The most that a share can be, at 95%, of which none of so many was found (Clopper and Pearson, 1934).
+#[must_use]
+pub fn most_of_none(found_in: u64) -> f64 {
+    if found_in == 0 { 1.0 } else { 1.0 - TAIL.powf(1.0 / found_in as f64) }
+}
+
 /// The 95% interval of a sample.
 #[must_use]
 pub fn interval(mut sample: Vec<f64>) -> Interval {
@@ -229,6 +264,29 @@ mod tests {
         assert!(low < high && high <= 0.0, "{low} {high}");
         let same = Differences::of(&old, &old, 1);
         assert!(same.pr_auc.iter().chain(&same.recall_at_fpr_5).all(|&d| d == 0.0));
+    }
+
+    #[test]
+    fn sums_of_resampled_counts_vary_as_those_of_the_binomial_distribution() {
+        let counted: Vec<[u32; 2]> = (0..400).map(|i| [1, u32::from(i % 4 == 0)]).collect();
+        let shares = |counted: Vec<[u32; 2]>| {
+            let mut shares = Vec::new();
+            resampled_sums(counted, 1, |[all, some]| {
+                assert_eq!(all, 400);
+                shares.push(some as f64 / all as f64);
+            });
+            shares
+        };
+        let found = shares(counted.clone());
+        // 0.25 and 1.96 standard errors of 0.0217 beside it.
+        let [low, high] = interval(found.clone());
+        assert!((low - 0.2076).abs() < 0.01 && (high - 0.2924).abs() < 0.01, "{low} {high}");
+        assert_eq!(found, shares(counted.into_iter().rev().collect()), "their order does not matter");
+        resampled_sums(Vec::<[u32; 1]>::new(), 1, |sums| assert_eq!(sums, [0]));
+        // The closed form of the interval where nothing was found: 1 - 0.025^(1/n).
+        for (n, expected) in [(1, 0.975), (10, 0.308_497_1), (300, 0.012_221_2)] {
+            assert!((most_of_none(n) - expected).abs() < 1e-6, "{n}: {}", most_of_none(n));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@
 mod cascade;
 mod encoder;
 mod logistic;
-mod parallel;
+pub(crate) mod parallel;
 mod second_stage;
 
 use std::ops::Range;

@@ -14,7 +14,7 @@ pub(super) fn available() -> usize {
 }
 
 /// Maps; `progress` is told how many of how many are done.
-pub(super) fn map<I: Sync, O: Send>(
+pub(crate) fn map<I: Sync, O: Send>(
     inputs: &[I],
     threads: usize,
     run: impl Fn(&I) -> O + Sync,

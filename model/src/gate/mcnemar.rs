@@ -52,7 +52,7 @@ impl Check for McNemar {
 }
 
 /// The chance that at least `k` of `n` fair coins fall on one side.
-fn chance_of_as_many(k: u64, n: u64) -> f64 {
+pub(crate) fn chance_of_as_many(k: u64, n: u64) -> f64 {
     if k == 0 {
         return 1.0;
     }

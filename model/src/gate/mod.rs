@@ -15,6 +15,7 @@ mod speed;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::mcnemar::chance_of_as_many;
 pub use self::report::Gated;
 use crate::{
     Digest, Model, Row,

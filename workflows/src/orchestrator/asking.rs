@@ -10,8 +10,8 @@ use temporalio_common::{data_converters::RawValue, protos::temporal::api::failur
 
 use super::{Error, Orchestrator, Started};
 use crate::{
-    PromoteWorkflow, RollbackWorkflow, TrainWorkflow,
-    steps::{PromoteReport, Status, TrainReport, Tuning},
+    BacktestWorkflow, PromoteWorkflow, RollbackWorkflow, TrainWorkflow,
+    steps::{Backtest, PromoteReport, Status, TrainReport, Tuning},
 };
 
 impl Orchestrator {
@@ -53,6 +53,11 @@ impl Orchestrator {
     /// Waits for a training run's result, as long as it takes.
     pub async fn trained(&self, run: &Started) -> Result<TrainReport, Error> {
         self.result::<TrainWorkflow>(run).await
+    }
+
+    /// Waits for a backtest's report, as long as it takes.
+    pub async fn backtested(&self, run: &Started) -> Result<Backtest, Error> {
+        self.result::<BacktestWorkflow>(run).await
     }
 
     /// Waits for the result of a promotion, as long as it takes.

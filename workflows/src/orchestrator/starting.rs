@@ -6,16 +6,18 @@ use temporalio_client::{WorkflowIdConflictPolicy, WorkflowStartOptions, errors::
 
 use super::{Error, Orchestrator, Started};
 use crate::{
-    PROMOTE_WORKFLOW_ID, PromoteWorkflow, RETENTION_WORKFLOW_ID, ReproduceWorkflow, RetentionWorkflow,
-    RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
+    BacktestWorkflow, PROMOTE_WORKFLOW_ID, PromoteWorkflow, RETENTION_WORKFLOW_ID, ReproduceWorkflow,
+    RetentionWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
     steps::{
-        AutoPromote, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest, RollbackRequest,
-        TrainRequest,
+        AutoPromote, BacktestRequest, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest,
+        RollbackRequest, TrainRequest,
     },
 };
 
 /// A training run that lasts a day is stuck.
 const TRAIN_TIMEOUT: Duration = Duration::from_hours(24);
+/// What a backtest has judged is kept for a day until its report is there.
+const BACKTEST_TIMEOUT: Duration = Duration::from_hours(24);
 /// Promotion and rollback block each other: after an hour the next may try.
 const PROMOTE_TIMEOUT: Duration = Duration::from_hours(1);
 
@@ -28,6 +30,17 @@ impl Orchestrator {
             .static_summary(format!("train {}", request.trainers.join(", ")))
             .build();
         let handle = self.client().await?.start_workflow(TrainWorkflow::run, request.into(), options).await;
+        handle.map(|h| started(workflow_id, h.run_id())).map_err(|error| not_started(workflow_id, error))
+    }
+
+    /// Starts a backtest under an id of the caller's; the same id again is the same run.
+    pub async fn backtest(&self, request: BacktestRequest, workflow_id: &str) -> Result<Started, Error> {
+        let options = WorkflowStartOptions::new(TASK_QUEUE, workflow_id)
+            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+            .execution_timeout(BACKTEST_TIMEOUT)
+            .static_summary(format!("backtest {}", request.candidate))
+            .build();
+        let handle = self.client().await?.start_workflow(BacktestWorkflow::run, request.into(), options).await;
         handle.map(|h| started(workflow_id, h.run_id())).map_err(|error| not_started(workflow_id, error))
     }
 

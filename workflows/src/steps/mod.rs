@@ -3,6 +3,7 @@
 //! Histories outlive releases, so every field added later has a serde default. `...Request` and `...Report` are what a
 //! workflow takes and gives; `...Input` and a past participle are what an activity takes and gives.
 
+mod backtest;
 mod candidate;
 mod data;
 mod encoder;
@@ -13,11 +14,15 @@ mod training;
 mod upkeep;
 
 pub use model::{
+    backtest::Backtest,
     gate::Gated,
     protocol::{PromoteInput, Promoted, PruneInput, Pruned},
 };
 
 pub use self::{
+    backtest::{
+        BacktestRequest, JudgeCommentsInput, JudgedComments, PlanBacktestInput, PlannedBacktest, ReportBacktestInput,
+    },
     candidate::{EvaluateInput, Evaluated, RegisterInput, Registered, TrainInput, Trained},
     data::{CountInput, Counted, GatherInput, Gathered, IngestInput, Ingested, MergeInput, SampleInput, Sampled},
     encoder::{FindBaseInput, FoundBase, TuneInput, Tuned, TunedEncoder, Tuning},

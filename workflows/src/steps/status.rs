@@ -20,7 +20,7 @@ pub struct Status {
     /// Start of the run: seconds since 1970, UTC; 0 before it is known.
     #[serde(default)]
     pub started: i64,
-    /// Versions registered so far, or the one that is promoted.
+    /// Versions registered so far, the one that is promoted, or those that are compared.
     #[serde(default)]
     pub versions: Vec<Version>,
     /// Who asked, where somebody did.

@@ -1,0 +1,201 @@
+//! Comments, judged by both models.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Model, Row, Verdict, calibration::Decision, corpus::near::plain, corpus::split::is_held_out, experiment::parallel,
+    text,
+};
+
+/// Comments that a thread takes at a time: a model is quicker once it has seen some thousand.
+const SHARE: usize = 2000;
+
+/// A comment to judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comment {
+    /// The comment.
+    pub text: String,
+    /// Whether it is a threat, where somebody said so.
+    pub label: Option<bool>,
+    /// Who wrote it, as [`trace`] of a name, where that is known.
+    pub commenter: Option<u64>,
+}
+
+/// What both models say of one comment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// The version that is tried.
+    pub candidate: Said,
+    /// The version that it is compared with.
+    pub incumbent: Said,
+    /// Whether the comment is a threat, where somebody said so.
+    pub label: Option<bool>,
+    /// Who wrote it, where that is known.
+    pub commenter: Option<u64>,
+    /// Whether either version was trained on the sentence that decides: then the label proves nothing.
+    #[serde(default)]
+    pub learnt: bool,
+}
+
+/// What a model says of a comment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Whether it is a threat.
+    pub is_threat: bool,
+    /// What is to be done with it.
+    pub decision: Decision,
+    /// The [`trace`] of the most threatening sentence: the one that decides.
+    pub sentence: u64,
+}
+
+impl Said {
+    /// Of a verdict on a text.
+    #[must_use]
+    pub fn of(verdict: &Verdict, text: &str) -> Self {
+        let most = verdict.sentences.iter().max_by(|a, b| a.probability.total_cmp(&b.probability));
+        Self {
+            is_threat: verdict.is_threat,
+            decision: verdict.band.decide(verdict.probability),
+            sentence: trace(most.map_or(text, |sentence| &text[sentence.bytes.clone()])),
+        }
+    }
+}
+
+/// 64 bits that a text, whatever its case and punctuation, is known by: they do not tell it.
+#[must_use]
+pub fn trace(text: &str) -> u64 {
+    let digest = Sha256::digest(plain(text).as_bytes());
+    digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The traces of what a version of this seed learns from a row: of its sentences, unless the commenter is held out.
+#[must_use]
+pub fn traces(seed: u64, row: &Row) -> Vec<u64> {
+    if is_held_out(seed, &row.commenter) {
+        return Vec::new();
+    }
+    text::sentences(&row.text).into_iter().map(|place| trace(&row.text[place])).collect()
+}
+
+/// The comments whose sentences rows are. One of a comment follow each other.
+///
+/// A comment is its sentences, each on a line of its own, and a threat if any of them is.
+#[must_use]
+pub fn comments(rows: &[Row]) -> Vec<Comment> {
+    let of_one = |a: &Row, b: &Row| (a.comment, &a.commenter) == (b.comment, &b.commenter);
+    let comment = |rows: &[Row]| Comment {
+        text: rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>().join("\n"),
+        label: Some(rows.iter().any(Row::is_threat)),
+        commenter: rows.first().map(|row| trace(&row.commenter)),
+    };
+    rows.chunk_by(of_one).map(comment).collect()
+}
+
+/// Judges comments by both models, on so many threads; in the comments' order.
+#[must_use]
+pub fn judge(candidate: &Model, incumbent: &Model, comments: &[Comment], threads: usize) -> Vec<Case> {
+    let shares: Vec<&[Comment]> = comments.chunks(SHARE).collect();
+    let judge = |share: &&[Comment]| -> Vec<Case> {
+        // One model after the other: what a thread remembers of one is forgotten for the next.
+        let [candidate, incumbent] = [candidate, incumbent]
+            .map(|model| share.iter().map(|c| Said::of(&model.judge(&c.text), &c.text)).collect::<Vec<_>>());
+        let said = candidate.into_iter().zip(incumbent).zip(*share);
+        said.map(|((candidate, incumbent), &Comment { label, commenter, .. })| Case {
+            candidate,
+            incumbent,
+            label,
+            commenter,
+            learnt: false,
+        })
+        .collect()
+    };
+    parallel::map(&shares, threads, judge, &|_, _| {}).concat()
+}
+
+/// The traces of the sentences that decided labelled cases.
+#[must_use]
+pub fn deciding(cases: &[Case]) -> BTreeSet<u64> {
+    let labelled = cases.iter().filter(|case| case.label.is_some());
+    labelled.flat_map(|case| [case.candidate.sentence, case.incumbent.sentence]).collect()
+}
+
+/// Marks the cases that were decided by a sentence of which either version has learnt.
+pub fn mark_learnt(cases: &mut [Case], learnt: &BTreeSet<u64>) {
+    for case in cases {
+        case.learnt |= [case.candidate, case.incumbent].iter().any(|said| learnt.contains(&said.sentence));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        corpus,
+        experiment::{self, Config},
+        trainers::{self, Preset},
+    };
+
+    fn model(preset: Preset) -> Model {
+        let trainer = trainers::find("multinomial_nb").unwrap();
+        let config = Config { preset, ..Config::default() };
+        experiment::train(trainer, &corpus::sample().rows, &config, &|_, _| {}).unwrap().model
+    }
+
+    #[test]
+    fn comments_are_the_rows_of_one_and_judged_alike_on_any_number_of_threads() {
+        let rows = corpus::sample().rows;
+        let comments: Vec<Comment> = comments(&rows).into_iter().cycle().take(2 * SHARE + 7).collect();
+        let [one, other] = [model(Preset::Default), model(Preset::Sklearn)];
+        let cases = judge(&one, &other, &comments, 1);
+        assert_eq!(cases, judge(&one, &other, &comments, 3));
+        assert_eq!(cases.len(), comments.len());
+        for (case, comment) in cases.iter().zip(&comments) {
+            let [by_one, by_other] = [one.judge(&comment.text), other.judge(&comment.text)];
+            assert_eq!((case.candidate.is_threat, case.incumbent.is_threat), (by_one.is_threat, by_other.is_threat));
+            assert_eq!(case.candidate.decision, by_one.band.decide(by_one.probability));
+            assert_eq!((case.label, case.commenter), (comment.label, comment.commenter));
+        }
+        assert!(cases.iter().any(|case| case.candidate.is_threat != case.incumbent.is_threat), "they differ");
+    }
+
+    #[test]
+    fn the_rows_of_a_comment_make_one_and_two_commenters_never_do() {
+        let row = |comment, commenter: &str, label, text: &str| Row {
+            comment,
+            commenter: commenter.to_owned(),
+            label,
+            text: text.to_owned(),
+        };
+        let rows = [row(1, "a", 0, "One."), row(1, "a", 1, "Two!"), row(1, "b", 2, "Three"), row(2, "b", 0, "Four")];
+        let found = comments(&rows);
+        let told: Vec<_> = found.iter().map(|c| (c.text.as_str(), c.label)).collect();
+        assert_eq!(told, [("One.\nTwo!", Some(true)), ("Three", Some(false)), ("Four", Some(false))]);
+        assert_eq!(found[1].commenter, found[2].commenter);
+        assert_ne!(found[0].commenter, found[1].commenter);
+    }
+
+    #[test]
+    fn what_a_version_learnt_is_known_by_the_sentence_that_decides() {
+        let model = model(Preset::Default);
+        let text = "Nice song. I will KILL you!".to_owned();
+        let comment = Comment { text, label: Some(true), commenter: None };
+        let mut cases = judge(&model, &model, &[comment.clone(), comment], 1);
+        mark_learnt(&mut cases[..1], &BTreeSet::from([trace("nice song")]));
+        assert!(!cases[0].learnt, "it decides nothing");
+        let seed = (0..100).find(|&seed| !is_held_out(seed, "a")).unwrap();
+        let row = |commenter: &str| Row {
+            comment: 1,
+            commenter: commenter.to_owned(),
+            label: 1,
+            text: "Who are you? I will kill you.".to_owned(),
+        };
+        let learnt: BTreeSet<u64> = traces(seed, &row("a")).into_iter().collect();
+        mark_learnt(&mut cases[..1], &learnt);
+        assert_eq!((learnt.len(), cases[0].learnt, cases[1].learnt), (2, true, false));
+        let held_out = (0..100).find(|&seed| is_held_out(seed, "a")).unwrap();
+        assert_eq!(traces(held_out, &row("a")), [0_u64; 0]);
+    }
+}
