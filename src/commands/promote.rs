@@ -1,8 +1,19 @@
 //! `threatwatch promote`, `rollback`, `approve` and `reject`.
 
-use model::{Generation, Version};
-use workflows::steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say};
+use std::process::ExitCode;
 
+use model::{Generation, Version};
+use serde::Serialize;
+use serde_json::json;
+use workflows::{
+    orchestrator::Started,
+    steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say},
+};
+
+use super::{
+    answer::Answer,
+    exit::{self, usage},
+};
 use crate::{
     audited::{Act, actor, current_user},
     settings::Settings,
@@ -25,6 +36,8 @@ pub(super) struct PromoteArguments {
     /// Why, for the history
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 /// A run that waits for approval
@@ -35,6 +48,8 @@ pub(super) struct SayArguments {
     /// Why, for the history
     #[arg(long)]
     reason: String,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 /// Where to go back to
@@ -46,9 +61,21 @@ pub(super) struct RollbackArguments {
     /// Why, for the history
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    answer: Answer,
 }
 
-pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) -> anyhow::Result<()> {
+/// A promotion or a rollback: its workflow, and what came of it.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    workflow_id: &'a str,
+    run_id: &'a str,
+    #[serde(flatten)]
+    report: &'a PromoteReport,
+}
+
+pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let answer = arguments.answer;
     let request = PromoteRequest {
         version: arguments.version,
         expected_generation: arguments.expected_generation.map(Generation),
@@ -57,7 +84,7 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
         actor: current_user(),
         reason: arguments.reason,
     };
-    request.check().map_err(anyhow::Error::msg)?;
+    request.check().map_err(usage)?;
     let orchestrator = settings.orchestrator("cli");
     let forces = request.force;
     let act =
@@ -66,16 +93,24 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
         let started = orchestrator.promote(request.clone()).await?;
         Ok((orchestrator.promoted(&started).await?, started))
     };
-    let (report, _) = act.on_record(settings, promoting, |(_, started)| started.to_string()).await?;
-    print(&report);
+    let (report, started) = act.on_record(settings, promoting, |(_, started)| started.to_string()).await?;
+    tell(&report, &started, answer)?;
     let would_be_refused = !forces && report.outcome == Outcome::DryRun && report.gate.is_some_and(|gate| !gate.passed);
-    anyhow::ensure!(!would_be_refused, "the gate would refuse it");
-    Ok(())
+    if would_be_refused {
+        eprintln!("the gate would refuse it");
+    }
+    Ok(exit::answer(!would_be_refused))
+}
+
+fn tell(report: &PromoteReport, started: &Started, answer: Answer) -> anyhow::Result<()> {
+    let told = Told { workflow_id: &started.workflow_id, run_id: &started.run_id, report };
+    answer.give(&told, || print(report))
 }
 
 pub(super) async fn roll_back(arguments: RollbackArguments, settings: &Settings) -> anyhow::Result<()> {
+    let answer = arguments.answer;
     let request = RollbackRequest { to: arguments.to, actor: current_user(), reason: arguments.reason };
-    request.check().map_err(anyhow::Error::msg)?;
+    request.check().map_err(usage)?;
     let orchestrator = settings.orchestrator("cli");
     let act = Act {
         action: "roll_back",
@@ -86,15 +121,14 @@ pub(super) async fn roll_back(arguments: RollbackArguments, settings: &Settings)
         let started = orchestrator.roll_back(request.clone()).await?;
         Ok((orchestrator.rolled_back(&started).await?, started))
     };
-    let (report, _) = act.on_record(settings, rolling_back, |(_, started)| started.to_string()).await?;
-    print(&report);
-    Ok(())
+    let (report, started) = act.on_record(settings, rolling_back, |(_, started)| started.to_string()).await?;
+    tell(&report, &started, answer)
 }
 
 /// Approves or rejects the promotion that a training run waits with.
 pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Settings) -> anyhow::Result<()> {
     let say = Say { actor: actor(), reason: arguments.reason };
-    say.check().map_err(anyhow::Error::msg)?;
+    say.check().map_err(usage)?;
     let orchestrator = settings.orchestrator("cli");
     let act = Act {
         action: if approves { "approve" } else { "reject" },
@@ -109,8 +143,8 @@ pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Sett
         })
     };
     let outcome = act.on_record(settings, saying, Clone::clone).await?;
-    println!("{} is {outcome}", arguments.workflow_id);
-    Ok(())
+    let told = json!({ "workflow_id": arguments.workflow_id, "outcome": outcome });
+    arguments.answer.give(&told, || println!("{} is {outcome}", arguments.workflow_id))
 }
 
 /// The gate's report, a line a check.
@@ -154,5 +188,34 @@ fn print(report: &PromoteReport) {
     }
     if let Some(replicas) = &report.replicas {
         print_replicas(replicas);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promotion_is_told_with_its_workflow() {
+        let report = PromoteReport {
+            outcome: Outcome::AlreadyLive,
+            version: Version::parse("20261123T021009Z-3f9c2a1b").unwrap(),
+            generation: Some(Generation(3)),
+            previous: None,
+            gate: None,
+            replicas: None,
+        };
+        let told = Told { workflow_id: "promote-production", run_id: "run", report: &report };
+        let expected = json!({
+            "workflow_id": "promote-production",
+            "run_id": "run",
+            "outcome": "already_live",
+            "version": "20261123T021009Z-3f9c2a1b",
+            "generation": 3,
+            "previous": null,
+            "gate": null,
+            "replicas": null,
+        });
+        assert_eq!(serde_json::to_value(&told).unwrap(), expected);
     }
 }
