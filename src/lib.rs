@@ -1,14 +1,18 @@
 //! Everything behind the binary `threatwatch`: the command line, and the parts that `up` starts.
 
 mod audited;
+mod chosen_model;
 mod commands;
 mod comments;
 mod corpus_file;
 pub mod encoder_base;
+mod figures;
 mod following;
 mod http;
+mod labelled;
 mod process;
 pub mod programs;
+mod report;
 pub mod settings;
 pub mod up;
 
@@ -26,7 +30,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            commands::exit::code(&error)
         }
     }
 }

@@ -37,5 +37,7 @@ function tableOf(name, [headings, , ...lines]) {
     return row(first, ...rest.map((piece, i) => cell(headings[i + 1], element("span", {}, ...inline(piece)))));
   });
   const body = element("tbody", {}, ...rows);
-  return element("div", { class: "table-frame" }, element("table", { "aria-label": name }, ...head, body));
+  // On a narrow screen it scrolls, also by the keyboard.
+  const frame = { class: "table-frame", role: "region", tabindex: "0", "aria-label": name };
+  return element("div", frame, element("table", { "aria-label": name }, ...head, body));
 }

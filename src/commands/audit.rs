@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::answer::Answer;
 use crate::{http::Api, settings::Settings};
 
 /// How much of the audit trail
@@ -13,22 +14,14 @@ pub(super) struct Arguments {
     /// Only entries before this number
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
-    /// Print the API's whole answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
     let before = arguments.before.map_or_else(String::new, |before| format!("&before={before}"));
     let answer = Api::new(settings)?.get(&format!("/audit?limit={}{before}", arguments.limit)).await?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
-        return Ok(());
-    }
-    for entry in answer["entries"].as_array().into_iter().flatten() {
-        print(entry);
-    }
-    Ok(())
+    arguments.answer.give(&answer, || answer["entries"].as_array().into_iter().flatten().for_each(print))
 }
 
 fn print(entry: &Value) {

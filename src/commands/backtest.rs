@@ -19,15 +19,13 @@ use model::{
 use registry::Registry;
 use workflows::steps::BacktestRequest;
 
-use super::rfc3339;
+use super::{answer::Answer, exit::SOME_WRONG, rfc3339};
 use crate::{comments, following::watch, settings::Settings};
 
 /// Comments of a file that are in memory at a time.
 const AT_ONCE: usize = 20_000;
 /// Bytes of a file's beginning that say what it is.
 const HEAD: usize = 64 << 10;
-/// The exit code where some comments could not be judged.
-const SOME_WRONG: u8 = 3;
 
 /// What to try, and on whose comments
 #[derive(Debug, clap::Args)]
@@ -57,9 +55,8 @@ pub(super) struct Arguments {
     /// Do not keep the report
     #[arg(long)]
     no_store: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 /// How a file has its comments
@@ -87,11 +84,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         // It has two models and their manifests: too much for the stack.
         Box::pin(here(&arguments, source, settings)).await?
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&done)?);
-    } else {
-        show(&done);
-    }
+    arguments.answer.give(&done, || show(&done))?;
     if wrong > 0 {
         eprintln!("{wrong} comments could not be judged");
     }

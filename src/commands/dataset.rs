@@ -15,12 +15,20 @@ use model::{
 use registry::{Built, Choice, DatasetManifest, Label};
 use serde_json::json;
 
-use super::millis;
+use super::{answer::Answer, exit::usage, millis};
 use crate::{corpus_file, settings::Settings};
 
-/// What to do with a corpus
+/// What to do with corpora and datasets
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    answer: Answer,
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+enum Command {
     /// Import a corpus (THREAT format, JSONL or CSV); the next training runs use it
     Import {
         /// The file
@@ -46,9 +54,6 @@ pub(super) enum Command {
         /// Decides the held-out commenters, as in training
         #[arg(long, default_value_t = DEFAULT_SEED)]
         seed: u64,
-        /// Print the report as JSON, with what became of each decision
-        #[arg(long)]
-        json: bool,
     },
     /// Find labels that are likely wrong, by models that had not seen the sentences
     ///
@@ -69,20 +74,21 @@ pub(super) enum Command {
         /// Show the sentences, too
         #[arg(long)]
         show_text: bool,
-        /// Print the report as JSON
-        #[arg(long)]
-        json: bool,
     },
 }
 
 /// A larger dataset is not audited: the models that judge learn from all of its rows.
 const MOST_AUDITED: u64 = 500_000;
 
-pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+    let Arguments { answer, command } = arguments;
     let registry = settings.registry().await?;
     match command {
-        Command::Import { file } => show(&corpus_file::import(&registry, &file).await?),
-        Command::Build { base, with_feedback: _, since, resolve, seed, json } => {
+        Command::Import { file } => {
+            let manifest = corpus_file::import(&registry, &file).await?;
+            answer.give(&manifest, || show(&manifest))
+        }
+        Command::Build { base, with_feedback: _, since, resolve, seed } => {
             let base = match base {
                 Some(base) => base,
                 None => match registry.newest_import().await? {
@@ -91,23 +97,20 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
                 },
             };
             let built = registry.build_dataset(&base, &Choice { since, resolve, seed }).await?;
-            if json {
-                println!("{}", serde_json::to_string_pretty(&report(&built))?);
-            } else {
-                show_built(&built);
-            }
+            answer.give(&report(&built), || show_built(&built))
         }
-        Command::Audit { dataset, trainer, take, seed, show_text, json } => {
+        Command::Audit { dataset, trainer, take, seed, show_text } => {
+            trainers::find(&trainer).map_err(usage)?;
             let manifest = registry.dataset(&dataset).await?;
             if manifest.sentences > MOST_AUDITED {
                 bail!("the dataset has {} sentences; up to {MOST_AUDITED} can be audited", manifest.sentences);
             }
             let rows = registry.rows(&manifest).await?;
             let (rows, found) = tokio::task::spawn_blocking(move || audit(rows, &trainer, seed)).await??;
-            show_suspects(&rows, &found, &Shown { take, seed, show_text, json });
+            let shown = Shown { take, seed, show_text };
+            answer.give(&suspicion(&rows, &found, &shown), || show_suspects(&rows, &found, &shown))
         }
     }
-    Ok(())
 }
 
 /// Rows and those whose labels are likely wrong.
@@ -132,39 +135,36 @@ struct Shown {
     take: usize,
     seed: u64,
     show_text: bool,
-    json: bool,
+}
+
+fn suspicion(rows: &[Row], found: &[Suspect], shown: &Shown) -> serde_json::Value {
+    let suspect = |suspect: &Suspect| {
+        let row = &rows[suspect.row];
+        let mut told = json!({
+            "row": suspect.row + 1,
+            "label": Label::from(suspect.is_threat).name(),
+            "probability": suspect.probability,
+            "held_out": split::is_held_out(shown.seed, &row.commenter),
+        });
+        if shown.show_text {
+            told["text"] = json!(row.text);
+        }
+        told
+    };
+    let suspects: Vec<serde_json::Value> = found.iter().take(shown.take).map(suspect).collect();
+    json!({ "rows": rows.len(), "suspected": found.len(), "suspects": suspects })
 }
 
 fn show_suspects(rows: &[Row], found: &[Suspect], shown: &Shown) {
-    let label = |is_threat: bool| Label::from(is_threat).name();
-    let first = found.iter().take(shown.take);
-    if shown.json {
-        let suspect = |suspect: &Suspect| {
-            let row = &rows[suspect.row];
-            let mut told = json!({
-                "row": suspect.row + 1,
-                "label": label(suspect.is_threat),
-                "probability": suspect.probability,
-                "held_out": split::is_held_out(shown.seed, &row.commenter),
-            });
-            if shown.show_text {
-                told["text"] = json!(row.text);
-            }
-            told
-        };
-        let suspects: Vec<serde_json::Value> = first.map(suspect).collect();
-        println!("{:#}", json!({ "rows": rows.len(), "suspected": found.len(), "suspects": suspects }));
-        return;
-    }
     println!("{} of {} labels are likely wrong", found.len(), rows.len());
     println!("{:>9}  {:<9} {:>11}", "row", "labelled", "threat by");
-    for suspect in first {
+    for suspect in found.iter().take(shown.take) {
         let row = &rows[suspect.row];
         let held_out =
             if split::is_held_out(shown.seed, &row.commenter) { "  held out: no feedback changes it" } else { "" };
         let text = if shown.show_text { format!("  {}", row.text) } else { String::new() };
         let percent = format!("{:.1}%", 100.0 * suspect.probability);
-        println!("{:>9}  {:<9} {percent:>11}{held_out}{text}", suspect.row + 1, label(suspect.is_threat));
+        println!("{:>9}  {:<9} {percent:>11}{held_out}{text}", suspect.row + 1, Label::from(suspect.is_threat).name());
     }
 }
 

@@ -3,27 +3,56 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
+use serde::Serialize;
 
+use super::{answer::Answer, exit};
 use crate::{
     http::{self, Api},
     settings::Settings,
 };
 
-pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let mut is_well = true;
-    let mut say = |what: &str, found: anyhow::Result<String>| match found {
-        Ok(found) => println!("ok    {what:<14} {found}"),
-        Err(error) => {
-            is_well = false;
-            println!("WRONG {what:<14} {error:#}");
+/// How to answer
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    answer: Answer,
+}
+
+/// How every part is.
+#[derive(Debug, Default, Serialize)]
+struct Diagnosis {
+    well: bool,
+    parts: Vec<Part>,
+}
+
+/// How a part is.
+#[derive(Debug, Serialize)]
+struct Part {
+    part: &'static str,
+    well: bool,
+    /// What was found, or what is wrong.
+    detail: String,
+}
+
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let mut found = Diagnosis { well: true, parts: Vec::new() };
+    let mut say = |part: &'static str, result: anyhow::Result<String>| {
+        let well = result.is_ok();
+        let detail = result.unwrap_or_else(|error| format!("{error:#}"));
+        if !arguments.answer.json {
+            // At once: a part that is away takes its time.
+            println!("{} {part:<14} {detail}", if well { "ok   " } else { "WRONG" });
         }
+        found.well &= well;
+        found.parts.push(Part { part, well, detail });
     };
     say("object store", object_store(settings).await);
     say("production", production(settings).await);
     say("temporal", temporal(settings).await);
     say("worker", worker(settings).await);
     say("api", api(settings).await);
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    arguments.answer.give(&found, || {})?;
+    Ok(exit::answer(found.well))
 }
 
 async fn object_store(settings: &Settings) -> anyhow::Result<String> {

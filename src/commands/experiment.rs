@@ -10,15 +10,22 @@ use anyhow::Context;
 use encoder::{Base, Recipe};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{
-    Digest, Row,
-    corpus::{self, Format},
-    evaluation::{self, Judged, Scores},
-    experiment::{self, Config, DEFAULT_SEED, EncoderFits},
-    trainers::{self, Preset},
+    Digest, Row, corpus,
+    evaluation::Scores,
+    experiment::{self, Config, DEFAULT_SEED, EncoderFits, Trained},
+    trainers::{self, Preset, Trainer},
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::json;
 
-use crate::{encoder_base::EncoderBase, settings::Settings};
+use super::{answer::Answer, exit::usage};
+use crate::{
+    encoder_base::EncoderBase,
+    figures::Figures,
+    labelled::{Facts, Labelled},
+    report::{self, Report},
+    settings::Settings,
+};
 
 /// What to try
 #[derive(Debug, clap::Args)]
@@ -47,14 +54,54 @@ pub(super) struct Arguments {
     /// Times that fine-tuning sees every sentence
     #[arg(long, value_name = "NUMBER")]
     epochs: Option<u32>,
-    /// Print the figures as one JSON object
-    #[arg(long)]
-    json: bool,
+    /// Write figures, curves and tables to this file, too: one HTML page
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    answer: Answer,
+}
+
+/// What was tried, and what it is worth.
+#[derive(Debug, Serialize)]
+struct Tried {
+    trainer: &'static str,
+    data: Data,
+    /// Of the rows of `--test`.
+    #[serde(flatten)]
+    test: Option<Figures>,
+    /// By cross-validation, without `--test`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cv: Option<Figures>,
+    /// With an encoder: which sentences it is asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cascade: Option<Passing>,
+    /// With an encoder: the cross-validated figures if it were asked about every sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cv_encoder_everywhere: Option<Scores>,
+}
+
+/// The rows.
+#[derive(Debug, Serialize)]
+struct Data {
+    train: Facts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<Facts>,
+}
+
+/// Which sentences an encoder is asked about.
+#[derive(Debug, Serialize)]
+struct Passing {
+    pass_from: f64,
+    passed_share: f64,
 }
 
 pub(super) fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
-    let trainer = trainers::find(&arguments.trainer)?;
-    let rows = read(&arguments.train)?;
+    let trainer = trainers::find(&arguments.trainer).map_err(usage)?;
+    if let Some(file) = &arguments.report {
+        report::check(file)?;
+    }
+    let train = read(&arguments.train)?;
+    let test = arguments.test.as_deref().map(read).transpose()?;
     let defaults = Config::default();
     let config = Config {
         preset: if arguments.sklearn { Preset::Sklearn } else { Preset::Default },
@@ -62,32 +109,125 @@ pub(super) fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<(
         folds: arguments.cv.map_or(defaults.folds, |folds| folds as usize),
         ..defaults
     };
-    corpus::require_trainable(&rows)?;
-    let encoder = trainer.encoder().map(|_| fine_tune(&arguments, settings, &rows, &config)).transpose()?;
-    let trained = experiment::train_with_encoder(trainer, &rows, encoder, &config, &|_, _| {})?;
-    let mut figures = Map::new();
-    figures.insert("trainer".to_owned(), json!(trainer.name()));
-    if let Some(test) = &arguments.test {
-        let test = read(test)?;
-        let probabilities = experiment::probabilities(&trained.model, &test);
-        figures.extend(report(&Scores::of(&test, &probabilities, trained.model.threshold()), &test, &probabilities)?);
-    } else {
-        let report = report(&trained.cross_validation, &rows, &trained.unseen)?;
-        figures.insert("cv".to_owned(), Value::Object(report));
-        if let Some((cascade, _)) = trained.model.cascade() {
-            let facts = json!({ "pass_from": cascade.pass_from, "passed_share": cascade.passed_share });
-            figures.insert("cascade".to_owned(), facts);
-        }
-        if let Some(everywhere) = &trained.everywhere {
-            figures.insert("cv_encoder_everywhere".to_owned(), serde_json::to_value(everywhere)?);
-        }
+    corpus::require_trainable(&train.rows)?;
+    let encoder = trainer.encoder().map(|_| fine_tune(&arguments, settings, &train.rows, &config)).transpose()?;
+    let trained = experiment::train_with_encoder(trainer, &train.rows, encoder, &config, &|_, _| {})?;
+    let configuration = configuration(&arguments, trainer, &config, &trained);
+    let tried = Tried::of(trainer.name(), trained, train, test);
+    if let Some(file) = &arguments.report {
+        tried.report(configuration).write(file)?;
+        eprintln!("the report is in {}", file.display());
     }
-    if arguments.json {
-        println!("{}", Value::Object(figures));
+    if arguments.answer.json {
+        println!("{}", serde_json::to_string(&tried)?);
     } else {
-        println!("{}", serde_json::to_string_pretty(&figures)?);
+        tried.print();
     }
     Ok(())
+}
+
+/// What was chosen, for the report.
+fn configuration(
+    arguments: &Arguments,
+    trainer: &dyn Trainer,
+    config: &Config,
+    trained: &Trained,
+) -> Vec<(&'static str, String)> {
+    let point = &trained.model.operating_points()[0];
+    let mut facts = vec![
+        ("trainer", trainer.name().to_owned()),
+        ("preset", format!("{:?}", config.preset).to_lowercase()),
+        ("seed", config.seed.to_string()),
+        ("folds by commenter", config.folds.to_string()),
+        ("operating point", format!("{} from {}", point.name, point.threshold)),
+    ];
+    if trainer.encoder().is_some() {
+        let epochs = arguments.epochs.unwrap_or(Recipe::default().epochs).max(1);
+        facts.push(("epochs of fine-tuning", epochs.to_string()));
+    }
+    if let Some((cascade, _)) = trained.model.cascade() {
+        let passed = format!("from {}: {:.4} of the sentences", cascade.pass_from, cascade.passed_share);
+        facts.push(("passed to the encoder", passed));
+    }
+    facts
+}
+
+impl Tried {
+    fn of(trainer: &'static str, trained: Trained, train: Labelled, test: Option<Labelled>) -> Self {
+        let Trained { model, cross_validation, unseen, everywhere } = trained;
+        let points = model.operating_points();
+        let Some(test) = test else {
+            let passing = |cascade: &model::linear::Cascade| Passing {
+                pass_from: cascade.pass_from,
+                passed_share: cascade.passed_share,
+            };
+            return Self {
+                trainer,
+                cv: Some(Figures::of(&train.rows, &unseen, cross_validation, points)),
+                data: Data { train: train.facts, test: None },
+                test: None,
+                cascade: model.cascade().map(|(cascade, _)| passing(cascade)),
+                cv_encoder_everywhere: everywhere,
+            };
+        };
+        let probabilities = experiment::probabilities(&model, &test.rows);
+        let scores = Scores::of(&test.rows, &probabilities, model.threshold());
+        Self {
+            trainer,
+            test: Some(Figures::of(&test.rows, &probabilities, scores, points)),
+            cv: None,
+            data: Data { train: train.facts, test: Some(test.facts) },
+            cascade: None,
+            cv_encoder_everywhere: None,
+        }
+    }
+
+    fn figures(&self) -> &Figures {
+        self.test.as_ref().or(self.cv.as_ref()).expect("rows were judged in one of two ways")
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let is_same = self.data.test.as_ref().is_some_and(|test| test.dataset == self.data.train.dataset);
+        let of_same = "the model was trained on these very rows: the figures flatter it".to_owned();
+        is_same.then_some(of_same).into_iter().collect()
+    }
+
+    fn print(&self) {
+        println!("trainer  {}", self.trainer);
+        println!("train    {}", self.data.train.words());
+        match &self.data.test {
+            Some(test) => println!("test     {}", test.words()),
+            None => println!("judged   by cross-validation: each row by a model that had not seen its commenter"),
+        }
+        for words in self.warnings() {
+            println!("! {words}");
+        }
+        print!("\n{}", self.figures().table());
+        println!("\n--json and --report FILE have curves, thresholds and the worst mistakes, too");
+    }
+
+    fn report(&self, configuration: Vec<(&'static str, String)>) -> Report<'_> {
+        let Data { train, test } = &self.data;
+        let (title, data) = match test {
+            Some(test) => (
+                format!("{} trained on {}, judged on {}", self.trainer, train.name, test.name),
+                vec![("Trained on", train), ("Judged on", test)],
+            ),
+            None => (
+                format!("{} on {}, cross-validated by commenter", self.trainer, train.name),
+                vec![("Trained and judged on, fold by fold", train)],
+            ),
+        };
+        let everywhere = self.cv_encoder_everywhere.iter();
+        Report {
+            title,
+            configuration,
+            warnings: self.warnings(),
+            data,
+            figures: self.figures(),
+            beside: everywhere.map(|scores| ("Were the encoder asked about every sentence", scores)).collect(),
+        }
+    }
 }
 
 /// What an encoder learns, fold by fold and on everything: from a file that has it already, else on every core.
@@ -130,26 +270,10 @@ fn of_what(rows: &[Row], config: &Config, recipe: &Recipe) -> Digest {
     )
 }
 
-/// Everything that is known of some judged rows, by numbers and never by text.
-fn report(scores: &Scores, rows: &[Row], probabilities: &[f64]) -> anyhow::Result<Map<String, Value>> {
-    let judged: Vec<Judged> = probabilities.iter().copied().zip(rows.iter().map(Row::is_threat)).collect();
-    let mut figures = Map::new();
-    figures.insert("sentence".to_owned(), serde_json::to_value(&scores.sentence)?);
-    figures.insert("comment".to_owned(), serde_json::to_value(&scores.comment)?);
-    figures.insert("pr_curve".to_owned(), serde_json::to_value(evaluation::pr_curve(&judged, 100))?);
-    figures.insert("calibration_curve".to_owned(), serde_json::to_value(evaluation::calibration_curve(&judged))?);
-    let comments = evaluation::by_comment(rows, probabilities);
-    figures.insert("flagged_comments".to_owned(), serde_json::to_value(evaluation::flagged_shares(&comments))?);
-    figures.insert("worst_mistakes".to_owned(), serde_json::to_value(evaluation::worst_mistakes(&judged, 50))?);
-    Ok(figures)
-}
-
-fn read(file: &Path) -> anyhow::Result<Vec<Row>> {
-    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    let format = Format::guess(&file.to_string_lossy(), &bytes);
-    let parsed = corpus::parse(format, &bytes).with_context(|| format!("read {}", file.display()))?;
-    if !parsed.quarantined.is_empty() {
-        eprintln!("{}: {} malformed rows set aside", file.display(), parsed.quarantined.len());
+fn read(file: &Path) -> anyhow::Result<Labelled> {
+    let read = Labelled::read(file)?;
+    for words in read.facts.set_aside(5) {
+        eprintln!("{words}");
     }
-    Ok(parsed.rows)
+    Ok(read)
 }

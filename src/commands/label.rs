@@ -10,8 +10,9 @@ use model::{
 use registry::{FeedbackId, FeedbackList};
 use serde_json::json;
 
-use super::predict;
+use super::exit::SOME_WRONG;
 use crate::{
+    chosen_model::ChosenModel,
     comments::{self, Comment, Format},
     settings::Settings,
 };
@@ -50,7 +51,7 @@ fn share(text: &str) -> Result<f64, String> {
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let is_file = arguments.model.as_ref().is_some_and(|name| std::path::Path::new(name).is_file());
     let model = match &arguments.model {
-        Some(name) => predict::find(name, settings).await?,
+        Some(name) => ChosenModel::find(name, settings).await?.model,
         None => in_production(settings).await?,
     };
     // A model in a file may be all that there is.
@@ -78,13 +79,13 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         "{taken} of {from} comments; left out: {known} labelled before, {twice} that stand there twice, {wrong} that \
          cannot be read"
     );
-    Ok(if *wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(predict::SOME_WRONG) })
+    Ok(if *wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
 }
 
 async fn in_production(settings: &Settings) -> anyhow::Result<Model> {
     let registry = settings.registry().await?;
     let promotion = registry.production().await?.context("nothing is in production: name a version with --model")?;
-    Ok(registry.load(&promotion.record.version).await?.model)
+    Ok(ChosenModel::load(&registry, &promotion.record.version).await?.model)
 }
 
 /// The comments of a file.

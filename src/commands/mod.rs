@@ -1,9 +1,13 @@
 //! The command line: one file a command.
 
+mod answer;
 mod audit;
 mod backtest;
+mod completions;
 mod dataset;
 mod doctor;
+mod evaluate;
+pub(crate) mod exit;
 mod experiment;
 mod keys;
 mod label;
@@ -30,7 +34,7 @@ use crate::{
 
 /// Finds violent threats in online discussions: trains, judges, promotes and serves classifiers
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = exit::HELP)]
 pub(crate) struct Cli {
     /// Where `up` keeps its state; other commands find the parts through it
     #[arg(long, global = true, env = "THREATWATCH_STATE_DIR", default_value = STATE_DIR)]
@@ -64,17 +68,13 @@ enum Command {
     /// End a run that waits for approval without a promotion
     Reject(promote::SayArguments),
     /// Show, compare, verify, prune and reproduce the registered versions
-    #[command(subcommand)]
-    Models(models::Command),
+    Models(models::Arguments),
     /// Let a second version judge beside production, and compare
-    #[command(subcommand)]
-    Shadow(shadow::Command),
+    Shadow(shadow::Arguments),
     /// Train every night, and delete what nothing needs
-    #[command(subcommand)]
-    Schedule(schedule::Command),
+    Schedule(schedule::Arguments),
     /// Make, list and revoke API keys
-    #[command(subcommand)]
-    Keys(keys::Command),
+    Keys(keys::Arguments),
     /// Show who did what, when
     Audit(audit::Arguments),
     /// Judge a comment, or a file of them
@@ -83,11 +83,12 @@ enum Command {
     Label(label::Arguments),
     /// Show what a version would have decided otherwise than another one
     Backtest(backtest::Arguments),
-    /// Import corpora
-    #[command(subcommand)]
-    Dataset(dataset::Command),
+    /// Import corpora, build datasets, audit labels
+    Dataset(dataset::Arguments),
     /// Check every part and say what is wrong
-    Doctor,
+    Doctor(doctor::Arguments),
+    /// Judge labelled rows by a model and say what it is worth
+    Evaluate(evaluate::Arguments),
     /// Train and evaluate on files, without a server
     Experiment(experiment::Arguments),
     /// Make the bucket, the search attributes and a first model, if they are not there
@@ -100,6 +101,8 @@ enum Command {
         #[arg(long)]
         any_certificate: bool,
     },
+    /// Print the script that completes this command line in a shell
+    Completions(completions::Arguments),
     /// Run a program that ends when this process's parent does
     #[command(hide = true)]
     RunBound {
@@ -119,6 +122,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         experiment::run(arguments, &Settings::load(&cli.state_dir)?)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Completions(arguments) = cli.command {
+        completions::run(arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Command::Up { data, ports } = cli.command {
         // One thread: the parts are bound to the life of the thread that starts them.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -134,27 +141,30 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
     match command {
         Command::Worker(arguments) => worker::run(arguments, settings).await?,
         Command::Serve(arguments) => serve::run(arguments, settings).await?,
-        Command::Train(arguments) => train::run(arguments, settings).await?,
-        Command::Promote(arguments) => promote::promote(arguments, settings).await?,
+        Command::Train(arguments) => return train::run(arguments, settings).await,
+        Command::Promote(arguments) => return promote::promote(arguments, settings).await,
         Command::Rollback(arguments) => promote::roll_back(arguments, settings).await?,
         Command::Approve(arguments) => promote::say(arguments, true, settings).await?,
         Command::Reject(arguments) => promote::say(arguments, false, settings).await?,
-        Command::Schedule(command) => schedule::run(command, settings).await?,
-        Command::Models(command) => models::run(command, settings).await?,
-        Command::Shadow(command) => shadow::run(command, settings).await?,
-        Command::Keys(command) => keys::run(command, settings).await?,
+        Command::Schedule(arguments) => schedule::run(arguments, settings).await?,
+        Command::Models(arguments) => return models::run(arguments, settings).await,
+        Command::Shadow(arguments) => shadow::run(arguments, settings).await?,
+        Command::Keys(arguments) => keys::run(arguments, settings).await?,
         Command::Audit(arguments) => audit::run(arguments, settings).await?,
         Command::Predict(arguments) => return predict::run(arguments, settings).await,
         Command::Label(arguments) => return label::run(arguments, settings).await,
         Command::Backtest(arguments) => return backtest::run(arguments, settings).await,
-        Command::Dataset(command) => dataset::run(command, settings).await?,
-        Command::Doctor => return doctor::run(settings).await,
+        Command::Dataset(arguments) => dataset::run(arguments, settings).await?,
+        Command::Doctor(arguments) => return doctor::run(arguments, settings).await,
+        Command::Evaluate(arguments) => evaluate::run(arguments, settings).await?,
         Command::Setup(arguments) => setup::run(arguments, settings).await?,
         Command::Healthy { url, any_certificate } => {
             let is_ok = if any_certificate { http::is_ok_whoever_it_is(&url).await } else { http::is_ok(&url).await };
-            return Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(exit::answer(is_ok));
         }
-        Command::Up { .. } | Command::Experiment(_) | Command::RunBound { .. } => unreachable!("handled before"),
+        Command::Up { .. } | Command::Experiment(_) | Command::Completions(_) | Command::RunBound { .. } => {
+            unreachable!("handled before")
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -214,5 +224,45 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Commands that answer nothing: they run until they are stopped, or print what is no answer.
+    const WITHOUT_JSON: [&str; 5] = ["up", "worker", "serve", "healthy", "completions"];
+
+    /// Every command that has none below it, by its words, and whether it takes `--json`.
+    fn leaves(command: &clap::Command, words: &str, has_json: bool, found: &mut Vec<(String, bool)>) {
+        let has_json = has_json || command.get_arguments().any(|argument| argument.get_id() == "json");
+        let below: Vec<&clap::Command> = command.get_subcommands().filter(|below| !below.is_hide_set()).collect();
+        if below.is_empty() {
+            found.push((words.to_owned(), has_json));
+        }
+        for below in below {
+            leaves(below, format!("{words} {}", below.get_name()).trim(), has_json, found);
+        }
+    }
+
+    #[test]
+    fn every_command_that_answers_takes_json_and_the_documentation_has_its_shape() {
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "", false, &mut found);
+        let rows: Vec<(&str, &str)> = include_str!("../../docs/command-line.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "))
+            .collect();
+        assert_eq!(rows.len(), found.len(), "a command is not documented, or twice");
+        for (command, has_json) in &found {
+            assert_eq!(*has_json, !WITHOUT_JSON.contains(&command.as_str()), "{command}");
+            let (_, shape) = rows.iter().find(|(row, _)| row == command).unwrap_or_else(|| panic!("{command}"));
+            assert_eq!(*has_json, *shape != "-", "{command}");
+        }
+    }
+
+    #[test]
+    fn json_may_be_asked_for_before_and_behind_a_command() {
+        for line in [["models", "--json", "list"], ["models", "list", "--json"]] {
+            let cli = Cli::try_parse_from(std::iter::once("threatwatch").chain(line)).unwrap();
+            let Command::Models(arguments) = cli.command else { panic!("{line:?}") };
+            assert!(format!("{arguments:?}").contains("json: true"), "{line:?}");
+        }
     }
 }

@@ -1,16 +1,31 @@
 //! `threatwatch models`: what is registered, what was in production, and whether it is all there.
 
-use anyhow::Context;
-use model::{Version, evaluation::Figure};
-use registry::{ModelManifest, PromotionRecord};
-use workflows::steps::{ReproduceRequest, RetentionRequest};
+use std::process::ExitCode;
 
-use super::{millis, rfc3339};
+use anyhow::Context;
+use model::{Version, evaluation::Figure, protocol::Pruned};
+use registry::{ModelManifest, PromotionRecord, Registry, Verification};
+use serde_json::{Value, json};
+use workflows::steps::{ReproduceReport, ReproduceRequest, RetentionRequest};
+
+use super::{
+    answer::Answer,
+    exit::{self, usage},
+    millis, rfc3339,
+};
 use crate::{audited::Act, settings::Settings};
 
 /// What to show, or to do
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    answer: Answer,
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+enum Command {
     /// Every registered version, newest first
     List,
     /// Everything that is known of a version, as JSON
@@ -56,84 +71,175 @@ pub(super) enum Command {
     },
 }
 
-pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
-    let registry = settings.registry().await?;
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let Arguments { answer, command } = arguments;
+    match command {
+        Command::Verify => {
+            let found = settings.registry().await?.verify().await?;
+            answer.give(&verification(&found), || print_verification(&found))?;
+            Ok(exit::answer(found.problems.is_empty()))
+        }
+        Command::Prune { dry_run, keep } => {
+            let pruned = prune(RetentionRequest { keep, dry_run }, settings).await?;
+            answer.give(&pruning(&pruned, dry_run), || print_pruned(&pruned, dry_run))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Reproduce { version } => {
+            let report = settings.orchestrator("cli").reproduce(ReproduceRequest { version }).await?;
+            answer.give(&report, || print_reproduction(&report))?;
+            Ok(exit::answer(report.identical))
+        }
+        command => {
+            show(command, &settings.registry().await?, answer).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What only reads.
+async fn show(command: Command, registry: &Registry, answer: Answer) -> anyhow::Result<()> {
     match command {
         Command::List => {
             let production = registry.production().await?.map(|promotion| promotion.record.version);
             let manifests = registry.manifests().await?;
-            println!(
-                "{:<26} {:<16} {:>10} {:>8} {:>16}",
-                "version", "trainer", "PR-AUC cv", "F1 cv", "PR-AUC held out"
-            );
-            for manifest in manifests {
-                print(&manifest, production.as_ref() == Some(&manifest.version));
-            }
+            answer.give(&json!({ "production": production, "models": manifests }), || {
+                println!(
+                    "{:<26} {:<16} {:>10} {:>8} {:>16}",
+                    "version", "trainer", "PR-AUC cv", "F1 cv", "PR-AUC held out"
+                );
+                for manifest in &manifests {
+                    print(manifest, production.as_ref() == Some(&manifest.version));
+                }
+            })
         }
-        Command::Card { version } => print!("{}", registry.card(&version).await?),
+        Command::Card { version } => {
+            let card = registry.card(&version).await?;
+            answer.give(&json!({ "version": version, "card": card }), || print!("{card}"))
+        }
         Command::Show { version } => {
             let (manifest, _) = registry.manifest(&version).await?;
-            println!("{}", serde_json::to_string_pretty(&manifest)?);
+            // It is JSON in any case.
+            Answer { json: true }.give(&manifest, || {})
         }
         Command::History => {
-            for promotion in registry.history().await?.into_iter().rev() {
-                print_promotion(&promotion.record);
-            }
+            let mut history = registry.history().await?;
+            history.reverse();
+            let promotions: Vec<Value> = history.iter().map(|found| promotion(&found.record)).collect();
+            answer.give(&json!({ "promotions": promotions }), || {
+                for found in &history {
+                    print_promotion(&found.record);
+                }
+            })
         }
-        Command::Production { at: None } => {
-            print_promotion(&registry.production().await?.context("nothing is in production")?.record);
-        }
-        Command::Production { at: Some(at) } => {
-            let found = registry.production_at(at).await?.context("nothing was in production at that time")?;
-            print_promotion(&found.record);
-        }
-        Command::Compare { a, b } => compare(&registry.manifest(&a).await?.0, &registry.manifest(&b).await?.0),
-        Command::Verify => {
-            let found = registry.verify().await?;
-            for problem in &found.problems {
-                println!("WRONG {problem}");
-            }
-            println!("{} generations, {} versions checked", found.generations, found.versions);
-            anyhow::ensure!(found.problems.is_empty(), "{} problems", found.problems.len());
-        }
-        Command::Prune { dry_run, keep } => {
-            let request = RetentionRequest { keep, dry_run };
-            request.check().map_err(anyhow::Error::msg)?;
-            let orchestrator = settings.orchestrator("cli");
-            let pruning = async { Ok(orchestrator.prune(request).await?) };
-            let pruned = if dry_run {
-                pruning.await?
-            } else {
-                let act = Act { action: "prune", subject: None, reason: None };
-                act.on_record(settings, pruning, |pruned| format!("{} versions", pruned.versions.len())).await?
+        Command::Production { at } => {
+            let found = match at {
+                None => registry.production().await?.context("nothing is in production")?,
+                Some(at) => registry.production_at(at).await?.context("nothing was in production at that time")?,
             };
-            for version in &pruned.versions {
-                println!("{version}");
-            }
-            println!(
-                "{}: {} versions, {} blobs, {} datasets, {} bytes",
-                if dry_run { "would be deleted" } else { "deleted" },
-                pruned.versions.len(),
-                pruned.blobs,
-                pruned.datasets,
-                pruned.bytes
-            );
-            if pruned.marked > 0 {
-                println!("{} objects are marked and go in a day, unless somebody names them", pruned.marked);
-            }
-            if pruned.was_busy {
-                println!("blobs and datasets were left alone: a training run is under way");
-            }
+            answer.give(&promotion(&found.record), || print_promotion(&found.record))
         }
-        Command::Reproduce { version } => {
-            let report = settings.orchestrator("cli").reproduce(ReproduceRequest { version }).await?;
-            println!("registered  {} by release {}", report.expected, report.trained_by);
-            println!("again       {} by release {}", report.actual, report.reproduced_by);
-            anyhow::ensure!(report.identical, "{} cannot be reproduced", report.version);
-            println!("{} is reproduced to the byte", report.version);
+        Command::Compare { a, b } => {
+            let (a, b) = (registry.manifest(&a).await?.0, registry.manifest(&b).await?.0);
+            answer.give(&comparison(&a, &b), || compare(&a, &b))
         }
+        Command::Verify | Command::Prune { .. } | Command::Reproduce { .. } => unreachable!("these do not only read"),
     }
-    Ok(())
+}
+
+async fn prune(request: RetentionRequest, settings: &Settings) -> anyhow::Result<Pruned> {
+    request.check().map_err(usage)?;
+    let is_dry = request.dry_run;
+    let orchestrator = settings.orchestrator("cli");
+    let pruning = async { Ok(orchestrator.prune(request).await?) };
+    if is_dry {
+        return pruning.await;
+    }
+    let act = Act { action: "prune", subject: None, reason: None };
+    act.on_record(settings, pruning, |pruned| format!("{} versions", pruned.versions.len())).await
+}
+
+/// A promotion as the API tells it.
+fn promotion(record: &PromotionRecord) -> Value {
+    json!({
+        "version": record.version,
+        "generation": record.generation,
+        "previous": record.previous,
+        "actor": record.actor,
+        "reason": record.reason,
+        "forced": record.forced,
+        "at": rfc3339(record.at),
+    })
+}
+
+/// Two versions side by side, as the API tells them, with intervals.
+fn comparison(a: &ModelManifest, b: &ModelManifest) -> Value {
+    let differences: Vec<Value> =
+        a.differences(b).into_iter().map(|(fact, a, b)| json!({ "fact": fact, "a": a, "b": b })).collect();
+    let figures: Vec<Value> = a
+        .figures_beside(b)
+        .into_iter()
+        .map(|(rows, pair)| {
+            json!({
+                "rows": rows,
+                "unit": pair.unit,
+                "figure": pair.figure,
+                "a": pair.a.value,
+                "b": pair.b.value,
+                "a_interval": pair.a.interval,
+                "b_interval": pair.b.interval,
+                "difference": pair.b.value - pair.a.value,
+                "intervals_overlap": pair.intervals_overlap(),
+            })
+        })
+        .collect();
+    json!({ "a": a, "b": b, "differences": differences, "figures": figures })
+}
+
+fn verification(found: &Verification) -> Value {
+    json!({ "generations": found.generations, "versions": found.versions, "problems": found.problems })
+}
+
+fn print_verification(found: &Verification) {
+    for problem in &found.problems {
+        println!("WRONG {problem}");
+    }
+    println!("{} generations, {} versions checked", found.generations, found.versions);
+}
+
+fn pruning(pruned: &Pruned, dry_run: bool) -> Value {
+    let mut told = json!(pruned);
+    told["dry_run"] = json!(dry_run);
+    told
+}
+
+fn print_pruned(pruned: &Pruned, dry_run: bool) {
+    for version in &pruned.versions {
+        println!("{version}");
+    }
+    println!(
+        "{}: {} versions, {} blobs, {} datasets, {} bytes",
+        if dry_run { "would be deleted" } else { "deleted" },
+        pruned.versions.len(),
+        pruned.blobs,
+        pruned.datasets,
+        pruned.bytes
+    );
+    if pruned.marked > 0 {
+        println!("{} objects are marked and go in a day, unless somebody names them", pruned.marked);
+    }
+    if pruned.was_busy {
+        println!("blobs and datasets were left alone: a training run is under way");
+    }
+}
+
+fn print_reproduction(report: &ReproduceReport) {
+    println!("registered  {} by release {}", report.expected, report.trained_by);
+    println!("again       {} by release {}", report.actual, report.reproduced_by);
+    if report.identical {
+        println!("{} is reproduced to the byte", report.version);
+    } else {
+        println!("{} cannot be reproduced", report.version);
+    }
 }
 
 fn print_promotion(record: &PromotionRecord) {
@@ -174,4 +280,49 @@ fn print(manifest: &ModelManifest, in_production: bool) {
         "{:<26} {:<16} {:>10.3} {:>8.3} {:>16.3}{mark}",
         manifest.version, manifest.trainer, cv.pr_auc, cv.f1, held_out.pr_auc
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Generation, protocol::PromoteInput};
+
+    use super::*;
+    use crate::chosen_model::tests::registered;
+
+    fn keys(value: &Value) -> Vec<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_told_as_json_is_what_the_documentation_says() {
+        let (registry, _, version) = registered().await;
+        let input = PromoteInput {
+            version: version.clone(),
+            expected_generation: None,
+            change_id: "change".to_owned(),
+            actor: "mona".to_owned(),
+            reason: "first".to_owned(),
+            gate: None,
+            forced: false,
+        };
+        registry.promote(&input, 1_000).await.unwrap();
+        let record = registry.production().await.unwrap().unwrap().record;
+        let told = promotion(&record);
+        assert_eq!(keys(&told), ["actor", "at", "forced", "generation", "previous", "reason", "version"]);
+        assert_eq!((&told["at"], &told["generation"]), (&json!("1970-01-01T00:00:01Z"), &json!(Generation(1))));
+
+        let manifest = registry.manifest(&version).await.unwrap().0;
+        let other = ModelManifest { seed: 7, ..manifest.clone() };
+        let told = comparison(&manifest, &other);
+        assert_eq!(keys(&told), ["a", "b", "differences", "figures"]);
+        assert_eq!(told["differences"], json!([{ "fact": "seed", "a": "42", "b": "7" }]));
+        assert_eq!(told["figures"].as_array().unwrap().len(), 32, "eight figures of two units of two kinds of rows");
+        assert!(told["figures"][0]["a_interval"][1].is_number() && told["figures"][0]["difference"] == 0.0);
+
+        let found = registry.verify().await.unwrap();
+        assert_eq!(verification(&found), json!({ "generations": 1, "versions": 1, "problems": [] }));
+        let pruned = pruning(&Pruned::default(), true);
+        let names = ["blobs", "bytes", "datasets", "dry_run", "marked", "versions", "was_busy"];
+        assert_eq!(keys(&pruned), names);
+    }
 }

@@ -2,18 +2,20 @@
 
 use std::{
     io::{self, BufWriter, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::{Context, bail};
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use model::{Model, Version, artifact};
+use model::Model;
 use registry::Label;
 use serde_json::{Value, json};
 
+use super::exit::SOME_WRONG;
 use crate::{
+    chosen_model::ChosenModel,
     comments::{self, Comment, Format, Line, Output, Piece, Written},
     http::Api,
     settings::Settings,
@@ -29,8 +31,6 @@ const MOST_BYTES: usize = 2 << 20;
 const LONGEST: usize = 256 << 10;
 /// Requests at once.
 const AT_ONCE: usize = 3;
-/// The exit code where some comments could not be judged.
-pub(super) const SOME_WRONG: u8 = 3;
 
 /// What to judge
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let model = match &arguments.model {
-        Some(name) => Some(find(name, settings).await?),
+        Some(name) => Some(ChosenModel::find(name, settings).await?.model),
         None => None,
     };
     let Some(path) = &arguments.file else {
@@ -75,16 +75,6 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         None => judge_there(&Api::new(settings)?, comments, &mut told).await?,
     }
     told.finish()
-}
-
-/// The model in an artifact's file, or of a registered version.
-pub(super) async fn find(name: &str, settings: &Settings) -> anyhow::Result<Model> {
-    if Path::new(name).is_file() {
-        let bytes = std::fs::read(name).with_context(|| format!("read {name}"))?;
-        return artifact::decode(&bytes).with_context(|| format!("{name} is no model"));
-    }
-    let version = Version::parse(name).with_context(|| format!("`{name}` is neither a file nor a version"))?;
-    Ok(settings.registry().await?.load(&version).await?.model)
 }
 
 /// A comment as the API answers it, as far as a model alone can.

@@ -1,9 +1,20 @@
 //! `threatwatch promote`, `rollback`, `approve` and `reject`.
 
-use model::{Generation, Version};
-use workflows::steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say};
+use std::process::ExitCode;
 
-use super::backtest::summary;
+use model::{Generation, Version, backtest::Backtest};
+use serde::Serialize;
+use serde_json::json;
+use workflows::{
+    orchestrator::Started,
+    steps::{Gated, Outcome, PromoteReport, PromoteRequest, Replicas, RollbackRequest, Say},
+};
+
+use super::{
+    answer::Answer,
+    backtest::summary,
+    exit::{self, usage},
+};
 use crate::{
     audited::{Act, actor, current_user},
     settings::Settings,
@@ -26,6 +37,8 @@ pub(super) struct PromoteArguments {
     /// Why, for the history
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 /// A run that waits for approval
@@ -36,6 +49,8 @@ pub(super) struct SayArguments {
     /// Why, for the history
     #[arg(long)]
     reason: String,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 /// Where to go back to
@@ -47,9 +62,24 @@ pub(super) struct RollbackArguments {
     /// Why, for the history
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    answer: Answer,
 }
 
-pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) -> anyhow::Result<()> {
+/// A promotion or a rollback: its workflow, and what came of it.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    workflow_id: &'a str,
+    run_id: &'a str,
+    #[serde(flatten)]
+    report: &'a PromoteReport,
+    /// The newest of the candidate, after a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backtest: Option<&'a Backtest>,
+}
+
+pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let answer = arguments.answer;
     let request = PromoteRequest {
         version: arguments.version,
         expected_generation: arguments.expected_generation.map(Generation),
@@ -58,7 +88,7 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
         actor: current_user(),
         reason: arguments.reason,
     };
-    request.check().map_err(anyhow::Error::msg)?;
+    request.check().map_err(usage)?;
     let orchestrator = settings.orchestrator("cli");
     let forces = request.force;
     let act =
@@ -67,19 +97,31 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
         let started = orchestrator.promote(request.clone()).await?;
         Ok((orchestrator.promoted(&started).await?, started))
     };
-    let (report, _) = act.on_record(settings, promoting, |(_, started)| started.to_string()).await?;
-    print(&report);
-    if report.outcome == Outcome::DryRun {
-        show_backtest(&request.version, settings).await;
-    }
+    let (report, started) = act.on_record(settings, promoting, |(_, started)| started.to_string()).await?;
+    let newest =
+        if report.outcome == Outcome::DryRun { newest_backtest(&request.version, settings).await } else { None };
+    tell(&report, &started, newest.as_ref(), answer)?;
     let would_be_refused = !forces && report.outcome == Outcome::DryRun && report.gate.is_some_and(|gate| !gate.passed);
-    anyhow::ensure!(!would_be_refused, "the gate would refuse it");
-    Ok(())
+    if would_be_refused {
+        eprintln!("the gate would refuse it");
+    }
+    Ok(exit::answer(!would_be_refused))
+}
+
+fn tell(report: &PromoteReport, started: &Started, backtest: Option<&Backtest>, answer: Answer) -> anyhow::Result<()> {
+    let told = Told { workflow_id: &started.workflow_id, run_id: &started.run_id, report, backtest };
+    answer.give(&told, || {
+        print(report);
+        if let Some(backtest) = backtest {
+            println!("{}", summary(backtest));
+        }
+    })
 }
 
 pub(super) async fn roll_back(arguments: RollbackArguments, settings: &Settings) -> anyhow::Result<()> {
+    let answer = arguments.answer;
     let request = RollbackRequest { to: arguments.to, actor: current_user(), reason: arguments.reason };
-    request.check().map_err(anyhow::Error::msg)?;
+    request.check().map_err(usage)?;
     let orchestrator = settings.orchestrator("cli");
     let act = Act {
         action: "roll_back",
@@ -90,15 +132,14 @@ pub(super) async fn roll_back(arguments: RollbackArguments, settings: &Settings)
         let started = orchestrator.roll_back(request.clone()).await?;
         Ok((orchestrator.rolled_back(&started).await?, started))
     };
-    let (report, _) = act.on_record(settings, rolling_back, |(_, started)| started.to_string()).await?;
-    print(&report);
-    Ok(())
+    let (report, started) = act.on_record(settings, rolling_back, |(_, started)| started.to_string()).await?;
+    tell(&report, &started, None, answer)
 }
 
 /// Approves or rejects the promotion that a training run waits with.
 pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Settings) -> anyhow::Result<()> {
     let say = Say { actor: actor(), reason: arguments.reason };
-    say.check().map_err(anyhow::Error::msg)?;
+    say.check().map_err(usage)?;
     let orchestrator = settings.orchestrator("cli");
     let act = Act {
         action: if approves { "approve" } else { "reject" },
@@ -113,16 +154,19 @@ pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Sett
         })
     };
     let outcome = act.on_record(settings, saying, Clone::clone).await?;
-    println!("{} is {outcome}", arguments.workflow_id);
-    Ok(())
+    let told = json!({ "workflow_id": arguments.workflow_id, "outcome": outcome });
+    arguments.answer.give(&told, || println!("{} is {outcome}", arguments.workflow_id))
 }
 
 /// The newest backtest of a candidate, if there is one. The dry run is done either way.
-async fn show_backtest(version: &Version, settings: &Settings) {
+async fn newest_backtest(version: &Version, settings: &Settings) -> Option<Backtest> {
     let reading = async { Ok::<_, anyhow::Error>(settings.registry().await?.backtests(version).await?) };
     match reading.await {
-        Ok(found) => found.first().into_iter().for_each(|newest| println!("{}", summary(newest))),
-        Err(error) => eprintln!("! whether there is a backtest is not known: {error:#}"),
+        Ok(found) => found.into_iter().next(),
+        Err(error) => {
+            eprintln!("! whether there is a backtest is not known: {error:#}");
+            None
+        }
     }
 }
 
@@ -167,5 +211,34 @@ fn print(report: &PromoteReport) {
     }
     if let Some(replicas) = &report.replicas {
         print_replicas(replicas);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promotion_is_told_with_its_workflow() {
+        let report = PromoteReport {
+            outcome: Outcome::AlreadyLive,
+            version: Version::parse("20261123T021009Z-3f9c2a1b").unwrap(),
+            generation: Some(Generation(3)),
+            previous: None,
+            gate: None,
+            replicas: None,
+        };
+        let told = Told { workflow_id: "promote-production", run_id: "run", report: &report, backtest: None };
+        let expected = json!({
+            "workflow_id": "promote-production",
+            "run_id": "run",
+            "outcome": "already_live",
+            "version": "20261123T021009Z-3f9c2a1b",
+            "generation": 3,
+            "previous": null,
+            "gate": null,
+            "replicas": null,
+        });
+        assert_eq!(serde_json::to_value(&told).unwrap(), expected);
     }
 }

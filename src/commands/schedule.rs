@@ -2,21 +2,31 @@
 
 use std::time::SystemTime;
 
+use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use workflows::{
     Orchestrator,
-    schedule::{Plan, Schedule},
+    schedule::{Plan, Schedule, Scheduled},
     steps::{AutoPromote, DatasetChoice, FeedbackRequest, RetentionRequest, TrainRequest},
 };
 
+use super::answer::Answer;
 use crate::{
     audited::{Act, current_user},
     settings::Settings,
 };
 
 /// What to do with the schedules
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    answer: Answer,
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+enum Command {
     /// Create the schedules of training and of retention
     Create {
         /// When to train, in UTC: minute, hour, day, month, weekday
@@ -54,7 +64,7 @@ pub(super) enum Command {
 
 /// When the best version of a scheduled run is promoted
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum Promote {
+enum Promote {
     /// Somebody promotes by hand
     Never,
     /// When the gate passes
@@ -77,13 +87,48 @@ impl Command {
     }
 }
 
-pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
+/// Where a schedule stands; the numbers are 0 where there is none.
+#[derive(Debug, Default, Serialize)]
+struct Told {
+    id: &'static str,
+    scheduled: bool,
+    paused: bool,
+    /// Runs that it started.
+    runs: i64,
+    /// Runs that it left out because the one before was still going.
+    skipped: i64,
+    /// When it starts the next ones.
+    next: Vec<String>,
+}
+
+/// Where every schedule stands.
+#[derive(Debug, Serialize)]
+struct List {
+    schedules: Vec<Told>,
+}
+
+impl Told {
+    fn of(schedule: Schedule, found: Option<Scheduled>) -> Self {
+        let Some(Scheduled { id, paused, runs, skipped, next }) = found else {
+            return Self { id: schedule.id(), ..Self::default() };
+        };
+        Self { id, scheduled: true, paused, runs, skipped, next: next.into_iter().map(rfc3339).collect() }
+    }
+}
+
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+    let Arguments { answer, command } = arguments;
     let orchestrator = settings.orchestrator("cli");
     if let Some((action, reason)) = command.deed() {
         let act = Act { action, subject: None, reason: reason.as_deref() };
         act.on_record(settings, change(command, &orchestrator), |()| String::new()).await?;
     }
-    show(&orchestrator).await
+    let mut schedules = Vec::new();
+    for schedule in Schedule::ALL {
+        schedules.push(Told::of(schedule, orchestrator.schedule(schedule).await?));
+    }
+    let list = List { schedules };
+    answer.give(&list, || list.schedules.iter().for_each(print))
 }
 
 async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result<()> {
@@ -151,21 +196,15 @@ async fn scheduled(orchestrator: &Orchestrator) -> anyhow::Result<Vec<Schedule>>
     Ok(schedules)
 }
 
-async fn show(orchestrator: &Orchestrator) -> anyhow::Result<()> {
-    for schedule in Schedule::ALL {
-        match orchestrator.schedule(schedule).await? {
-            None => println!("{:<18} not scheduled", schedule.id()),
-            Some(found) => {
-                let state = if found.paused { "paused" } else { "active" };
-                let next = found.next.first().map_or_else(|| "never".to_owned(), |&at| rfc3339(at));
-                println!(
-                    "{:<18} {state}, next {next}, {} runs so far, {} left out because one was going",
-                    found.id, found.runs, found.skipped
-                );
-            }
-        }
+fn print(told: &Told) {
+    let Told { id, scheduled, paused, runs, skipped, next } = told;
+    if !scheduled {
+        println!("{id:<18} not scheduled");
+        return;
     }
-    Ok(())
+    let state = if *paused { "paused" } else { "active" };
+    let next = next.first().map_or("never", String::as_str);
+    println!("{id:<18} {state}, next {next}, {runs} runs so far, {skipped} left out because one was going");
 }
 
 fn rfc3339(at: SystemTime) -> String {

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use model::Version;
 use registry::Registry;
+use serde::Serialize;
 use workflows::{
     orchestrator,
     steps::{AutoPromote, TrainRequest},
 };
 
+use super::{answer::Answer, exit::usage};
 use crate::{
     settings::Settings,
     up::{first_model, supervisor::wait_until},
@@ -17,42 +20,72 @@ use crate::{
 /// A stack whose servers are not up by then is broken.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// The run that comes after the first model.
+const AFTER_SETUP: &str = "train-after-setup";
+
 /// What comes after the first model
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// A trainer whose first version is trained afterwards, without waiting for it; promoted if the gate passes
     #[arg(long, env = "THREATWATCH_SETUP_TRAIN", value_name = "TRAINER")]
     then_train: Option<String>,
+    #[command(flatten)]
+    answer: Answer,
+}
+
+/// What is there afterwards.
+#[derive(Debug, Serialize)]
+struct Told {
+    /// The version in production; none where the gate refused the first one.
+    production: Option<Version>,
+    /// Whether it was trained just now.
+    trained: bool,
+    /// The run that was started afterwards.
+    then_training: Option<String>,
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+    let answer = arguments.answer;
+    // Compose gives a variable that is not set as an empty one.
+    let then_train = arguments.then_train.filter(|trainer| !trainer.is_empty());
+    if let Some(trainer) = &then_train {
+        model::trainers::find(trainer).map_err(usage)?;
+    }
     let store = settings.store()?;
     wait_until("the object store", PATIENCE, || async { store.ensure_bucket().await.is_ok() }).await?;
     let registry = settings.registry().await?;
     if let Some(reason) = registry.probe().await? {
         bail!("the object store cannot be trusted with promotions: {reason}");
     }
-    println!("the bucket is there, and of racing writers exactly one wins");
+    answer.say("the bucket is there, and of racing writers exactly one wins");
     let orchestrator = settings.orchestrator("setup");
     wait_until("Temporal", PATIENCE, || async { orchestrator.ensure_search_attributes().await.is_ok() }).await?;
-    println!("the search attributes are there");
-    match registry.production().await? {
-        Some(promotion) => println!("{} is in production", promotion.record.version),
-        None => first_model(settings, "threatwatch setup").await?,
+    answer.say("the search attributes are there");
+    let mut told = Told { production: None, trained: false, then_training: None };
+    if let Some(promotion) = registry.production().await? {
+        answer.say(&format!("{} is in production", promotion.record.version));
+        told.production = Some(promotion.record.version);
+    } else {
+        let report = first_model(settings, "threatwatch setup", &|words| answer.say(words)).await?;
+        told.production = report.promoted.then_some(report.version);
+        told.trained = true;
     }
-    // Compose gives a variable that is not set as an empty one.
-    match arguments.then_train.filter(|trainer| !trainer.is_empty()) {
-        Some(trainer) => start_training(trainer, &registry, settings).await,
-        None => Ok(()),
+    if let Some(trainer) = then_train {
+        told.then_training = start_training(trainer, &registry, settings, answer).await?;
     }
+    answer.give(&told, || {})
 }
 
-/// Starts a run of a trainer that has no version yet.
-async fn start_training(trainer: String, registry: &Registry, settings: &Settings) -> anyhow::Result<()> {
-    model::trainers::find(&trainer)?;
+/// Starts a run of a trainer that has no version yet; answers its id.
+async fn start_training(
+    trainer: String,
+    registry: &Registry,
+    settings: &Settings,
+    answer: Answer,
+) -> anyhow::Result<Option<String>> {
     if registry.manifests().await?.iter().any(|manifest| manifest.trainer == trainer) {
-        println!("there is a version by {trainer}");
-        return Ok(());
+        answer.say(&format!("there is a version by {trainer}"));
+        return Ok(None);
     }
     let request = TrainRequest {
         trainers: vec![trainer.clone()],
@@ -61,10 +94,10 @@ async fn start_training(trainer: String, registry: &Registry, settings: &Setting
         reason: Some(format!("first model by {trainer}")),
         ..TrainRequest::default()
     };
-    match settings.orchestrator("setup").train(request, "train-after-setup").await {
-        Ok(started) => println!("{} trains {trainer}; the Temporal Web UI shows how far it is", started.workflow_id),
-        Err(orchestrator::Error::AlreadyRunning { .. }) => println!("{trainer} is being trained"),
+    match settings.orchestrator("setup").train(request, AFTER_SETUP).await {
+        Ok(_) => answer.say(&format!("{AFTER_SETUP} trains {trainer}; the Temporal Web UI shows how far it is")),
+        Err(orchestrator::Error::AlreadyRunning { .. }) => answer.say(&format!("{trainer} is being trained")),
         Err(error) => return Err(error.into()),
     }
-    Ok(())
+    Ok(Some(AFTER_SETUP.to_owned()))
 }

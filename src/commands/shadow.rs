@@ -1,21 +1,30 @@
 //! `threatwatch shadow`: lets a second version judge beside production, and shows how its verdicts differ.
 
-use anyhow::bail;
 use model::Version;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::{answer::Answer, exit::usage, rfc3339};
 use crate::{
     audited::{Act, actor},
     http::Api,
     settings::Settings,
 };
 
+/// What to do with the second version
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    answer: Answer,
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+enum Command {
     /// Let a version judge a share of the comments beside production: its verdicts are compared, never shown
     Start {
         /// The registered version
-        version: String,
+        version: Version,
         /// Share of the comments, above 0, at most 1
         #[arg(long, default_value_t = 0.1)]
         share: f64,
@@ -30,48 +39,57 @@ pub(super) enum Command {
         reason: Option<String>,
     },
     /// Show what the API that is asked has found since the start
-    Status {
-        /// Print the API's whole answer as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Status,
 }
 
-pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
-    match command {
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+    let answer = arguments.answer;
+    match arguments.command {
         Command::Start { version, share, reason } => {
             if !(share > 0.0 && share <= 1.0) {
-                bail!("--share must be above 0 and at most 1");
+                return Err(usage("--share must be above 0 and at most 1"));
             }
-            order(Some(Version::parse(&version)?), share, reason.as_deref(), settings).await
+            order(Some(version), share, reason.as_deref(), settings, answer).await
         }
-        Command::Stop { reason } => order(None, 0.0, reason.as_deref(), settings).await,
-        Command::Status { json } => status(json, settings).await,
+        Command::Stop { reason } => order(None, 0.0, reason.as_deref(), settings, answer).await,
+        Command::Status => status(settings, answer).await,
     }
 }
 
-async fn order(version: Option<Version>, share: f64, reason: Option<&str>, settings: &Settings) -> anyhow::Result<()> {
+async fn order(
+    version: Option<Version>,
+    share: f64,
+    reason: Option<&str>,
+    settings: &Settings,
+    answer: Answer,
+) -> anyhow::Result<()> {
     let registry = settings.registry().await?;
     let action = if version.is_some() { "shadow_start" } else { "shadow_stop" };
     let act = Act { action, subject: version.as_ref().map(ToString::to_string), reason };
     let ordering = async { Ok(registry.order_shadow(version.as_ref(), share, &actor()).await?) };
     let order = act.on_record(settings, ordering, |order| format!("order {}", order.sequence)).await?;
-    match order.version {
+    let told = json!({
+        "sequence": order.sequence,
+        "version": order.version,
+        "share": order.share,
+        "actor": order.actor,
+        "at": rfc3339(order.at),
+    });
+    answer.give(&told, || match &order.version {
         Some(version) => println!("{version} judges {}% beside production, within seconds", 100.0 * order.share),
         None => println!("production judges alone, within seconds"),
-    }
-    Ok(())
+    })
 }
 
-async fn status(json: bool, settings: &Settings) -> anyhow::Result<()> {
+async fn status(settings: &Settings, answer: Answer) -> anyhow::Result<()> {
     let state = Api::new(settings)?.get("/shadow").await?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&state)?);
-        return Ok(());
-    }
+    answer.give(&state, || print(&state))
+}
+
+fn print(state: &Value) {
     let Some(version) = state["version"].as_str() else {
         println!("production judges alone");
-        return Ok(());
+        return;
     };
     let text = |name: &str| state[name].as_str().unwrap_or("?").to_owned();
     println!(
@@ -93,5 +111,4 @@ async fn status(json: bool, settings: &Settings) -> anyhow::Result<()> {
         state["mean_difference"].as_f64().unwrap_or(f64::NAN),
         number("dropped")
     );
-    Ok(())
 }

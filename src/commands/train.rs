@@ -1,5 +1,7 @@
 //! `threatwatch train`: starts a training run and, if asked, watches it.
 
+use std::process::ExitCode;
+
 use indicatif::ProgressBar;
 use model::{
     Digest,
@@ -9,7 +11,13 @@ use model::{
 };
 use workflows::steps::{AutoPromote, DatasetChoice, TrainReport, TrainRequest};
 
-use super::promote::{print_gate, print_replicas};
+use serde::Serialize;
+
+use super::{
+    answer::Answer,
+    exit::{self, usage},
+    promote::{print_gate, print_replicas},
+};
 use crate::{
     audited::{Act, current_user},
     following::follow,
@@ -59,9 +67,24 @@ pub(super) struct Arguments {
     /// Wait for the result
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    answer: Answer,
 }
 
-pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+/// A run that was started, and with `--wait` what came of it.
+#[derive(Debug, Serialize)]
+struct Told {
+    workflow_id: String,
+    run_id: String,
+    /// In the Temporal Web UI, where its address is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<TrainReport>,
+}
+
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let answer = arguments.answer;
     let defaults = TrainRequest::default();
     let request = TrainRequest {
         trainers: match (arguments.trainers.is_empty(), arguments.sklearn) {
@@ -87,21 +110,21 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         actor: current_user(),
         reason: arguments.reason,
     };
-    request.check().map_err(anyhow::Error::msg)?;
+    request.check().map_err(usage)?;
+    let shall_promote = request.auto_promote != AutoPromote::Never;
     let orchestrator = settings.orchestrator("cli");
     let id = format!("train-{}", Digest::of(&rand::random::<[u8; 16]>()).short());
     let act = Act { action: "train", subject: Some(id.clone()), reason: request.reason.as_deref() };
     let starting = async { Ok(orchestrator.train(request.clone(), &id).await?) };
     let started = act.on_record(settings, starting, ToString::to_string).await?;
-    match settings.get(names::TEMPORAL_UI) {
-        Some(ui) => println!("started {ui}/namespaces/default/workflows/{id}/{}", started.run_id),
-        None => println!("started {id}"),
-    }
-    if arguments.wait {
-        let report = follow(&orchestrator, &started, &ProgressBar::new(0)).await?;
-        print_report(&report);
-    }
-    Ok(())
+    let ui = settings.get(names::TEMPORAL_UI);
+    let url = ui.map(|ui| format!("{ui}/namespaces/default/workflows/{id}/{}", started.run_id));
+    answer.say(&format!("started {}", url.as_ref().unwrap_or(&id)));
+    let report = if arguments.wait { Some(follow(&orchestrator, &started, &ProgressBar::new(0)).await?) } else { None };
+    let is_refused = shall_promote && report.as_ref().is_some_and(|report| report.generation.is_none());
+    let told = Told { workflow_id: id, run_id: started.run_id, url, report };
+    answer.give(&told, || told.report.iter().for_each(print_report))?;
+    Ok(exit::answer(!is_refused))
 }
 
 fn print_report(report: &TrainReport) {

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use registry::Registry;
-use workflows::steps::{AutoPromote, TrainRequest};
+use workflows::steps::{AutoPromote, TrainReport, TrainRequest};
 
 pub use self::ports::{Ports, free_listener};
 use self::{
@@ -136,7 +136,7 @@ async fn start(
         import(&registry, file).await?;
     }
     if registry.production().await?.is_none() {
-        first_model(&settings, "threatwatch up").await?;
+        first_model(&settings, "threatwatch up", &|words| println!("{words}")).await?;
     }
     // Without a model the parts are still worth running: the page says what to do.
     if registry.production().await?.is_some() {
@@ -274,8 +274,12 @@ async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {
 }
 
 /// Trains on the newest import, else on the sample, and promotes what comes of it.
-pub(crate) async fn first_model(settings: &Settings, actor: &str) -> anyhow::Result<()> {
-    println!("  training a first model");
+pub(crate) async fn first_model(
+    settings: &Settings,
+    actor: &str,
+    say: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<TrainReport> {
+    say("  training a first model");
     let request = TrainRequest {
         auto_promote: AutoPromote::IfGatePasses,
         actor: Some(actor.to_owned()),
@@ -285,14 +289,14 @@ pub(crate) async fn first_model(settings: &Settings, actor: &str) -> anyhow::Res
     let orchestrator = settings.orchestrator("up");
     let started = orchestrator.train(request, "train-first-model").await?;
     let report = follow(&orchestrator, &started, &ProgressBar::new(0)).await?;
-    match report.generation {
-        Some(generation) => println!(
+    say(&match report.generation {
+        Some(generation) => format!(
             "  {} is in production, generation {generation}: PR-AUC {:.3} by cross-validation",
             report.version, report.candidates[0].cross_validation.sentence.pr_auc
         ),
-        None => println!("  ! the gate refuses {}: {}", report.version, report.gate.failures()),
-    }
-    Ok(())
+        None => format!("  ! the gate refuses {}: {}", report.version, report.gate.failures()),
+    });
+    Ok(report)
 }
 
 fn print_links(options: &Options, external: &External, settings: &Settings) {

@@ -45,7 +45,7 @@ pub use self::{
     audit::{AuditEntry, AuditOutcome, Audited, Deed},
     bundle::{Bundle, Production},
     cache::Cache,
-    dataset::{Built, Choice, DatasetManifest, Fate, ImportRecord, Open, Provenance, Shard, Source},
+    dataset::{Built, Choice, DatasetManifest, Fate, ImportRecord, Open, Provenance, Shard, Source, dataset_digest},
     error::Error,
     feedback::{Feedback, FeedbackId, FeedbackItem, FeedbackList, Label, Said},
     history::{Promotion, PromotionRecord},

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use common::{TEMPLATE, block_on, manifest, registered, version};
 use model::{
@@ -32,7 +32,8 @@ fn id(number: i64) -> BacktestId {
 
 async fn say(registry: &Registry, reviewer: &str, text: &str, label: Label) {
     let (text, reviewer) = (text.to_owned(), reviewer.parse().unwrap());
-    let feedback = Feedback { text, label, sentence: None, reviewer, note: None, model: None, request_id: None };
+    let feedback =
+        Feedback { text, label, sentences: BTreeSet::new(), reviewer, note: None, model: None, request_id: None };
     registry.put_feedback(feedback).await.unwrap();
 }
 

@@ -47,8 +47,9 @@ impl Scores {
 }
 
 impl Evaluation {
-    /// Each figure with its name.
-    fn figures(&self) -> [(&'static str, Figure); 8] {
+    /// Each figure with its name, as in JSON.
+    #[must_use]
+    pub fn figures(&self) -> [(&'static str, Figure); 8] {
         let i = self.intervals.as_ref();
         [
             ("precision", self.precision, i.map(|i| i.precision)),

@@ -142,7 +142,9 @@ impl Confusion {
         counts
     }
 
-    fn precision_recall_f1(self) -> (f64, f64, f64) {
+    /// Threats among what is flagged, flagged among the threats, and the harmonic mean of the two; 0 where there is none.
+    #[must_use]
+    pub fn precision_recall_f1(self) -> (f64, f64, f64) {
         let tp = self.true_positives;
         let share = |of: usize| if of == 0 { 0.0 } else { tp as f64 / of as f64 };
         let wrong = self.false_positives + self.false_negatives;

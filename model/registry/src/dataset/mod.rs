@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     built::{Built, Choice, Fate, Provenance},
     import::Open,
+    shard::dataset_digest,
 };
 use crate::{Error, Key, Registry};
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use futures_util::StreamExt;
-use model::{Digest, Row};
+use model::{Digest, Row, version::Digester};
 
 use super::{DatasetManifest, Shard};
 use crate::{Error, Key, Registry, blocking};
@@ -69,6 +69,18 @@ pub(super) struct ShardText {
 pub(super) fn write_line(lines: &mut Vec<u8>, row: &Row) {
     serde_json::to_writer(&mut *lines, row).expect("a row is plain data");
     lines.push(b'\n');
+}
+
+/// The name that a dataset of these rows has, in this order.
+#[must_use]
+pub fn dataset_digest(rows: &[Row]) -> Digest {
+    let (mut digester, mut line) = (Digester::default(), Vec::new());
+    for row in rows {
+        line.clear();
+        write_line(&mut line, row);
+        digester.update(&line);
+    }
+    digester.finish()
 }
 
 /// The rows of a shard's bytes.
