@@ -132,7 +132,7 @@ impl Report<'_> {
         let pr = Drawing {
             caption: "Precision and recall, by sentence",
             note: "The ring is the operating point; the dashed line is what chance would reach.",
-            drawn: curves::precision_recall(&figures.pr_curve, at),
+            drawn: vec![curves::precision_recall(&figures.pr_curve, at)],
             table: table(
                 "pr-curve",
                 "Precision and recall by threshold",
@@ -143,7 +143,7 @@ impl Report<'_> {
         let calibration = Drawing {
             caption: "Calibration, by sentence",
             note: "On the dashed line a probability means what it says.",
-            drawn: curves::calibration(&figures.calibration_curve, at),
+            drawn: vec![curves::calibration(&figures.calibration_curve, at)],
             table: table(
                 "calibration-curve",
                 "Said and seen, in fifteen bins of equal width; empty ones are left out",
@@ -154,7 +154,7 @@ impl Report<'_> {
         let probability = Drawing {
             caption: "Probabilities by label, by sentence",
             note: "Threats first, then the other sentences; the dashed line is the operating point.",
-            drawn: [true, false].map(|of| curves::probabilities(&figures.probability, of, at.threshold)).concat(),
+            drawn: [true, false].map(|of| curves::probabilities(&figures.probability, of, at.threshold)).to_vec(),
             table: table(
                 "probability",
                 "Sentences by probability",
@@ -255,15 +255,17 @@ impl Report<'_> {
 struct Drawing {
     caption: &'static str,
     note: &'static str,
-    drawn: String,
+    drawn: Vec<String>,
     table: String,
 }
 
 impl Drawing {
     fn html(&self) -> String {
         let Self { caption, note, drawn, table } = self;
+        let class = if drawn.len() > 1 { " class=\"wide\"" } else { "" };
+        let drawn = drawn.concat();
         format!(
-            "<figure>\n<figcaption>{caption}</figcaption>\n{drawn}<p class=\"quiet\">{note}</p>\n<details>\n<summary>The \
+            "<figure{class}>\n<figcaption>{caption}</figcaption>\n<div class=\"drawings\">\n{drawn}</div>\n<p class=\"quiet\">{note}</p>\n<details>\n<summary>The \
              same as a table</summary>\n{table}</details>\n</figure>\n"
         )
     }
@@ -272,7 +274,8 @@ impl Drawing {
 /// Figures by sentence and by comment, each with its interval.
 fn scores_table(id: &str, caption: &str, Scores { sentence, comment }: &Scores) -> String {
     let cell = |Figure { value, interval }: Figure| {
-        let interval = interval.map(|[low, high]| format!(" [{}, {}]", data(low), data(high)));
+        let interval =
+            interval.map(|[low, high]| format!(" <span class=\"interval\">[{}, {}]</span>", data(low), data(high)));
         format!("<td>{}{}</td>", data(value), interval.unwrap_or_default())
     };
     let mut rows: Vec<Vec<String>> = vec![judged(sentence, comment)];
@@ -297,8 +300,15 @@ fn judged(sentence: &Evaluation, comment: &Evaluation) -> Vec<String> {
 
 /// A table whose cells are HTML.
 fn table(id: &str, caption: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", escape(column))).collect();
-    let rows: String = rows.map(|cells| format!("<tr>{}</tr>\n", cells.concat())).collect();
+    let rows: Vec<Vec<String>> = rows.collect();
+    // A head stands as what is below it.
+    let is_number = |at: usize| rows.first().is_some_and(|row| row[at].starts_with(NUMBER));
+    let head = |(at, column): (usize, &&str)| {
+        let class = if is_number(at) { " class=\"number\"" } else { "" };
+        format!("<th scope=\"col\"{class}>{}</th>", escape(column))
+    };
+    let head: String = columns.iter().enumerate().map(head).collect();
+    let rows: String = rows.iter().map(|cells| format!("<tr>{}</tr>\n", cells.concat())).collect();
     let table = format!(
         "<table id=\"{id}\"><caption>{}</caption>\n<thead>\n<tr>{head}</tr>\n</thead>\n<tbody>\n{rows}</tbody>\n</table>\n",
         escape(caption)
@@ -317,12 +327,15 @@ fn data(value: f64) -> String {
 }
 
 fn number(value: f64) -> String {
-    format!("<td class=\"number\">{}</td>", data(value))
+    format!("{NUMBER}{}</td>", data(value))
 }
 
 fn count(value: impl std::fmt::Display) -> String {
-    format!("<td class=\"number\"><data value=\"{value}\">{value}</data></td>")
+    format!("{NUMBER}<data value=\"{value}\">{value}</data></td>")
 }
+
+/// How a cell with a number begins.
+const NUMBER: &str = "<td class=\"number\">";
 
 /// Text as HTML shows it, whatever it holds.
 fn escape(text: &str) -> String {
