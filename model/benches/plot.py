@@ -1,7 +1,8 @@
 """Draws what `labels` and `feedback_loop` print as SVG, with the standard library alone.
 
     cargo bench -p model --bench labels -- CORPUS | python3 model/benches/plot.py labels > docs/figures/labels.svg
-    cargo bench -p registry --bench feedback_loop -- CORPUS | python3 model/benches/plot.py tenths > docs/figures/feedback-loop.svg
+    for way in named clicked; do cargo bench -p registry --bench feedback_loop -- $way CORPUS; done |
+        python3 model/benches/plot.py tenths > docs/figures/feedback-loop.svg
 """
 
 import collections
@@ -10,7 +11,7 @@ import sys
 
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 120, 24, 52
-COLOURS = {"random": "#8a6d1f", "chosen": "#2457a6", "all": "#2457a6"}
+COLOURS = {"random": "#8a6d1f", "chosen": "#2457a6", "clicked": "#8a6d1f", "named": "#2457a6"}
 X_TITLES = {"labels": "Labelled sentences", "tenths": "Share of the training commenters whose comments were reviewed (%)"}
 
 
@@ -20,7 +21,7 @@ def read(x):
     for line in sys.stdin:
         if line.startswith("{"):
             point = json.loads(line)
-            found[point.get("way", "all")][point[x] * (10 if x == "tenths" else 1)].append(point["pr_auc"])
+            found[point["way"]][point[x] * (10 if x == "tenths" else 1)].append(point["pr_auc"])
     return found
 
 
