@@ -4,7 +4,7 @@ use model::{
     Row,
     calibration::OperatingPoint,
     evaluation::{
-        self, CalibrationBin, Confusion, CurvePoint, Evaluation, Figure, FlaggedShare, Judged, Mistake, Scores,
+        self, ByLabel, CalibrationBin, Confusion, CurvePoint, Evaluation, Figure, FlaggedShare, Judged, Mistake, Scores,
     },
 };
 use serde::Serialize;
@@ -13,8 +13,6 @@ use serde::Serialize;
 const POINTS: usize = 100;
 /// Rows whose probability is furthest from the truth.
 const MISTAKES: usize = 50;
-/// Bars of the histogram.
-const BARS: usize = 20;
 
 /// Figures, curves and tables of judged rows.
 #[derive(Debug, Serialize)]
@@ -122,14 +120,8 @@ fn shown(Figure { value, interval }: Figure) -> String {
 
 impl Histogram {
     fn of(judged: &[Judged]) -> Self {
-        let bar = |p: f64| ((p * BARS as f64) as usize).min(BARS - 1);
-        let count = |of: bool| {
-            let mut bars = vec![0; BARS];
-            judged.iter().filter(|(_, is_threat)| *is_threat == of).for_each(|(p, _)| bars[bar(*p)] += 1);
-            bars
-        };
-        let edges = (1..BARS).map(|edge| edge as f64 / BARS as f64).collect();
-        Self { edges, threats: count(true), harmless: count(false) }
+        let ByLabel { threats, harmless } = ByLabel::of(judged);
+        Self { edges: ByLabel::edges(), threats, harmless }
     }
 
     /// Each bin: from where to where, threats, others.

@@ -282,6 +282,13 @@ impl Metrics {
             "1 while a part that the service depends on answers, else 0",
             self.part_up.clone(),
         );
+        self.register_judging();
+        self.register_watching();
+    }
+
+    /// What verdicts are given, and by whom.
+    fn register_judging(&mut self) {
+        let r = &mut self.registry;
         r.register("threatwatch_predictions", "Comments judged, by decision and model", self.predictions.clone());
         r.register("threatwatch_probability", "Probabilities that were answered", self.probability.clone());
         r.register("threatwatch_inference_seconds", "Time to judge one comment", self.inference.clone());
@@ -327,6 +334,11 @@ impl Metrics {
             "Comments that the second version did not judge because it was behind",
             self.shadow_dropped.clone(),
         );
+    }
+
+    /// Whether verdicts can be relied on, and by which model they are.
+    fn register_watching(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "threatwatch_drift_comments",
             "Comments of the last 24 hours that are held against those that the model was judged on",

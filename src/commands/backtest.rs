@@ -30,7 +30,6 @@ const HEAD: usize = 64 << 10;
 /// What to try, and on whose comments
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["file", "feedback", "dataset"])))]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Arguments {
     /// The version to try
     version: Version,

@@ -55,10 +55,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         None => in_production(settings).await?,
     };
     // A model in a file may be all that there is.
-    let labelled = match arguments.again || is_file {
-        true => FeedbackList::new(),
-        false => settings.registry().await?.feedback().await?,
-    };
+    let labelled =
+        if arguments.again || is_file { FeedbackList::new() } else { settings.registry().await?.feedback().await? };
     let labelled: HashSet<&str> = labelled.keys().map(FeedbackId::comment).collect();
     let format = arguments.format.unwrap_or_else(|| Format::of(&arguments.file));
     let read = Read::new(comments::read(&arguments.file, format)?.map(|piece| Ok(piece?.comment())), &labelled)?;

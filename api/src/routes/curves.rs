@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{
     corpus::split,
-    evaluation::{calibration_curve, pr_curve},
+    evaluation::{ByLabel, calibration_curve, pr_curve},
 };
 use poem_openapi::{
     Object, OpenApi,
@@ -23,8 +23,6 @@ use crate::{
 
 /// Points of a curve: a screen shows no more.
 const POINTS: usize = 200;
-/// Bars of the histogram.
-const BARS: usize = 20;
 /// Rows that are shown.
 const SHOWN: u32 = 100;
 const MOST_SHOWN: u32 = 1000;
@@ -187,12 +185,7 @@ impl Curves {
 
 fn curves(live: &Live, said: &Said) -> CurvesOfModel {
     let judged = said.judged();
-    let bar = |p: f64| ((p * BARS as f64) as usize).min(BARS - 1);
-    let count = |of: bool| {
-        let mut bars = vec![0_u64; BARS];
-        judged.iter().filter(|(_, is_threat)| *is_threat == of).for_each(|(p, _)| bars[bar(*p)] += 1);
-        bars
-    };
+    let ByLabel { threats, harmless } = ByLabel::of(&judged);
     CurvesOfModel {
         version: live.manifest.version.to_string(),
         dataset: live.manifest.rows().to_string(),
@@ -210,11 +203,7 @@ fn curves(live: &Live, said: &Said) -> CurvesOfModel {
             .into_iter()
             .map(|bin| Calibration { said: bin.said, seen: bin.seen, n: bin.n as u64 })
             .collect(),
-        probability: ProbabilityByLabel {
-            edges: (1..BARS).map(|bar| bar as f64 / BARS as f64).collect(),
-            threats: count(true),
-            harmless: count(false),
-        },
+        probability: ProbabilityByLabel { edges: ByLabel::edges(), threats, harmless },
     }
 }
 

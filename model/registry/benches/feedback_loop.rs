@@ -107,7 +107,10 @@ async fn reveal(rows: &[Row], seed: u64, is_named: bool, judged: &mut [Vec<Judge
             .map(|(row, probability)| (row.commenter.clone(), probability, row.is_threat()))
             .collect();
         let (pr_auc, way) = (pr_auc(&own), if is_named { "named" } else { "clicked" });
-        println!("{}", json!({"seed": seed, "way": way, "tenths": tenth + 1, "sentences": known.len(), "pr_auc": pr_auc}));
+        println!(
+            "{}",
+            json!({"seed": seed, "way": way, "tenths": tenth + 1, "sentences": known.len(), "pr_auc": pr_auc})
+        );
         judged.extend(own);
         before = Some(model);
     }

@@ -85,6 +85,37 @@ pub struct CalibrationBin {
     pub n: usize,
 }
 
+/// How the probabilities of threats and of the others are spread, in twenty bins of equal width.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ByLabel {
+    /// Threats by bin, from 0 up.
+    pub threats: Vec<u64>,
+    /// Others by bin.
+    pub harmless: Vec<u64>,
+}
+
+impl ByLabel {
+    /// Bins.
+    pub const BINS: usize = 20;
+
+    /// Of judged rows.
+    #[must_use]
+    pub fn of(judged: &[Judged]) -> Self {
+        let mut this = Self { threats: vec![0; Self::BINS], harmless: vec![0; Self::BINS] };
+        for &(p, is_threat) in judged {
+            let bins = if is_threat { &mut this.threats } else { &mut this.harmless };
+            bins[((p * Self::BINS as f64) as usize).min(Self::BINS - 1)] += 1;
+        }
+        this
+    }
+
+    /// Where one bin ends and the next begins.
+    #[must_use]
+    pub fn edges() -> Vec<f64> {
+        (1..Self::BINS).map(|edge| edge as f64 / Self::BINS as f64).collect()
+    }
+}
+
 /// The rows whose probability is furthest from the truth, worst first, by their number; never their text.
 #[must_use]
 pub fn worst_mistakes(judged: &[Judged], most: usize) -> Vec<Mistake> {

@@ -89,7 +89,9 @@ impl Histogram {
         // Nothing is below the least value.
         edges.retain(|edge| sorted.first().is_some_and(|least| edge > least));
         let mut this = Self { counts: vec![0; edges.len() + 1], edges };
-        values.iter().for_each(|value| this.add(*value));
+        for value in values {
+            this.add(*value);
+        }
         this
     }
 
@@ -329,7 +331,9 @@ mod tests {
 
     fn shift(reference: &Histogram, values: &[f64]) -> Option<Shift> {
         let mut seen = reference.emptied();
-        values.iter().for_each(|value| seen.add(*value));
+        for value in values {
+            seen.add(*value);
+        }
         reference.shift(&seen)
     }
 

@@ -19,7 +19,8 @@ pub use self::{
     agreement::kappa,
     comparison::{Figure, Pair},
     curves::{
-        CalibrationBin, CurvePoint, FlaggedShare, Mistake, calibration_curve, flagged_shares, pr_curve, worst_mistakes,
+        ByLabel, CalibrationBin, CurvePoint, FlaggedShare, Mistake, calibration_curve, flagged_shares, pr_curve,
+        worst_mistakes,
     },
     noise::{Suspect, suspects},
     ranking::Judged,
