@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use model::{
@@ -25,6 +25,8 @@ use crate::{
 pub(crate) const HOURS: u64 = 24;
 /// How often the figures are made anew.
 const LOOK: Duration = Duration::from_secs(5);
+/// What others stored is read again after this time.
+const READ_AGAIN: Duration = Duration::from_mins(1);
 /// A replica that stops waits this long for the store, no longer.
 const LEAVE: Duration = Duration::from_secs(1);
 /// Comments that say enough.
@@ -42,12 +44,20 @@ struct Hour {
 /// What is counted, and what was.
 #[derive(Default)]
 struct Seen {
-    /// What is added to.
-    open: Option<Hour>,
+    /// What is added to: an entry for each version that judges, since some requests end with the model they began with.
+    open: Vec<Hour>,
     /// What is over, and not stored yet.
     over: Vec<Hour>,
-    /// What all replicas stored of a version, by hour.
-    stored: Option<(Version, BTreeMap<u64, Reference>)>,
+    /// What all replicas stored of a version.
+    stored: Option<Stored>,
+}
+
+/// What all replicas stored of a version, as far as it was read.
+struct Stored {
+    version: Version,
+    hours: BTreeMap<u64, Reference>,
+    /// When it was read.
+    at: Instant,
 }
 
 /// The comments of the last day against those that a version was judged on.
@@ -92,15 +102,14 @@ impl Drift {
         let hour = hour();
         let mut seen = self.lock();
         let is_open = |open: &Hour| open.hour == hour && open.version == live.manifest.version;
-        if !seen.open.as_ref().is_some_and(is_open) {
-            let version = live.manifest.version.clone();
-            let next = Hour { version, hour, seen: reference.emptied(), nonce: rand::random() };
-            let over = seen.open.replace(next);
-            seen.over.extend(over);
-        }
-        if let Some(open) = &mut seen.open {
+        if let Some(open) = seen.open.iter_mut().find(|open| is_open(open)) {
             open.seen.add(measures);
+            return;
         }
+        let mut first = reference.emptied();
+        first.add(measures);
+        let version = live.manifest.version.clone();
+        seen.open.push(Hour { version, hour, seen: first, nonce: rand::random() });
     }
 
     /// What is known of the version that serves; none where it has no reference.
@@ -108,8 +117,8 @@ impl Drift {
         let (version, reference) = (live.manifest.version.clone(), live.manifest.reference.as_deref()?.clone());
         let from = hour().saturating_sub(HOURS - 1);
         let seen = self.lock();
-        let stored = seen.stored.as_ref().filter(|(of, _)| *of == version);
-        let mut hours: BTreeMap<u64, Reference> = stored.map(|(_, hours)| hours.clone()).unwrap_or_default();
+        let stored = seen.stored.as_ref().filter(|stored| stored.version == version);
+        let mut hours: BTreeMap<u64, Reference> = stored.map(|stored| stored.hours.clone()).unwrap_or_default();
         for own in seen.over.iter().chain(&seen.open).filter(|own| own.version == version) {
             hours.entry(own.hour).or_insert_with(|| reference.emptied()).add_all(&own.seen);
         }
@@ -136,11 +145,11 @@ impl Drift {
         }
     }
 
-    /// Stores what this replica saw since the last hour was over: the open hour will not go on.
+    /// Stores what this replica saw and did not store yet, also of the hour that is not over.
     pub(crate) async fn leave(&self, store: &Circuit) {
         {
             let mut seen = self.lock();
-            let open = seen.open.take();
+            let open = std::mem::take(&mut seen.open);
             seen.over.extend(open);
         }
         if tokio::time::timeout(LEAVE, store.guard(self.store())).await.is_err() {
@@ -149,39 +158,39 @@ impl Drift {
     }
 
     async fn exchange(&self, version: &Version) -> Result<(), registry::Error> {
+        let now = hour();
         {
             let mut seen = self.lock();
-            if seen.open.as_ref().is_some_and(|open| open.hour != hour()) {
-                let open = seen.open.take();
-                seen.over.extend(open);
-            }
+            let (over, open) = std::mem::take(&mut seen.open).into_iter().partition(|open| open.hour != now);
+            seen.open = open;
+            let over: Vec<Hour> = over;
+            seen.over.extend(over);
         }
-        let has_stored = self.store().await?;
-        let is_known = self.lock().stored.as_ref().is_some_and(|(of, _)| of == version);
-        if has_stored || !is_known {
-            let hours = self.registry.drift(version, hour().saturating_sub(HOURS - 1)).await?;
-            self.lock().stored = Some((version.clone(), hours));
+        self.store().await?;
+        // Others store when they like.
+        let is_known = |stored: &Stored| stored.version == *version && stored.at.elapsed() < READ_AGAIN;
+        if !self.lock().stored.as_ref().is_some_and(is_known) {
+            let hours = self.registry.drift(version, now.saturating_sub(HOURS - 1)).await?;
+            self.lock().stored = Some(Stored { version: version.clone(), hours, at: Instant::now() });
         }
         Ok(())
     }
 
-    /// Stores what is over, and answers whether there was any. What is stored is forgotten once it is known from the store.
-    async fn store(&self) -> Result<bool, registry::Error> {
-        let mut has_stored = false;
+    /// Stores what is over. What is stored is forgotten once it is among what is known from the store.
+    async fn store(&self) -> Result<(), registry::Error> {
         loop {
             let Some((version, hour, nonce, of_hour)) =
                 self.lock().over.first().map(|it| (it.version.clone(), it.hour, it.nonce, it.seen.clone()))
             else {
-                return Ok(has_stored);
+                return Ok(());
             };
             self.registry.put_drift(&version, hour, nonce, &of_hour).await?;
-            has_stored = true;
             let mut seen = self.lock();
             seen.over.retain(|it| it.nonce != nonce);
-            if let Some((of, hours)) = &mut seen.stored
-                && *of == version
+            if let Some(stored) = &mut seen.stored
+                && stored.version == version
             {
-                hours.entry(hour).or_insert_with(|| of_hour.emptied()).add_all(&of_hour);
+                stored.hours.entry(hour).or_insert_with(|| of_hour.emptied()).add_all(&of_hour);
             }
         }
     }

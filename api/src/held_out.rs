@@ -13,24 +13,32 @@ const MOST: usize = 4;
 /// A larger dataset is not read for this; of such a one a version has a sample.
 const MOST_ROWS: u64 = 500_000;
 
+/// Rows that an encoder is asked about: it reads some hundred a second, on every core.
+const MOST_BY_ENCODER: usize = 20_000;
+/// Requests that wait.
+const WAITING: usize = 8;
+
+/// As many requests wait as may.
+pub(crate) struct Busy;
+
 /// The held-out rows of a dataset.
 pub(crate) struct Rows {
     dataset: Digest,
     seed: u64,
-    /// Numbers from 1, as `dataset audit` has them.
+    /// Numbers in the dataset from 0, as the gate's flips have them.
     pub(crate) numbers: Vec<u64>,
     pub(crate) rows: Vec<Row>,
 }
 
 /// What a version says of rows.
-pub(crate) struct Said {
+pub(crate) struct Judged {
     version: String,
     pub(crate) rows: Arc<Rows>,
     /// By row.
     pub(crate) probabilities: Vec<f64>,
 }
 
-impl Said {
+impl Judged {
     /// Each row's probability, and whether it is labelled a threat.
     pub(crate) fn judged(&self) -> Vec<(f64, bool)> {
         self.probabilities.iter().copied().zip(self.rows.rows.iter().map(Row::is_threat)).collect()
@@ -41,7 +49,9 @@ impl Said {
 pub(crate) struct HeldOut {
     registry: Registry,
     rows: Mutex<Vec<Arc<Rows>>>,
-    said: Mutex<Vec<Arc<Said>>>,
+    judged: Mutex<Vec<Arc<Judged>>>,
+    /// Places for requests that wait.
+    waiting: Arc<Semaphore>,
     /// Reading and judging takes seconds and a core: one at a time.
     turn: Semaphore,
 }
@@ -49,23 +59,53 @@ pub(crate) struct HeldOut {
 impl HeldOut {
     /// Nothing is judged yet.
     pub(crate) fn new(registry: Registry) -> Self {
-        Self { registry, rows: Mutex::default(), said: Mutex::default(), turn: Semaphore::new(1) }
+        let (waiting, turn) = (Arc::new(Semaphore::new(WAITING)), Semaphore::new(1));
+        Self { registry, rows: Mutex::default(), judged: Mutex::default(), waiting, turn }
     }
 
-    /// What `live` says of the commenters that `of` held out; none where the dataset is too large.
-    pub(crate) async fn judged(&self, live: &Arc<Live>, of: &Live) -> Result<Option<Arc<Said>>, registry::Error> {
-        let _turn = self.turn.acquire().await.expect("it is never closed");
-        let Some(rows) = self.rows(of.manifest.rows(), of.manifest.seed).await? else { return Ok(None) };
-        let version = live.manifest.version.to_string();
-        let is_it = |said: &Said| said.version == version && Arc::ptr_eq(&said.rows, &rows);
-        if let Some(said) = kept(&self.said, is_it) {
-            return Ok(Some(said));
+    /// What `live` says of the commenters that `of` held out; none where that is too much to judge.
+    ///
+    /// The work goes on where nobody waits for it any more, and is done once: its outcome is kept.
+    pub(crate) async fn judged(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        of: &Arc<Live>,
+    ) -> Result<Result<Option<Arc<Judged>>, registry::Error>, Busy> {
+        if let Some(judged) = self.known(live, of) {
+            return Ok(Ok(Some(judged)));
         }
-        let (live, judging) = (Arc::clone(live), Arc::clone(&rows));
-        let probabilities =
-            tokio::task::spawn_blocking(move || experiment::probabilities(&live.model, &judging.rows)).await;
-        let probabilities = probabilities.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()));
-        Ok(Some(keep(&self.said, Said { version, rows, probabilities })))
+        let waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Busy)?;
+        let (this, live, of) = (Arc::clone(self), Arc::clone(live), Arc::clone(of));
+        let working = tokio::spawn(async move {
+            let _waiting = waiting;
+            let _turn = this.turn.acquire().await.expect("it is never closed");
+            this.judge(&live, &of).await
+        });
+        Ok(working.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())))
+    }
+
+    fn known(&self, live: &Live, of: &Live) -> Option<Arc<Judged>> {
+        let (dataset, seed) = (of.manifest.rows(), of.manifest.seed);
+        kept(&self.judged, |judged: &Judged| {
+            judged.version == live.manifest.version.as_str()
+                && judged.rows.seed == seed
+                && judged.rows.dataset == *dataset
+        })
+    }
+
+    async fn judge(&self, live: &Arc<Live>, of: &Live) -> Result<Option<Arc<Judged>>, registry::Error> {
+        // Another request has done it meanwhile.
+        if let Some(judged) = self.known(live, of) {
+            return Ok(Some(judged));
+        }
+        let Some(rows) = self.rows(of.manifest.rows(), of.manifest.seed).await? else { return Ok(None) };
+        if live.model.cascade().is_some() && rows.rows.len() > MOST_BY_ENCODER {
+            return Ok(None);
+        }
+        let (judging, by) = (Arc::clone(&rows), Arc::clone(live));
+        let probabilities = blocking(move || experiment::probabilities(&by.model, &judging.rows)).await;
+        let version = live.manifest.version.to_string();
+        Ok(Some(keep(&self.judged, Judged { version, rows, probabilities })))
     }
 
     async fn rows(&self, dataset: &Digest, seed: u64) -> Result<Option<Arc<Rows>>, registry::Error> {
@@ -76,10 +116,16 @@ impl HeldOut {
         if manifest.sentences > MOST_ROWS {
             return Ok(None);
         }
-        let (numbers, rows) = split::held_out_numbered(seed, self.registry.rows(&manifest).await?);
-        let numbers = numbers.into_iter().map(|number| number + 1).collect();
+        let all = self.registry.rows(&manifest).await?;
+        let (numbers, rows) = blocking(move || split::held_out_numbered(seed, all)).await;
         Ok(Some(keep(&self.rows, Rows { dataset: dataset.clone(), seed, numbers, rows })))
     }
+}
+
+/// Work that would hold up others.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let working = tokio::task::spawn_blocking(work).await;
+    working.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
 }
 
 fn kept<T>(all: &Mutex<Vec<Arc<T>>>, is_it: impl Fn(&T) -> bool) -> Option<Arc<T>> {

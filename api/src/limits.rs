@@ -377,7 +377,7 @@ pub(crate) fn is_change(request: &Request) -> bool {
     let path = request.uri().path();
     let is_suggestion = path.ends_with("suggestscore");
     let asks_for_verdicts =
-        path == "/predict" || path == "/predict/batch" || Dialect::of(path).is_some() && !is_suggestion;
+        matches!(path, "/predict" | "/predict/batch" | "/label") || Dialect::of(path).is_some() && !is_suggestion;
     !request.method().is_safe() && !asks_for_verdicts
 }
 

@@ -22,6 +22,8 @@ pub const RANDOM_SHARE: f64 = 0.1;
 const LOOKED_AT: usize = 10;
 /// What the newness of words weighs beside uncertainty, from 0 to 1.
 const NEWNESS: f64 = 0.5;
+/// Stems of a text that count: what a long text has beyond them is common.
+const STEMS: usize = 64;
 /// Keeps the log-odds of 0 and 1 finite.
 const SURE: f64 = 1e-6;
 
@@ -93,7 +95,13 @@ pub fn choose<'a>(
 #[must_use]
 pub fn different(texts: &[&str], uncertainties: &[f64], take: usize) -> Vec<usize> {
     let vectors = vectors(texts);
-    let mut nearest = vec![0.0_f64; texts.len()];
+    let mut with_stem: HashMap<u64, Vec<(usize, f64)>> = HashMap::new();
+    for (text, vector) in vectors.iter().enumerate() {
+        for &(stem, weight) in vector {
+            with_stem.entry(stem).or_default().push((text, weight));
+        }
+    }
+    let (mut nearest, mut alike) = (vec![0.0_f64; texts.len()], vec![0.0_f64; texts.len()]);
     let mut left: Vec<usize> = (0..texts.len()).collect();
     let mut chosen = Vec::with_capacity(take.min(texts.len()));
     while chosen.len() < take && !left.is_empty() {
@@ -103,17 +111,18 @@ pub fn different(texts: &[&str], uncertainties: &[f64], take: usize) -> Vec<usiz
             worth(a).total_cmp(&worth(b)).then(b.cmp(&a))
         });
         let best = left.swap_remove(best.expect("something is left"));
-        let weights: HashMap<u64, f64> = vectors[best].iter().copied().collect();
-        for &i in &left {
-            let alike: f64 = vectors[i].iter().filter_map(|(stem, weight)| Some(weight * weights.get(stem)?)).sum();
-            nearest[i] = nearest[i].max(alike);
+        for (stem, weight) in &vectors[best] {
+            with_stem[stem].iter().for_each(|(text, other)| alike[*text] += weight * other);
+        }
+        for (nearest, alike) in nearest.iter_mut().zip(&mut alike) {
+            *nearest = nearest.max(std::mem::take(alike));
         }
         chosen.push(best);
     }
     chosen
 }
 
-/// The word stems of each text, rare ones heavy, as a vector of length 1.
+/// The rarest word stems of each text, as a vector of length 1: the rarer the heavier.
 fn vectors(texts: &[&str]) -> Vec<Vec<(u64, f64)>> {
     let mut frequency: HashMap<u64, f64> = HashMap::new();
     let stems = |text: &&str| {
@@ -130,7 +139,9 @@ fn vectors(texts: &[&str]) -> Vec<Vec<(u64, f64)>> {
     }
     let vector = |stems: Vec<u64>| {
         let weight = |stem: u64| (stem, (1.0 + texts.len() as f64 / frequency[&stem]).ln());
-        let weighted: Vec<(u64, f64)> = stems.into_iter().map(weight).collect();
+        let mut weighted: Vec<(u64, f64)> = stems.into_iter().map(weight).collect();
+        weighted.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        weighted.truncate(STEMS);
         let length = weighted.iter().map(|(_, weight)| weight * weight).sum::<f64>().sqrt();
         weighted.into_iter().map(|(stem, weight)| (stem, weight / length)).collect()
     };

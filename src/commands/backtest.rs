@@ -19,7 +19,11 @@ use model::{
 use registry::Registry;
 use workflows::steps::BacktestRequest;
 
-use super::{answer::Answer, exit::SOME_WRONG, rfc3339};
+use super::{
+    answer::Answer,
+    exit::{SOME_WRONG, usage},
+    rfc3339,
+};
 use crate::{comments, following::watch, settings::Settings};
 
 /// Comments of a file that are in memory at a time.
@@ -93,7 +97,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
 async fn by_workflow(arguments: &Arguments, source: Source, settings: &Settings) -> anyhow::Result<Backtest> {
     let request =
         BacktestRequest { candidate: arguments.version.clone(), incumbent: arguments.against.clone(), source };
-    request.check().map_err(anyhow::Error::msg)?;
+    request.check().map_err(usage)?;
     let orchestrator = settings.orchestrator("cli");
     let id = format!("backtest-{}", Digest::of(&rand::random::<[u8; 16]>()).short());
     let started = orchestrator.backtest(request, &id).await?;
@@ -105,7 +109,9 @@ async fn by_workflow(arguments: &Arguments, source: Source, settings: &Settings)
 async fn here(arguments: &Arguments, source: Source, settings: &Settings) -> anyhow::Result<(Backtest, u64)> {
     let registry = settings.registry().await?;
     let incumbent = registry.incumbent(arguments.against.clone()).await?;
-    ensure!(incumbent != arguments.version, "{incumbent} is what to compare with: name another with --against");
+    if incumbent == arguments.version {
+        return Err(usage(format!("{incumbent} is what to compare with: name another with --against")));
+    }
     let [candidate, other] = [registry.load(&arguments.version).await?, registry.load(&incumbent).await?];
     let mut judging = Judging::new(&candidate.model, &other.model)?;
     match &arguments.file {

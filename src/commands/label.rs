@@ -69,13 +69,14 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let text = |at: usize| comments[at].1.as_str();
     let chosen = labelling::choose(&probabilities, model.threshold(), text, &choice);
     let (from, taken) = (comments.len(), chosen.len());
+    let unasked = if arguments.again || is_file { " (not looked at)" } else { "" };
     for (at, why) in chosen {
         let (id, text) = &comments[at];
         println!("{}", json!({ "id": id, "text": text, "probability": probabilities[at], "why": why }));
     }
     eprintln!(
-        "{taken} of {from} comments; left out: {known} labelled before, {twice} that stand there twice, {wrong} that \
-         cannot be read"
+        "{taken} of {from} comments; left out: {known} labelled before{unasked}, {twice} that stand there twice, {wrong} \
+         that cannot be read"
     );
     Ok(if *wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
 }

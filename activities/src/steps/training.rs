@@ -1,6 +1,6 @@
 //! From rows to a registered version, and back to how it was trained.
 
-use model::{artifact, evaluation::Scores, experiment, trainers};
+use model::{artifact, experiment, trainers};
 use registry::{EncoderFacts, ModelManifest};
 use workflows::steps::{
     EvaluateInput, Evaluated, RecallInput, Recalled, RegisterInput, Registered, TrainInput, Trained,
@@ -50,9 +50,8 @@ impl Activities {
         let model = self.registry.model(&input.artifact).await?;
         let (_, test) = self.rows(&input.dataset, input.seed).await?;
         compute(move || {
-            let probabilities = experiment::probabilities(&model, &test);
-            let held_out = Scores::of(&test, &probabilities, model.threshold());
-            Ok(Evaluated { held_out, reference: experiment::reference(&model, &test, &probabilities) })
+            let held_out = experiment::evaluate(&model, &test);
+            Ok(Evaluated { held_out, reference: experiment::reference(&model, &test) })
         })
         .await
     }

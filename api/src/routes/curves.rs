@@ -6,6 +6,7 @@ use model::{
     corpus::split,
     evaluation::{ByLabel, calibration_curve, pr_curve},
 };
+use poem::http::StatusCode;
 use poem_openapi::{
     Object, OpenApi,
     param::{Path, Query},
@@ -16,7 +17,8 @@ use super::{Tag, answers};
 use crate::{
     caller::{By, Read, Review},
     context::Context,
-    held_out::Said,
+    held_out::{Busy, Judged, blocking},
+    kind::Kind,
     problem::Problem,
     serving::Live,
 };
@@ -99,7 +101,7 @@ struct Flips {
 /// A sentence that two versions decide about differently.
 #[derive(Debug, Object)]
 struct Flip {
-    /// Its number in the dataset, from 1.
+    /// Its number in the dataset, from 0.
     row: u64,
     text: String,
     /// What it is labelled.
@@ -140,7 +142,7 @@ impl Curves {
         let drawn = async {
             let live = self.0.model(Some(&version.0)).await?;
             let said = self.judged(&live, &live).await?;
-            Ok::<_, Problem>(curves(&live, &said))
+            Ok::<_, Problem>(blocking(move || curves(&live, &said)).await)
         };
         match drawn.await {
             Ok(curves) => CurvesAnswer::Ok(Json(curves)),
@@ -167,7 +169,8 @@ impl Curves {
         let compared = async {
             let (one, other) = (self.0.model(Some(&a.0)).await?, self.0.model(Some(&b.0)).await?);
             let (by_one, by_other) = (self.judged(&one, &other).await?, self.judged(&other, &other).await?);
-            Ok::<_, Problem>(flips((&one, &by_one), (&other, &by_other), limit as usize))
+            let compare = move || flips((&one, &by_one), (&other, &by_other), limit as usize);
+            Ok::<_, Problem>(blocking(compare).await)
         };
         match compared.await {
             Ok(flips) => FlipsAnswer::Ok(Json(flips)),
@@ -177,13 +180,17 @@ impl Curves {
 }
 
 impl Curves {
-    async fn judged(&self, live: &Arc<Live>, of: &Live) -> Result<Arc<Said>, Problem> {
-        let said = self.0.ask_store(self.0.held_out.judged(live, of)).await?;
-        said.ok_or_else(|| Problem::invalid("The dataset is too large to be judged for this."))
+    async fn judged(&self, live: &Arc<Live>, of: &Arc<Live>) -> Result<Arc<Judged>, Problem> {
+        let judging = self.0.held_out.judged(live, of).await;
+        let judging = judging.map_err(|Busy| {
+            let detail = "As many requests wait for held-out commenters to be judged as may.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
+        })?;
+        judging?.ok_or_else(|| Problem::invalid("The held-out commenters wrote too much to be judged for this."))
     }
 }
 
-fn curves(live: &Live, said: &Said) -> CurvesOfModel {
+fn curves(live: &Live, said: &Judged) -> CurvesOfModel {
     let judged = said.judged();
     let ByLabel { threats, harmless } = ByLabel::of(&judged);
     CurvesOfModel {
@@ -207,7 +214,7 @@ fn curves(live: &Live, said: &Said) -> CurvesOfModel {
     }
 }
 
-fn flips((one, by_one): (&Live, &Said), (other, by_other): (&Live, &Said), limit: usize) -> Flips {
+fn flips((one, by_one): (&Live, &Judged), (other, by_other): (&Live, &Judged), limit: usize) -> Flips {
     let rows = &by_other.rows;
     let [from_one, from_other] = [one, other].map(|live| live.model.threshold());
     let (mut sentences, mut better) = (0, 0);

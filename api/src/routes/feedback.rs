@@ -18,7 +18,7 @@ use super::{Tag, answers};
 use crate::{
     audit::Request,
     body::Body,
-    caller::{By, Caller, Need as _, Operate, Review},
+    caller::{By, Caller, Need as _, Operate, Read, Review},
     cascade::Purpose,
     context::Context,
     figures::{millis, rfc3339},
@@ -301,16 +301,22 @@ impl FeedbackRoutes {
         }
     }
 
-    /// Delete a decision and its comment for good: one's own, or with the role `operate` anybody's.
+    /// Delete a decision and its comment for good: one's own with the role `review`, anybody's with the role `operate`.
     #[oai(path = "/feedback/:id", method = "delete")]
-    async fn delete(&self, by: By<Review>, id: Path<String>) -> FeedbackDeletion {
+    async fn delete(&self, by: By<Read>, id: Path<String>) -> FeedbackDeletion {
+        let may_all = by.caller.require(Operate::ROLE);
+        if may_all.is_err()
+            && let Err(problem) = by.caller.require(Review::ROLE)
+        {
+            return problem.into();
+        }
         let Ok(id) = id.0.parse::<FeedbackId>() else {
             let detail = "The id does not look like that of a decision: GET /feedback lists them.";
             return Problem::invalid(detail).into();
         };
         let actor = by.caller.actor(None);
         if actor.as_deref().is_some_and(|actor| actor != id.reviewer())
-            && let Err(problem) = by.caller.require(Operate::ROLE)
+            && let Err(problem) = may_all
         {
             return problem.into();
         }

@@ -1,5 +1,7 @@
 //! `/label`: which comments teach the next model the most.
 
+use std::time::{Duration, Instant};
+
 use model::labelling;
 use poem_openapi::{Object, OpenApi, payload::Json};
 
@@ -7,12 +9,13 @@ use super::{Tag, answers};
 use crate::{
     body::Body,
     caller::{By, Review},
+    cascade::Purpose,
     context::Context,
-    judging::Judged,
-    many::Item,
     problem::Problem,
-    serving::Live,
 };
+
+/// What the encoder has not judged by then is chosen by the fast model.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Labelling(pub(crate) Context);
 
@@ -63,22 +66,6 @@ answers! {
     }
 }
 
-/// A comment that is judged for the choice.
-struct Candidate(LabelCandidate);
-
-impl Item for Candidate {
-    type Answer = (LabelCandidate, f64, f64);
-
-    fn text(&self) -> Option<&str> {
-        Some(&self.0.text)
-    }
-
-    fn answer(self, judged: Option<Judged>, _: &Live, _: bool) -> Self::Answer {
-        let verdict = judged.expect("each has a text").verdict;
-        (self.0, verdict.probability, verdict.threshold)
-    }
-}
-
 #[OpenApi(tag = "Tag::Feedback")]
 impl Labelling {
     /// Choose the comments whose labels teach the most: those that the model is unsure of, and that differ from each other.
@@ -97,8 +84,14 @@ impl Labelling {
             Ok(live) => live,
             Err(problem) => return problem.into(),
         };
-        let candidates = comments.into_iter().map(Candidate).collect();
-        let judged = self.0.judge_list(&live, false, candidates).await;
+        // Uncounted: this is no traffic, and what is uncertain says nothing of the comments that come.
+        let until = Instant::now() + PATIENCE;
+        let mut judged = Vec::with_capacity(comments.len());
+        for comment in comments {
+            let verdict = self.0.encoder.hear(&live, &comment.text, Purpose::Batch { until }).await.verdict;
+            judged.push((comment, verdict.probability, verdict.threshold));
+            tokio::task::yield_now().await;
+        }
         let choosing = tokio::task::spawn_blocking(move || {
             let texts: Vec<&str> = judged.iter().map(|(comment, ..)| comment.text.as_str()).collect();
             let unsure: Vec<f64> =

@@ -83,7 +83,7 @@ async fn every_route_asks_for_its_role_once_there_is_a_key() {
         (Method::GET, "/runs/status?workflow_id=a", None),
         (Method::POST, "/feedback", Some("review")),
         (Method::GET, "/feedback", Some("review")),
-        (Method::DELETE, "/feedback/a", Some("review")),
+        (Method::DELETE, "/feedback/a", Some("review operate")),
         (Method::POST, "/label", Some("review")),
         (Method::GET, "/models/20200101T000000Z-00000000/curves", None),
         (Method::GET, "/models/flips?a=20200101T000000Z-00000000&b=20200101T000000Z-00000000", Some("review")),
@@ -112,7 +112,7 @@ async fn every_route_asks_for_its_role_once_there_is_a_key() {
         }
         for (of, key) in &keys {
             let status = service.with_key(method.clone(), path, key).await.status().as_u16();
-            let is_allowed = role.is_none_or(|role| role == *of);
+            let is_allowed = role.is_none_or(|role| role.split(' ').any(|role| role == *of));
             assert_eq!(status == 403, !is_allowed, "{method} {path} with {of}: {status}");
             assert_ne!(status, 401, "{method} {path} with {of}");
         }
@@ -394,4 +394,24 @@ async fn strangers_are_told_that_something_is_wrong_and_not_what() {
     };
     assert!(known.contains("onnection refused"), "{known}");
     assert_eq!(trouble(service.get("/health/ready").await.json().await.unwrap()), "ask with an API key");
+}
+
+#[tokio::test]
+async fn a_reviewer_takes_back_what_he_said_and_only_an_operator_what_others_said() {
+    let service = start().await;
+    service.promote(Preset::Default).await;
+    assert!(service.serves(Generation(1), Duration::from_secs(5)).await);
+    let mona = service.make_key("mona", &[Role::Review]).await;
+    let ben = service.make_key("ben", &[Role::Review]).await;
+    let olga = service.make_key("olga", &[Role::Operate]).await;
+    let say = async |key: &str| -> String {
+        let said: Value = service.with_key(Method::POST, "/feedback", key).await.json().await.unwrap();
+        format!("/feedback/{}", said["id"].as_str().unwrap())
+    };
+    let of_mona = say(&mona).await;
+    let refused = problem(service.with_key(Method::DELETE, &of_mona, &ben).await, 403).await;
+    assert!(refused["detail"].as_str().unwrap().contains("operate"), "{refused}");
+    assert_eq!(service.with_key(Method::DELETE, &of_mona, &mona).await.status(), 204);
+    let of_ben = say(&ben).await;
+    assert_eq!(service.with_key(Method::DELETE, &of_ben, &olga).await.status(), 204);
 }

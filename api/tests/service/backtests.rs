@@ -13,9 +13,16 @@ use crate::{Preset, problem, start};
 fn case(candidate: bool, incumbent: bool, label: Option<bool>) -> Case {
     let said = |is_threat| {
         let decision = if is_threat { Decision::Review } else { Decision::Pass };
-        Said { is_threat, decision, sentence: 0 }
+        Said { is_threat, decision }
     };
-    Case { candidate: said(candidate), incumbent: said(incumbent), label, commenter: None, learnt: false }
+    Case {
+        candidate: said(candidate),
+        incumbent: said(incumbent),
+        label,
+        commenter: None,
+        sentences: Vec::new(),
+        learnt: false,
+    }
 }
 
 #[tokio::test]

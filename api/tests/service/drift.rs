@@ -96,7 +96,7 @@ async fn more_of_the_same_is_quiet_and_something_else_is_told() {
 }
 
 #[tokio::test]
-async fn what_was_seen_outlives_a_restart_and_every_replica_knows_it() {
+async fn what_was_seen_outlives_a_restart() {
     let service = serving().await;
     let comments = of_held_out();
     service.judge_all(&comments[..300]).await;

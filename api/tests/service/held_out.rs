@@ -88,7 +88,7 @@ async fn flips_are_the_sentences_that_two_versions_decide_differently() {
     assert!(items.len() as u64 == count("flips").min(5));
     let rows = corpus::sample().rows;
     for item in items {
-        let row = &rows[item["row"].as_u64().unwrap() as usize - 1];
+        let row = &rows[item["row"].as_u64().unwrap() as usize];
         assert_eq!(
             (item["text"].as_str(), item["is_threat"].as_bool()),
             (Some(row.text.as_str()), Some(row.is_threat()))
@@ -152,6 +152,8 @@ async fn what_to_label_is_uncertain_and_new() {
     let again: Value = answer.json().await.unwrap();
     let ids: Vec<&str> = again["chosen"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
     assert!(!(ids.contains(&"9999") && ids.contains(&first["id"].as_str().unwrap())), "{again}");
+    let metrics = service.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("threatwatch_inference_seconds_count 0\n"), "it is no traffic");
     let told = problem(service.post("/label", &json!({ "comments": [comment(1, " ")], "take": 1 })).await, 422).await;
     assert!(told["detail"].as_str().unwrap().contains("place 1"), "{told}");
     problem(service.post("/label", &json!({ "comments": [], "take": 1 })).await, 400).await;

@@ -136,8 +136,7 @@ async fn promote_trained(
         preset,
         seed: 1,
         held_out: experiment::evaluate(&trained.model, &test),
-        reference: experiment::reference(&trained.model, &test, &experiment::probabilities(&trained.model, &test))
-            .map(Box::new),
+        reference: experiment::reference(&trained.model, &test).map(Box::new),
         cross_validation: trained.cross_validation,
         encoder: None,
         code_version: "test".to_owned(),

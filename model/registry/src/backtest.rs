@@ -116,22 +116,22 @@ impl Registry {
         Ok(())
     }
 
-    /// Marks the labelled cases that any of these versions has learnt of: those that a sentence of its training rows decided.
+    /// Marks the labelled cases that any of these versions has learnt of: those with a sentence of its training rows.
     ///
     /// Reads the dataset of each version, a few shards at a time.
     pub async fn mark_learnt(&self, mut cases: Vec<Case>, versions: [&ModelManifest; 2]) -> Result<Vec<Case>, Error> {
-        let deciding = Arc::new(backtest::deciding(&cases));
-        if deciding.is_empty() {
+        let wanted = Arc::new(backtest::labelled_sentences(&cases));
+        if wanted.is_empty() {
             return Ok(cases);
         }
         let trained: BTreeSet<(&Digest, u64)> = versions.map(|version| (&version.dataset, version.seed)).into();
         let mut learnt = BTreeSet::new();
         for (dataset, seed) in trained {
             let manifest = self.dataset(dataset).await?;
-            let deciding = Arc::clone(&deciding);
+            let wanted = Arc::clone(&wanted);
             let look = move |learnt: &mut BTreeSet<u64>, rows: Vec<Row>| {
                 let traces = rows.iter().flat_map(|row| backtest::traces(seed, row));
-                learnt.extend(traces.filter(|trace| deciding.contains(trace)));
+                learnt.extend(traces.filter(|trace| wanted.contains(trace)));
             };
             learnt = self.fold_rows(&manifest, 0..manifest.shards.len(), learnt, look).await?;
         }

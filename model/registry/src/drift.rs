@@ -22,9 +22,15 @@ impl Registry {
         let hours = paths.iter().filter_map(|path| Key::drift_hour_of(path));
         let hours: Vec<(u64, u32)> = hours.filter(|(hour, _)| *hour >= from).collect();
         let read = |(hour, nonce): (u64, u32)| async move {
-            let read = self.read_json::<Reference>(Key::Drift(version, hour, nonce)).await?;
-            // Retention deletes what is old.
-            Ok::<_, Error>(read.map(|(seen, _)| (hour, seen)))
+            match self.read_json::<Reference>(Key::Drift(version, hour, nonce)).await {
+                // Retention deletes what is old.
+                Ok(read) => Ok(read.map(|(seen, _)| (hour, seen))),
+                Err(error) if error.is_transient() => Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "left out of the measures of comments");
+                    Ok(None)
+                }
+            }
         };
         let mut reads = stream::iter(hours).map(read).buffered(REQUESTS_AT_ONCE);
         let mut found: BTreeMap<u64, Reference> = BTreeMap::new();

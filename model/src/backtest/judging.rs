@@ -25,7 +25,7 @@ pub struct Comment {
 }
 
 /// What both models say of one comment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// The version that is tried.
     pub candidate: Said,
@@ -35,7 +35,11 @@ pub struct Case {
     pub label: Option<bool>,
     /// Who wrote it, where that is known.
     pub commenter: Option<u64>,
-    /// Whether either version was trained on the sentence that decides: then the label proves nothing.
+    /// The [`trace`] of each sentence of a labelled comment; none of the others, of which nothing has to be known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sentences: Vec<u64>,
+    /// Whether either version was trained on any of its sentences: then the label proves nothing. Not only on the one that
+    /// decides: which one that is depends on the verdict, and evidence must not.
     #[serde(default)]
     pub learnt: bool,
 }
@@ -47,24 +51,18 @@ pub struct Said {
     pub is_threat: bool,
     /// What is to be done with it.
     pub decision: Decision,
-    /// The [`trace`] of the most threatening sentence: the one that decides.
-    pub sentence: u64,
 }
 
 impl Said {
-    /// Of a verdict on a text.
+    /// Of a verdict.
     #[must_use]
-    pub fn of(verdict: &Verdict, text: &str) -> Self {
-        let most = verdict.sentences.iter().max_by(|a, b| a.probability.total_cmp(&b.probability));
-        Self {
-            is_threat: verdict.is_threat,
-            decision: verdict.band.decide(verdict.probability),
-            sentence: trace(most.map_or(text, |sentence| &text[sentence.bytes.clone()])),
-        }
+    pub fn of(verdict: &Verdict) -> Self {
+        Self { is_threat: verdict.is_threat, decision: verdict.band.decide(verdict.probability) }
     }
 }
 
-/// 64 bits that a text, whatever its case and punctuation, is known by: they do not tell it.
+/// 64 bits that a text, whatever its case and punctuation, is known by. Who guesses a text can see whether it is the one: they
+/// are kept no longer than a backtest needs them.
 #[must_use]
 pub fn trace(text: &str) -> u64 {
     let digest = Sha256::digest(plain(text).as_bytes());
@@ -77,7 +75,12 @@ pub fn traces(seed: u64, row: &Row) -> Vec<u64> {
     if is_held_out(seed, &row.commenter) {
         return Vec::new();
     }
-    text::sentences(&row.text).into_iter().map(|place| trace(&row.text[place])).collect()
+    sentences(&row.text)
+}
+
+/// The trace of each sentence.
+fn sentences(text: &str) -> Vec<u64> {
+    text::sentences(text).into_iter().map(|place| trace(&text[place])).collect()
 }
 
 /// The comments whose sentences rows are. One of a comment follow each other.
@@ -101,13 +104,14 @@ pub fn judge(candidate: &Model, incumbent: &Model, comments: &[Comment], threads
     let judge = |share: &&[Comment]| -> Vec<Case> {
         // One model after the other: what a thread remembers of one is forgotten for the next.
         let [candidate, incumbent] = [candidate, incumbent]
-            .map(|model| share.iter().map(|c| Said::of(&model.judge(&c.text), &c.text)).collect::<Vec<_>>());
+            .map(|model| share.iter().map(|comment| Said::of(&model.judge(&comment.text))).collect::<Vec<_>>());
         let said = candidate.into_iter().zip(incumbent).zip(*share);
-        said.map(|((candidate, incumbent), &Comment { label, commenter, .. })| Case {
+        said.map(|((candidate, incumbent), comment)| Case {
             candidate,
             incumbent,
-            label,
-            commenter,
+            label: comment.label,
+            commenter: comment.commenter,
+            sentences: if comment.label.is_some() { sentences(&comment.text) } else { Vec::new() },
             learnt: false,
         })
         .collect()
@@ -115,17 +119,16 @@ pub fn judge(candidate: &Model, incumbent: &Model, comments: &[Comment], threads
     parallel::map(&shares, threads, judge, &|_, _| {}).concat()
 }
 
-/// The traces of the sentences that decided labelled cases.
+/// The traces of the sentences of labelled cases.
 #[must_use]
-pub fn deciding(cases: &[Case]) -> BTreeSet<u64> {
-    let labelled = cases.iter().filter(|case| case.label.is_some());
-    labelled.flat_map(|case| [case.candidate.sentence, case.incumbent.sentence]).collect()
+pub fn labelled_sentences(cases: &[Case]) -> BTreeSet<u64> {
+    cases.iter().flat_map(|case| case.sentences.iter().copied()).collect()
 }
 
-/// Marks the cases that were decided by a sentence of which either version has learnt.
+/// Marks the cases of which either version has learnt a sentence. What they were known by is forgotten.
 pub fn mark_learnt(cases: &mut [Case], learnt: &BTreeSet<u64>) {
     for case in cases {
-        case.learnt |= [case.candidate, case.incumbent].iter().any(|said| learnt.contains(&said.sentence));
+        case.learnt |= std::mem::take(&mut case.sentences).iter().any(|sentence| learnt.contains(sentence));
     }
 }
 
@@ -178,13 +181,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_version_learnt_is_known_by_the_sentence_that_decides() {
+    fn a_comment_is_learnt_by_any_of_its_sentences_whatever_a_model_says_of_them() {
         let model = model(Preset::Default);
         let text = "Nice song. I will KILL you!".to_owned();
         let comment = Comment { text, label: Some(true), commenter: None };
         let mut cases = judge(&model, &model, &[comment.clone(), comment], 1);
-        mark_learnt(&mut cases[..1], &BTreeSet::from([trace("nice song")]));
-        assert!(!cases[0].learnt, "it decides nothing");
+        let [mut harmless_part, mut other] = [cases[0].clone(), cases[0].clone()];
+        mark_learnt(std::slice::from_mut(&mut harmless_part), &BTreeSet::from([trace("nice song")]));
+        mark_learnt(std::slice::from_mut(&mut other), &BTreeSet::from([trace("another song")]));
+        assert_eq!((harmless_part.learnt, other.learnt), (true, false));
+        assert!(harmless_part.sentences.is_empty());
         let seed = (0..100).find(|&seed| !is_held_out(seed, "a")).unwrap();
         let row = |commenter: &str| Row {
             comment: 1,

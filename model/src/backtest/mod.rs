@@ -9,7 +9,7 @@ mod record;
 mod report;
 
 pub use self::{
-    judging::{Case, Comment, Said, comments, deciding, judge, mark_learnt, trace, traces},
+    judging::{Case, Comment, Said, comments, judge, labelled_sentences, mark_learnt, trace, traces},
     record::{Backtest, BacktestId, Piece, Source},
     report::{ByDecision, Compared, Labelled, Report},
 };

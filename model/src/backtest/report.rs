@@ -147,7 +147,7 @@ impl Report {
     #[must_use]
     pub fn handled_otherwise(&self) -> u64 {
         let same: u64 = Decision::ALL.iter().map(|&decision| *self.decisions.of(decision).of(decision)).sum();
-        self.comments - same
+        self.comments.saturating_sub(same)
     }
 }
 
@@ -242,8 +242,11 @@ fn labelled(cases: &[Case], clusters: &[[u32; COUNTS]], resampled: &[Sums]) -> O
         let [candidate, incumbent] = figure(&sums)?;
         let differences = resampled.iter().filter_map(figure).map(|[candidate, incumbent]| candidate - incumbent);
         let rare = most_of_none(clusters);
-        let interval = if differ == 0 { [-rare, rare] } else { interval(differences.collect()) };
-        Some(Compared { candidate, incumbent, difference: candidate - incumbent, interval })
+        let difference = candidate - incumbent;
+        let [low, high] = if differ == 0 { [0.0; 2] } else { interval(differences.collect()) };
+        // Where every resample says the same, what was never seen may still be there.
+        let interval = if low < high { [low, high] } else { [(low - rare).max(-1.0), (high + rare).min(1.0)] };
+        Some(Compared { candidate, incumbent, difference, interval })
     };
     let accuracy = compare(Sums::accuracy, differ(None), with(|counts| counts[LABELLED] > 0))?;
     let recall = compare(Sums::recall, differ(Some(true)), with(|counts| counts[THREATS] > 0));
@@ -261,13 +264,13 @@ mod tests {
     use super::{super::Said, *};
 
     fn said(is_threat: bool, decision: Decision) -> Said {
-        Said { is_threat, decision, sentence: 0 }
+        Said { is_threat, decision }
     }
 
     fn case(candidate: bool, incumbent: bool, label: Option<bool>) -> Case {
         let decide = |is_threat| if is_threat { Decision::Flag } else { Decision::Pass };
         let [candidate, incumbent] = [candidate, incumbent].map(|is_threat| said(is_threat, decide(is_threat)));
-        Case { candidate, incumbent, label, commenter: None, learnt: false }
+        Case { candidate, incumbent, label, commenter: None, sentences: Vec::new(), learnt: false }
     }
 
     /// 100 comments, 20 of them threats: the candidate finds 15 of them and 6 that are none, the other 10 and 2.
@@ -345,7 +348,7 @@ mod tests {
         let labelled = report.labelled.unwrap();
         assert_eq!((labelled.accuracy.difference, labelled.p_value, labelled.recall), (0.0, 1.0, None));
         assert!((labelled.accuracy.interval[0] + 0.0122).abs() < 1e-4, "{labelled:?}");
-        let all = Report::of(&[case(true, false, None); 10]);
+        let all = Report::of(&vec![case(true, false, None); 10]);
         assert!((all.changed_interval[0] - 0.6915).abs() < 1e-4 && all.labelled.is_none(), "{all:?}");
         let none = Report::of(&[]);
         assert_eq!((none.comments, none.changed_share, none.changed_interval), (0, 0.0, [0.0, 1.0]));

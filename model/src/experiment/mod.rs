@@ -29,7 +29,7 @@ use crate::{
     corpus::split,
     counts::CountsByFold,
     evaluation::{Scores, drift::Reference},
-    linear::{Model, Scratch, unknown_share},
+    linear::{Model, Scratch},
     trainers::{self, Fitted, Learner, Preset, Trainer, Voice},
 };
 
@@ -148,23 +148,20 @@ pub fn evaluate(model: &Model, rows: &[Row]) -> Scores {
     Scores::of(rows, &probabilities(model, rows), model.threshold())
 }
 
-/// What later comments are held against: measures of these rows' comments, whom the model must not have seen. None of too
-/// few.
+/// Comments of a reference at most: enough to tell any difference that matters.
+const REFERENCE_COMMENTS: usize = 20_000;
+
+/// What later comments are held against: measures of these rows' comments, judged as comments are when the model serves. The
+/// model must not have seen them. None of too few.
 #[must_use]
-pub fn reference(model: &Model, rows: &[Row], probabilities: &[f64]) -> Option<Reference> {
-    let mut scratch = Scratch::default();
+pub fn reference(model: &Model, rows: &[Row]) -> Option<Reference> {
     let measure = |comment: Range<usize>| {
-        let (mut features, mut known, mut length) = (0, 0, comment.len() - 1);
-        for row in &rows[comment.clone()] {
-            let score = model.score(&row.text, &mut scratch);
-            features += score.features;
-            known += score.known;
-            length += row.text.chars().count();
-        }
-        let probability = probabilities[comment].iter().copied().fold(0.0, f64::max);
-        [probability, unknown_share(features, known), length as f64]
+        // A line is a sentence of its own.
+        let text = rows[comment].iter().map(|row| row.text.as_str()).collect::<Vec<_>>().join("\n");
+        let verdict = model.judge(&text);
+        [verdict.probability, verdict.unknown_share, text.chars().count() as f64]
     };
-    Reference::of(&comments(rows).into_iter().map(measure).collect::<Vec<_>>())
+    Reference::of(&comments(rows).into_iter().take(REFERENCE_COMMENTS).map(measure).collect::<Vec<_>>())
 }
 
 /// The probability of every row; sentences of a comment follow each other.

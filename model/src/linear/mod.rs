@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use encoder::Encoder;
 
+pub(crate) use self::columns::term_frequency;
 pub use self::{
     cascade::{Cascade, JudgedBy, Line},
     invalid::Invalid,
@@ -29,7 +30,6 @@ pub use self::{
     scratch::{Scratch, with_scratch},
     spec::{Component, Context, Normalisation, Spec},
 };
-pub(crate) use self::{columns::term_frequency, scoring::unknown_share};
 use self::{
     columns::{Column, commonest_first},
     spec::is_sane,

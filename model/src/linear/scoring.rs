@@ -274,7 +274,7 @@ impl Model {
 }
 
 /// The share of features that the model does not know, from 0 to 1.
-pub(crate) fn unknown_share(features: u32, known: u32) -> f64 {
+fn unknown_share(features: u32, known: u32) -> f64 {
     if features == 0 { 0.0 } else { 1.0 - f64::from(known) / f64::from(features) }
 }
 

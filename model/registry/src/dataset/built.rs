@@ -282,10 +282,15 @@ fn resolved(items: &[&FeedbackItem], resolve: Resolve) -> Reviewed {
     let sentences: Vec<Sentence> = match label {
         Label::Harmless => (0..places.len()).map(|number| sentence(number, false)).collect(),
         Label::Threat if places.len() == 1 => vec![sentence(0, true)],
-        // Who names the threats has read the others. A model that learns threats without the sentences around them takes a
-        // sentence that stands alone for a threat.
+        // What somebody named counts, else what production found. The others are learnt as harmless: a model that learns threats
+        // without the sentences around them takes every sentence that stands alone for a threat.
         Label::Threat => {
-            let who = if resolve == Resolve::Latest { latest(items).into_iter().collect() } else { items.to_vec() };
+            let mut who = if resolve == Resolve::Latest { latest(items).into_iter().collect() } else { items.to_vec() };
+            let names =
+                |item: &&FeedbackItem| item.feedback.label == Label::Threat && !item.feedback.sentences.is_empty();
+            if who.iter().any(names) {
+                who.retain(names);
+            }
             let named: BTreeSet<usize> =
                 who.iter().flat_map(|item| item.feedback.threats()).map(|number| number as usize).collect();
             if named.range(..places.len()).next().is_none() {
