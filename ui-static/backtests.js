@@ -25,8 +25,8 @@ function report(newest, older) {
     row("Comments", element("td", {}, `${comments.toLocaleString()} of ${SOURCES[source] ?? source}`)),
     row("Against", element("td", {}, newest.incumbent)),
     row("Decided otherwise", element("td", {}, `${percent(share, 1)}${range(interval, (end) => percent(end, 1))}`)),
-    row("Threats that were harmless", element("td", {}, newest.to_threat.toLocaleString())),
-    row("Harmless that were threats", element("td", {}, newest.to_harmless.toLocaleString())),
+    row("Harmless before, now a threat", element("td", {}, newest.to_threat.toLocaleString())),
+    row("A threat before, now harmless", element("td", {}, newest.to_harmless.toLocaleString())),
     ...accuracyRow(newest),
   ];
   const more = older > 0 ? [element("p", { class: "help" }, `${plural(older, "older backtest")} of it.`)] : [];

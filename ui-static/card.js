@@ -45,6 +45,7 @@ function linked() {
 function show(version, text) {
   const [, ...parts] = markdown(text);
   byId("card-body").replaceChildren(...parts);
+  URL.revokeObjectURL(saved);
   saved = URL.createObjectURL(new Blob([text], { type: "text/markdown" }));
   const save = byId("card-save");
   save.href = saved;

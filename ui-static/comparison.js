@@ -12,6 +12,7 @@ const DIGEST = /^[0-9a-f]{64}$/;
 const UNITS = { sentence: "by sentence", comment: "by comment" };
 
 let offered = "";
+let newestRequest = 0;
 
 export function setUpComparison() {
   listen({ arrived: offer });
@@ -54,11 +55,15 @@ function checkChoice() {
 }
 
 async function compare(a, b) {
+  newestRequest += 1;
+  const mine = newestRequest;
   try {
     const { answer } = await getAsked(withQuery("models/compare", { a, b }));
+    if (mine !== newestRequest) return;
     byId("compared").replaceChildren("A is ", code(answer.a.version), ", B is ", code(answer.b.version), ".");
     byId("comparison").replaceChildren(...comparison(answer), flipsOffer(a, b));
   } catch (error) {
+    if (mine !== newestRequest) return;
     byId("compared").replaceChildren(problemNotice("The versions were not compared", asProblem(error)));
     byId("comparison").replaceChildren();
   }

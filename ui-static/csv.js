@@ -2,10 +2,11 @@
 
 const QUOTE = '"';
 
-// No comment has more lines: a quote that is left open would take the rest of the file as one row.
-const MOST_LINES = 200;
+// No comment of several lines is longer: a quote that is left open would take the rest of the file as one field.
+const LONGEST_FIELD = 20_000;
 
-// Calls `told({ fields, line, lines })` for each row; `line` is its first line, from 1.
+// Calls `told({ fields, line, lines, isOpen })` for each row; `line` is its first line, from 1. A row is open where the
+// file ends within quotes.
 export class CsvReader {
   #told;
   #separator;
@@ -81,16 +82,18 @@ export class CsvReader {
     const fields = this.#fields;
     if (fields.at(-1).endsWith("\r")) fields.push(fields.pop().slice(0, -1));
     const isBlank = fields.length === 1 && fields[0].trim() === "";
-    if (!isBlank) this.#told({ fields, line: this.#from, lines: this.#line - this.#from });
+    const isOpen = this.#isQuoted && !this.#mayEnd;
+    if (!isBlank) this.#told({ fields, line: this.#from, lines: this.#line - this.#from, isOpen });
     this.#fields = [];
     this.#from = this.#line;
   }
 }
 
-// Why a row of so many lines cannot be a comment; rows behind it are in it, and must not be missing without a word.
-export function openQuote({ line, lines }) {
-  if (lines <= MOST_LINES) return null;
-  return `The row has ${lines} lines from line ${line} on: a quote is left open.`;
+// Why a row cannot be a comment; rows behind it are in it, and must not be missing without a word.
+export function openQuote({ fields, line, lines, isOpen }) {
+  const isEndless = lines > 1 && fields.some(({ length }) => length > LONGEST_FIELD);
+  if (!isOpen && !isEndless) return null;
+  return `A quote is left open in line ${line}: the row goes on to line ${line + lines - 1}.`;
 }
 
 // ---- Writing -------------------------------------------------------------------------------------------------------

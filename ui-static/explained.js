@@ -18,6 +18,7 @@ export class Explained {
   constructor(node, closed) {
     this.#node = node;
     this.#closed = closed;
+    node.addEventListener("keydown", ({ key }) => key === "Escape" && this.#leave());
   }
 
   get isOpen() {
@@ -29,6 +30,11 @@ export class Explained {
     clearTimeout(this.#timer);
     this.#node.hidden = true;
     this.#node.replaceChildren();
+  }
+
+  #leave() {
+    this.close();
+    this.#closed();
   }
 
   open(comment) {
@@ -49,10 +55,7 @@ export class Explained {
   }
 
   #head({ id }) {
-    const close = button("Close", { class: "quiet", "aria-label": "Close the explanation" }, () => {
-      this.close();
-      this.#closed();
-    });
+    const close = button("Close", { class: "quiet", "aria-label": "Close the explanation" }, () => this.#leave());
     return [element("div", { class: "section-head" }, element("h3", {}, "Comment ", element("bdi", {}, id)), close)];
   }
 }

@@ -14,6 +14,8 @@ export class FileRun {
   #warnings = [];
   #total = 0;
   #done = 0;
+  // Over all times that it was started.
+  #seconds = 0;
 
   // `part` is the prefix of the ids of its elements; `told.judged()` is called while comments are judged.
   constructor(part, told = {}) {
@@ -65,7 +67,7 @@ export class FileRun {
     this.say(`Judging ${plural(this.#total, "comment")}…`);
     this.#progress.start({ done: this.#done, total: this.#total });
     try {
-      const end = await this.judging.call("judge");
+      const end = await this.judging.call("judge").finally(() => (this.#seconds += this.#progress.seconds()));
       this.#done = this.#total - end.waiting;
       this.say(this.#endWords(end));
       if (end.versions.length > 1) this.#node("notice").append(versionsNotice(end.versions));
@@ -79,12 +81,28 @@ export class FileRun {
     }
   }
 
+  // Comments to be labelled, of those that were judged.
+  async sample(wanted) {
+    const doing = "Choosing the comments that are worth the most…";
+    this.#showRunning(true);
+    this.say(doing);
+    this.#progress.say(doing);
+    try {
+      return await this.judging.call("sample", wanted);
+    } catch (error) {
+      this.say("The comments are judged. Start again to choose some.");
+      throw error;
+    } finally {
+      this.#showRunning(false);
+    }
+  }
+
   #endWords({ flag, review, pass, problem, waiting }) {
     const judged = plural(flag + review + pass, "comment");
     const many = (count, decision) => `${count.toLocaleString()} to ${decision}`;
     const counts = [many(flag, "flag"), many(review, "review"), many(pass, "pass")].join(", ");
     const wrong = problem > 0 ? ` ${problem.toLocaleString()} could not be judged.` : "";
-    const words = `${judged} judged in ${timeWords(this.#progress.seconds())}: ${counts}.${wrong}`;
+    const words = `${judged} judged in ${timeWords(this.#seconds)}: ${counts}.${wrong}`;
     return waiting > 0 ? `Cancelled, ${waiting.toLocaleString()} are not judged. ${words}` : words;
   }
 

@@ -8,6 +8,7 @@ export class Judging {
   #calls = new Map();
   #told;
   #newest = 0;
+  #failure = null;
   #endListening = whenKeyChanges(() => this.#sendKey());
 
   // `told.judged({ done, total })` while comments are judged, `told.waiting(problem)` while the service has no time.
@@ -26,6 +27,7 @@ export class Judging {
 
   // See `calls` in worker.js. What the worker refuses is thrown as a `Problem`.
   call(name, argument) {
+    if (this.#failure) return Promise.reject(this.#failure);
     this.#newest += 1;
     const id = this.#newest;
     this.#worker.postMessage({ id, name, argument });
@@ -47,13 +49,14 @@ export class Judging {
 
   // A worker that could not be loaded, or has no memory left, answers nothing any more.
   #fail({ message }) {
-    const problem = new Problem("Files cannot be judged in this browser", message || "Load the page again.");
-    for (const { reject } of this.#calls.values()) reject(problem);
+    this.#failure = new Problem("Files cannot be judged in this browser", message || "Load the page again.");
+    for (const { reject } of this.#calls.values()) reject(this.#failure);
     this.#calls.clear();
   }
 
   #sendKey() {
-    this.call("key", usedKey());
+    // Whoever calls next hears of a failure.
+    this.call("key", usedKey()).catch(() => {});
   }
 
   async #findKey(refused) {

@@ -1,11 +1,12 @@
 // Labelling, one comment at a time: those of a file that are worth the most to the next model, and some at random. Or
 // the labels of a dataset that are likely wrong.
 
-import { asProblem } from "./api.js";
+import { Problem, asProblem } from "./api.js";
 import { button, byId, element, setText } from "./dom.js";
 import { setUpFileChoice } from "./file-choice.js";
 import { FileRun } from "./file-run.js";
 import { percent, plural } from "./figures.js";
+import { usedKey } from "./key.js";
 import { resultOf } from "./label-result.js";
 import { notice, problemNotice } from "./notice.js";
 import { Session } from "./session.js";
@@ -14,7 +15,8 @@ let run = null;
 // Suspected labels, where the file has some.
 let suspects = null;
 let session = null;
-let isBusy = false;
+// The run in which something is on its way, if there is one.
+let busy = null;
 
 export function setUpLabel() {
   setUpFileChoice({ input: byId("label-file"), place: byId("label-drop"), chosen: open });
@@ -39,6 +41,8 @@ async function open(file) {
   if (!read) return;
   if (read.suspects && !accepted(read.suspects)) return;
   byId("label-choice").hidden = suspects !== null;
+  // What is hidden must not be asked for.
+  for (const id of ["label-take", "label-random"]) byId(id).disabled = suspects !== null;
   byId("label-start").hidden = false;
   if (!suspects)
     run.say(`${run.name}: ${plural(read.comments, "comment")}, which are judged first, to choose from them.`);
@@ -61,32 +65,39 @@ function accepted(all) {
 }
 
 async function start() {
-  if (isBusy || !run) return;
+  if (!run || busy === run) return;
   const mine = run;
-  isBusy = true;
+  busy = mine;
   byId("label-notice").replaceChildren();
   byId("label-result").replaceChildren();
   byId("label-card").hidden = true;
   try {
-    const items = suspects ?? (await chosen());
+    checkRole();
+    const items = suspects ?? (await chosen(mine));
     if (mine === run && items?.length > 0) begin(items);
   } catch (error) {
     if (mine === run) fail("The comments were not chosen", error);
   } finally {
-    isBusy = false;
+    if (busy === mine) busy = null;
   }
 }
 
-async function chosen() {
-  if (!(await run.judge())) {
-    run.say("Not all comments are judged. Start again to go on.");
+// Told before a file is judged in vain.
+function checkRole() {
+  const key = usedKey();
+  if (!key?.roles || key.roles.includes("review")) return;
+  throw new Problem(`The key of ${key.name} has no role “review”`, "Labels are decisions: they need that role.");
+}
+
+async function chosen(mine) {
+  if (!(await mine.judge())) {
+    mine.say("Not all comments are judged. Start again to go on.");
     return null;
   }
-  run.say("Choosing the comments that are worth the most…");
   const wanted = { take: byId("label-take").valueAsNumber, share: byId("label-random").valueAsNumber };
-  const { items, drawn, judged } = await run.judging.call("sample", wanted);
+  const { items, drawn, judged } = await mine.sample(wanted);
   const atRandom = drawn > 0 ? `, ${drawn.toLocaleString()} of them drawn at random from all` : "";
-  run.say(`${items.length.toLocaleString()} of ${plural(judged, "comment")} are to be labelled${atRandom}.`);
+  mine.say(`${items.length.toLocaleString()} of ${plural(judged, "comment")} are to be labelled${atRandom}.`);
   return items;
 }
 
@@ -132,34 +143,36 @@ const BUTTONS = {
 function actByKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
   event.preventDefault();
-  KEYS[event.key]();
+  if (!event.repeat) KEYS[event.key]();
 }
 
 function answer(label) {
-  return inTurn("The answer was not stored", () => session.answer(label));
+  if (session?.current) inTurn("The answer was not stored", (mine) => mine.answer(label));
 }
 
 function skip() {
-  return inTurn("", () => session.skip());
+  if (session?.current) inTurn("The comment was not skipped", (mine) => mine.skip());
 }
 
 function undo() {
-  if (session?.done > 0) return inTurn("The answer was not taken back", () => session.undo());
+  if (session?.done > 0) inTurn("The answer was not taken back", (mine) => mine.undo());
 }
 
 // The next comment comes when the service has the answer to this one.
 async function inTurn(failed, action) {
-  if (isBusy || !session) return;
-  const mine = session;
-  isBusy = true;
+  if (busy === run) return;
+  const [mine, itsRun] = [session, run];
+  busy = itsRun;
   byId("label-notice").replaceChildren();
   try {
-    await action();
-    if (mine === session) showCurrent();
+    const words = await action(mine);
+    if (mine !== session) return;
+    if (words) run.say(words);
+    showCurrent();
   } catch (error) {
     fail(failed, error);
   } finally {
-    isBusy = false;
+    if (busy === itsRun) busy = null;
   }
 }
 
@@ -168,7 +181,7 @@ function fail(intro, error) {
 }
 
 function finish() {
-  if (!isBusy) showResult();
+  if (busy !== run) showResult();
 }
 
 function showResult() {
@@ -180,9 +193,10 @@ function showResult() {
   byId("label-result").firstElementChild.focus();
 }
 
-async function goBack() {
+function goBack() {
   byId("label-result").replaceChildren();
   byId("label-card").hidden = false;
   byId("label-card").focus();
-  if (!session.current) await undo();
+  if (!session.current) session.reopen();
+  showCurrent();
 }

@@ -160,7 +160,9 @@ function agreementWords(yes, all) {
 // ---- Parts ---------------------------------------------------------------------------------------------------------
 
 function showParts(metrics) {
-  const parts = (metrics.get("threatwatch_part_up") ?? []).map(({ labels: { part }, value }) => {
+  // The service lists them in any order.
+  const found = (metrics.get("threatwatch_part_up") ?? []).toSorted((a, b) => (a.labels.part < b.labels.part ? -1 : 1));
+  const parts = found.map(({ labels: { part }, value }) => {
     const isUp = value === 1;
     return element("li", {}, `${PARTS[part] ?? part}: `, mark(isUp, isUp ? "answers" : "does not answer"));
   });

@@ -28,6 +28,7 @@ let explained = null;
 // The row that is selected, by its number in the file.
 let selected = null;
 let nextArrangement = 0;
+let newestFile = 0;
 
 export function setUpQueue() {
   explained = new Explained(byId("queue-detail"), () => byId("queue-rows").focus());
@@ -40,15 +41,31 @@ export function setUpQueue() {
   for (const id of ["queue-filter", "queue-sort"]) byId(id).addEventListener("change", startAtTop);
   byId("queue-rows").addEventListener("keydown", actByKey);
   byId("queue-rows").addEventListener("dblclick", explain);
-  byId("queue-rows").addEventListener("focus", () => list.selected < 0 && list.select(0));
+  selectOnFocus(byId("queue-rows"));
   for (const [id, action] of Object.entries(BUTTONS)) byId(id).addEventListener("click", action);
+  addEventListener("beforeunload", (event) => decisions?.isPending && event.preventDefault());
+}
+
+// A pointer selects the row that it presses.
+function selectOnFocus(rows) {
+  let isPressed = false;
+  rows.addEventListener("pointerdown", () => (isPressed = true));
+  for (const end of ["click", "blur"]) rows.addEventListener(end, () => (isPressed = false));
+  rows.addEventListener("focus", () => isPressed || list.selected >= 0 || list.select(0));
 }
 
 async function open(file) {
+  newestFile += 1;
+  const mine = newestFile;
+  byId("queue-work").hidden = true;
+  byId("queue-rest").hidden = true;
+  // What was decided is sent before its file is forgotten.
+  await decisions?.done();
+  if (mine !== newestFile) return;
   run?.end();
   explained.close();
+  list.deselect();
   selected = null;
-  byId("queue-work").hidden = true;
   byId("queue-notice").replaceChildren();
   setText(byId("queue-said"), "");
   run = new FileRun("queue", { judged: () => performance.now() > nextArrangement && arrange() });
@@ -69,9 +86,11 @@ async function open(file) {
 
 async function judge() {
   const mine = run;
+  const judging = mine.judge();
+  if (document.activeElement === byId("queue-rest")) byId("queue-cancel").focus();
   byId("queue-rest").hidden = true;
   await arrange();
-  const isAll = await mine.judge();
+  const isAll = await judging;
   if (mine !== run) return;
   byId("queue-rest").hidden = isAll;
   await arrange();
@@ -96,6 +115,7 @@ async function arrange() {
     await list.arrange(count, position);
     // Somebody may have moved on meanwhile.
   } while (kept !== selected && mine === run);
+  if (list.selected < 0) selected = null;
   // The first rows come at once. Sorting a million takes seconds, in which none are judged.
   const now = performance.now();
   nextArrangement = list.count === 0 ? 0 : now + Math.max(REARRANGE_EVERY_MS, 5 * (now - started));
@@ -104,7 +124,6 @@ async function arrange() {
 async function startAtTop() {
   byId("queue-rows").scrollTop = 0;
   await arrange();
-  if (list.selected < 0) selected = null;
 }
 
 function showCounts(tally) {
@@ -126,7 +145,7 @@ const KEYS = {
   t: () => decide("threat"),
   h: () => decide("harmless"),
   u: undo,
-  Enter: explain,
+  Enter: explainAsked,
   Escape: () => explained.close(),
 };
 
@@ -143,32 +162,38 @@ const BUTTONS = {
 function actByKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
   event.preventDefault();
-  KEYS[event.key]();
+  if (!event.repeat) KEYS[event.key]();
 }
 
 function decide(label) {
-  if (selected === null) setText(byId("queue-said"), "Select a comment first.");
-  else decisions.decide(selected, label);
+  decisions.decide(list.chosen, label);
 }
 
 function undo() {
-  decisions?.undo(selected);
+  decisions.undo(list.chosen);
 }
 
-async function showChange(row) {
+async function showChange(row, isElsewhere) {
   byId("queue-notice").replaceChildren();
   // The order stays until somebody asks for another: a comment that vanishes under the hand is decided by mistake.
   await list.refresh();
-  if (row === selected) return;
+  if (!isElsewhere) return;
   const position = await run.judging.call("position", row);
   if (position >= 0) list.select(position);
 }
 
+async function explainAsked() {
+  const comment = await explain();
+  if (comment) setText(byId("queue-said"), `Comment ${comment.id}: its explanation is open, Tab leads to it.`);
+}
+
 async function explain() {
-  if (selected === null) return;
-  const wanted = selected;
-  const comment = await run.judging.call("comment", wanted);
-  if (wanted === selected) explained.open(comment);
+  const chosen = await list.chosen;
+  if (!chosen) return null;
+  const comment = await run.judging.call("comment", chosen.row);
+  if (chosen.row !== selected) return null;
+  explained.open(comment);
+  return comment;
 }
 
 async function exportRows() {

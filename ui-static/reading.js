@@ -7,6 +7,7 @@ import { Rows } from "./rows.js";
 // So much of a file says what it is.
 const START_BYTES = 64 << 10;
 const UNREADABLE = "\uFFFD";
+const OBJECTS_IN_ARRAY = /^\s*\[\s*\{/;
 const LARGEST_AUDIT = 64 << 20;
 
 export async function readFile(file) {
@@ -14,6 +15,9 @@ export async function readFile(file) {
   const start = await decoded(file.slice(0, START_BYTES), encoding);
   const suspects = start.trimStart().startsWith("{") ? await suspectsOf(file) : null;
   if (suspects) return { suspects };
+  if (OBJECTS_IN_ARRAY.test(start)) {
+    throw new Problem("The file is one JSON array", "Save it as JSON lines: an object with “text” in each line.");
+  }
   const rows = new Rows();
   let unreadable = 0;
   const add = (id, text) => {

@@ -4,6 +4,8 @@ import { asProblem, get, getAsked, withQuery } from "./api.js";
 
 const POLL_EVERY_MS = 5_000;
 const PAGE = 25;
+// The service gives no more at once.
+const LARGEST_PAGE = 1000;
 
 const listeners = [];
 let nextPoll = 0;
@@ -38,7 +40,7 @@ export async function refresh() {
   const isNewest = () => mine === newestRequest;
   try {
     const { answer } = await get(withQuery("models", { limit: PAGE }));
-    if (isNewest()) tellArrived(answer);
+    if (isNewest()) await take(answer);
   } catch (error) {
     // The service itself may be well while the object store is away.
     const health = await get("health/ready").catch(() => null);
@@ -48,24 +50,47 @@ export async function refresh() {
 }
 
 // One page more of the older versions.
-export async function loadMore() {
-  const { answer } = await getAsked(withQuery("models", { limit: PAGE, after: next }));
-  older = [...older, ...answer.models];
+export function loadMore() {
+  return load(getAsked, PAGE);
+}
+
+async function load(ask, limit) {
+  const [first, isFirst, after] = [answered, older.length === 0, next];
+  const { answer } = await ask(withQuery("models", { limit, after }));
+  // Meanwhile the pages were read anew, from another place on.
+  if (after !== next && !isFirst) return;
+  // What was on the first page then may have been pushed off it since.
+  older = merged(isFirst ? first.models : older, answer.models);
   next = answer.next ?? null;
   tellArrived(answered);
 }
 
+// Where versions are gone, nobody says which: those of later pages are read again.
+async function take(answer) {
+  const again = answer.total < answered?.total ? older.length : 0;
+  if (again > 0) [older, answered] = [[], null];
+  tellArrived(answer);
+  if (again > 0 && next) await load(get, Math.min(again, LARGEST_PAGE));
+}
+
 function tellArrived(answer) {
-  // Versions that came since push others off the first page, which are kept as if they had been asked for.
-  const isOnFirst = new Set(answer.models.map(({ version }) => version));
+  // Versions that came since push others off the first page, which are kept as if they had been asked for. What is
+  // newer than its end and not on it is gone.
+  const end = answer.models.at(-1)?.version ?? "";
   const pushedOff = older.length > 0 ? (answered?.models ?? []) : [];
-  older = [...pushedOff, ...older].filter(({ version }) => !isOnFirst.has(version));
+  older = merged(pushedOff, older).filter(({ version }) => version < end);
   if (older.length === 0) next = answer.next ?? null;
   answered = answer;
   production = answer.production ?? null;
   const models = [...answer.models, ...older.map(asOfNow)];
   const told = { ...answer, models, total: answer.total ?? models.length, hasMore: next !== null };
   for (const { arrived } of listeners) arrived(told);
+}
+
+// Each version once, the newest first.
+function merged(...lists) {
+  const byVersion = new Map(lists.flat().map((model) => [model.version, model]));
+  return [...byVersion.values()].toSorted((a, b) => (a.version < b.version ? 1 : -1));
 }
 
 function asOfNow(model) {

@@ -13,9 +13,13 @@ export function review(text, points, verdict) {
   const told = element("div", { role: "status" });
   const choice = sentenceChoice(points, verdict);
   const say = async (label) => {
+    const named = label === "threat" && choice ? { sentences: chosenIn(choice) } : {};
+    if (named.sentences?.length === 0) {
+      told.replaceChildren(element("p", { class: "help" }, "Nothing was stored: tick at least one sentence."));
+      return;
+    }
     setBusy(section, true);
     try {
-      const named = label === "threat" && choice ? { sentences: chosenIn(choice) } : {};
       const stored = await sendFeedback(text, label, named);
       told.replaceChildren(element("p", { class: "help" }, storedWords(stored)));
     } catch (error) {

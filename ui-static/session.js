@@ -1,13 +1,14 @@
 // A labelling session: comments asked about one after the other, and what was answered.
 
-import { sendFeedback, withdrawFeedback } from "./feedback.js";
+import { sendFeedback, takeBack } from "./feedback.js";
 
 export const SKIPPED = "skipped";
 
 export class Session {
   #items;
-  // `{ answer, id }` of the items before the current one; `id` is that of the feedback, where some was sent.
+  // `{ answer, stored }` of the items; `stored` is the feedback, where some was sent.
   #answers = [];
+  #at = 0;
 
   // An item has a `text`; the `label` that a dataset gives it, in a review of labels; `draws`, in a random share.
   constructor(items) {
@@ -19,29 +20,41 @@ export class Session {
   }
 
   get done() {
-    return this.#answers.length;
+    return this.#at;
   }
 
   // Undefined at the end.
   get current() {
-    return this.#items[this.#answers.length];
+    return this.#items[this.#at];
   }
 
-  // In a review of labels only corrections are feedback: the others say nothing new.
+  // In a review of labels only corrections are feedback: the others say nothing new. Answers what there is to be told,
+  // as all do that may take something back.
   async answer(label) {
     const { text, suspected } = this.current;
-    const stored = label === suspected ? {} : await sendFeedback(text, label);
-    this.#answers.push({ answer: label, id: stored.id });
+    const old = this.#answers[this.#at];
+    if (label === suspected) return this.#withoutFeedback(label);
+    const sent = label === old?.answer ? old.stored : await sendFeedback(text, label);
+    this.#put({ answer: label, stored: old?.stored ? { ...sent, before: old.stored.before } : sent });
+    return "";
   }
 
   skip() {
-    this.#answers.push({ answer: SKIPPED });
+    return this.#withoutFeedback(SKIPPED);
   }
 
   async undo() {
-    const { id } = this.#answers.at(-1);
-    if (id) await withdrawFeedback(id);
-    this.#answers.pop();
+    const { isDone, words } = await takenBack(this.#answers.at(-1));
+    if (isDone) {
+      this.#answers.pop();
+      this.#at = this.#answers.length;
+    }
+    return words;
+  }
+
+  // The last comment once more. Its answer stays until another takes its place.
+  reopen() {
+    this.#at -= 1;
   }
 
   counts() {
@@ -56,4 +69,19 @@ export class Session {
     });
     return counts;
   }
+
+  async #withoutFeedback(answer) {
+    const { isDone, words } = await takenBack(this.#answers[this.#at]);
+    if (isDone) this.#put({ answer });
+    return words;
+  }
+
+  #put(answer) {
+    this.#answers[this.#at] = answer;
+    this.#at += 1;
+  }
+}
+
+async function takenBack(answer) {
+  return answer?.stored ? takeBack(answer.stored) : { isDone: true, words: "" };
 }

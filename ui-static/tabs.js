@@ -40,12 +40,6 @@ export function whenShown(name, listener) {
   listeners.get(name).push(listener);
 }
 
-export function openTab(name) {
-  history.pushState(null, "", `#${name}`);
-  show(name);
-  panel(name).focus();
-}
-
 // ---- Which one -----------------------------------------------------------------------------------------------------
 
 function linked() {

@@ -18,7 +18,8 @@ export class VirtualList {
   #nodes = [];
   #rowHeight = 0;
   #count = 0;
-  #selected = -1;
+  // `{ at, isKnown, row }`: where the chosen row is, and a promise of it.
+  #choice = null;
   #known = new Map();
   #asked = new Set();
   // An answer about an arrangement that is gone is not wanted any more.
@@ -42,47 +43,77 @@ export class VirtualList {
     return this.#count;
   }
 
+  // The position of the chosen row, -1 without one.
   get selected() {
-    return this.#selected;
+    return this.#choice?.at ?? -1;
   }
 
-  // A new order or other rows. The selected row is at `position` now, -1 if it is gone, and stays where it is in view.
+  // The chosen row as soon as it is there, or null. Whoever acts on it waits for it: it is the one that is highlighted.
+  get chosen() {
+    return this.selected < 0 ? Promise.resolve(null) : this.#choice.row;
+  }
+
+  // A new order or other rows. The chosen row is at `position` now, -1 if it is gone, and stays where it is in view.
   async arrange(count, position = -1) {
     this.#arrangement += 1;
     const mine = this.#arrangement;
-    const shift = position >= 0 && this.#isInView(this.#selected) ? position - this.#selected : 0;
+    const shift = position >= 0 && this.#isInView(this.selected) ? position - this.selected : 0;
     const scrolled = this.#offset() + shift * this.#rowHeight;
-    const first = Math.max(0, Math.floor(scrolled / (this.#rowHeight || 1)) - SPARE);
+    const first = this.#firstAt(scrolled);
     // What is shown stays until its successor is there.
     const rows = count > 0 ? await this.#source.fetchRows(first, first + BLOCK) : [];
     if (mine !== this.#arrangement) return;
     this.#count = count;
-    this.#selected = position;
-    this.#known = new Map(rows.map((row, i) => [first + i, row]));
-    this.#asked.clear();
+    // Of a row that is still on its way only the place was chosen.
+    if (this.#choice) this.#choice.at = this.#choice.isKnown ? position : Math.min(count - 1, this.#choice.at);
+    this.#replaceKnown(first, rows);
     this.#lay();
     this.#scrollTo(scrolled);
     this.#draw();
   }
 
-  // Rows changed, and stay where they are.
-  refresh() {
-    return this.arrange(this.#count, this.#selected);
+  // Rows changed, and stay where they are. What is chosen meanwhile stays chosen.
+  async refresh() {
+    const mine = this.#arrangement;
+    const first = this.#firstAt(this.#offset());
+    const rows = await this.#source.fetchRows(first, first + BLOCK);
+    if (mine !== this.#arrangement) return;
+    this.#replaceKnown(first, rows);
+    this.#draw();
   }
 
-  async select(position) {
+  select(position) {
     if (this.#count === 0) return;
-    const mine = this.#arrangement;
-    const at = Math.min(this.#count - 1, Math.max(0, position));
-    this.#selected = at;
+    const choice = { at: Math.min(this.#count - 1, Math.max(0, position)), isKnown: false };
+    this.#choice = choice;
     this.#bringIntoView();
-    const known = this.#known.get(at);
-    if (known) {
-      this.#source.selected(known);
-      return;
-    }
-    const [row] = await this.#source.fetchRows(at, at + 1);
-    if (row && mine === this.#arrangement && at === this.#selected) this.#source.selected(row);
+    choice.row = this.#rowOf(choice);
+  }
+
+  deselect() {
+    this.#choice = null;
+  }
+
+  async #rowOf(choice) {
+    let arrangement;
+    let row;
+    do {
+      arrangement = this.#arrangement;
+      row = this.#known.get(choice.at) ?? (await this.#source.fetchRows(choice.at, choice.at + 1))[0];
+      // Another order that came meanwhile has another row there.
+    } while (arrangement !== this.#arrangement);
+    choice.isKnown = true;
+    if (row && choice === this.#choice) this.#source.selected(row);
+    return row ?? null;
+  }
+
+  #firstAt(offset) {
+    return Math.max(0, Math.floor(offset / (this.#rowHeight || 1)) - SPARE);
+  }
+
+  #replaceKnown(first, rows) {
+    this.#known = new Map(rows.map((row, i) => [first + i, row]));
+    this.#asked.clear();
   }
 
   // ---- Keyboard ----------------------------------------------------------------------------------------------------
@@ -90,8 +121,8 @@ export class VirtualList {
   #moveByKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const page = Math.max(1, Math.floor(this.#node.clientHeight / (this.#rowHeight || 1)) - 1);
-    const places = { Home: 0, End: this.#count - 1, PageDown: this.#selected + page, PageUp: this.#selected - page };
-    const to = places[event.key] ?? (STEPS[event.key] && this.#selected + STEPS[event.key]);
+    const places = { Home: 0, End: this.#count - 1, PageDown: this.selected + page, PageUp: this.selected - page };
+    const to = places[event.key] ?? (STEPS[event.key] && this.selected + STEPS[event.key]);
     if (to === undefined) return;
     event.preventDefault();
     this.select(to);
@@ -145,7 +176,7 @@ export class VirtualList {
   }
 
   #bringIntoView() {
-    const top = this.#selected * this.#rowHeight;
+    const top = this.selected * this.#rowHeight;
     const bottom = top + this.#rowHeight - this.#node.clientHeight;
     if (top < this.#offset()) this.#scrollTo(top);
     else if (bottom > this.#offset()) this.#scrollTo(bottom);
@@ -167,7 +198,7 @@ export class VirtualList {
       if (node.hidden) continue;
       node.style.transform = `translateY(${this.#node.scrollTop + position * this.#rowHeight - offset}px)`;
       this.#show(node, position);
-      if (position === this.#selected) active = node.id;
+      if (position === this.selected) active = node.id;
     }
     if (active) this.#node.setAttribute("aria-activedescendant", active);
     else this.#node.removeAttribute("aria-activedescendant");
@@ -179,7 +210,7 @@ export class VirtualList {
     node.dataset.index = String(position);
     node.setAttribute("aria-setsize", String(this.#count));
     node.setAttribute("aria-posinset", String(position + 1));
-    node.setAttribute("aria-selected", String(position === this.#selected));
+    node.setAttribute("aria-selected", String(position === this.selected));
     if (node.shownRow === row && row) return;
     node.shownRow = row;
     this.#source.fill(node, row);

@@ -27,7 +27,7 @@ const calls = {
   async judge() {
     calledOff = new AbortController();
     await judgeRows(rows, calledOff.signal, { judged: tellJudged(), waiting: tellWaiting });
-    return { ...rows.tally(), versions: rows.versions, isCalledOff: calledOff.signal.aborted };
+    return { ...rows.tally(), versions: rows.versions };
   },
 
   cancel: () => calledOff.abort(),
@@ -59,7 +59,7 @@ addEventListener("message", async ({ data: { id, name, argument } }) => {
   try {
     postMessage({ id, answer: await calls[name](argument) });
   } catch (error) {
-    const { title, detail, kind, requestId } = asProblem(calledOff.signal.aborted ? CALLED_OFF : error);
+    const { title, detail, kind, requestId } = asProblem(error.name === "AbortError" ? CALLED_OFF : error);
     postMessage({ id, problem: { title, detail, kind, requestId } });
   }
 });

@@ -27,6 +27,11 @@ await flow(async (open) => {
     .getByRole("checkbox", { name: /See you on Sunday/ })
     .check();
   await says(page, THREAT, "threat", [1, 2]);
+  // A threat without a sentence that is one: that is no decision.
+  const review = page.locator("#verdict-details .review");
+  for (const box of await review.getByRole("checkbox").all()) await box.uncheck();
+  await review.getByRole("button", { name: /threat/ }).click();
+  await untilText(page, "#verdict-details .review [role=status]", /tick at least one/);
   await says(page, THREAT, "harmless", []);
   for (const [name, text] of Object.entries(HOSTILE)) await staysText(page, name, text);
   await staysText(page, "long", "Why me? ".repeat(2500).slice(0, 20_000));

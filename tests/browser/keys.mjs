@@ -89,6 +89,10 @@ async function judgesOnly(page) {
   await page.locator("#queue-rows").focus();
   await page.keyboard.press("t");
   await untilText(page, "#queue-notice", /not stored[^]*role `?review/);
+  await page.locator("#tab-label").click();
+  await chooseLines(page);
+  await page.locator("#label-start").click();
+  await untilText(page, "#label-notice", /no role “review”/);
   await page.locator("#tab-live").click();
   await untilText(page, "#live-parts", /Object store: answers/);
   assert.equal((await texts(page, "#live-trouble")).join(), "");
@@ -126,10 +130,14 @@ async function decides(page) {
   assert.deepEqual([items[0].reviewer, items[0].text, items[0].label], ["mona", THREAT, "threat"]);
 }
 
-async function labels(page) {
-  await page.locator("#tab-label").click();
+async function chooseLines(page) {
   const buffer = Buffer.from(["One song.", "Two songs.", "Three songs.", "Four songs."].join("\n"));
   await page.locator("#label-file").setInputFiles({ name: "lines.txt", mimeType: "text/plain", buffer });
+}
+
+async function labels(page) {
+  await page.locator("#tab-label").click();
+  await chooseLines(page);
   await page.locator("#label-take").fill("2");
   await page.locator("#label-random").fill("50");
   await page.locator("#label-start").click();
@@ -190,6 +198,7 @@ async function approve(page) {
     .getByRole("button", { name: /^Approve/ })
     .first()
     .click();
+  await page.locator("dialog#ask").waitFor();
   assert.ok(await page.locator("#ask-actor").isHidden());
   await page.locator("#ask-reason").fill("good enough");
   await page.locator("#ask-confirm").click();

@@ -8,6 +8,7 @@ const TAKE = 12;
 const SHARE = 50;
 const THREATS = 40;
 const COMMENTS = 120;
+const LONG_RUN = 40_000;
 
 await flow(async (open) => {
   const page = await open("#label");
@@ -18,6 +19,8 @@ await flow(async (open) => {
   const answered = await answer(page, before.total);
   await undone(page, before.total, answered);
   await estimate(page);
+  await backAtTheLast(page, before.total + answered + 1);
+  await leftWhileJudging(page);
   await hostile(page);
 });
 
@@ -97,6 +100,37 @@ async function estimate(page) {
   assert.ok(Math.abs(share - (100 * threats) / drawn) < 0.06, result);
   assert.ok(drawn <= (TAKE * SHARE) / 100, result);
   await stands(page, "Label, the estimate");
+}
+
+// The last comment is asked about again; what was said of it stays until something else is.
+async function backAtTheLast(page, stored) {
+  const again = page.getByRole("button", { name: "Back to the comments" });
+  await again.click();
+  await untilText(page, "#label-left", new RegExp(`${TAKE - 1} answered, 1 left`));
+  const text = await current(page);
+  const isStored = async (label) => {
+    const { items, total } = await ask(page, "/feedback?limit=1000");
+    return total === stored && items.find((item) => item.text === text)?.label === label;
+  };
+  const [said, other] = text[0] === "T" ? ["threat", "harmless"] : ["harmless", "threat"];
+  assert.ok(await isStored(said), "nothing is taken back by looking");
+  for (const label of [other, said]) {
+    await page.locator(`#label-${label}`).click();
+    await again.waitFor();
+    assert.ok(await isStored(label), `${label} took its place`);
+    if (label === other) await again.click();
+  }
+}
+
+// Another file takes the place of one that is being judged.
+async function leftWhileJudging(page) {
+  const words = "of the garden opens in the morning";
+  await choose(
+    page,
+    Array.from({ length: LONG_RUN }, (_, i) => ({ id: String(i), text: `Number ${i} ${words}` })),
+  );
+  await page.locator("#label-start").click();
+  await untilText(page, "#label-rate", /\d of 40,000 comments/);
 }
 
 async function hostile(page) {

@@ -7,7 +7,6 @@ import { ask, flow, picture, stands, texts, until, untilText } from "./page.mjs"
 
 const SAMPLE = new URL("../../model/data/sample.txt", import.meta.url);
 const MOVES_MS = 30_000;
-const UNWATCHED_MS = 7_000;
 
 await flow(async (open) => {
   const page = await open("#live");
@@ -48,7 +47,7 @@ await flow(async (open) => {
     await untilText(page, "#live-drift", /comments? of the last 24 hours[^]*Probabilities[^]*Length/, MOVES_MS);
     await untilText(page, "#live-probability", /Held-out commenters/);
     // A line needs some looks at the service.
-    await new Promise((resolve) => setTimeout(resolve, 20_000));
+    await looks(page, 4, "/metrics");
   } finally {
     isOver = true;
     await traffic;
@@ -70,9 +69,17 @@ await flow(async (open) => {
   await page.locator("#tab-check").click();
   const asked = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));
-  await new Promise((resolve) => setTimeout(resolve, UNWATCHED_MS));
+  // The header asks on: by the second time the figures would have been asked for.
+  await looks(page, 2, "/models");
   assert.ok(!asked.some((path) => path === "/metrics" || path === "/drift"), `asked while nobody looks: ${asked}`);
 });
+
+// Waits until the page has asked for a path so many times.
+async function looks(page, times, path) {
+  for (let i = 0; i < times; i += 1) {
+    await page.waitForResponse((response) => new URL(response.url()).pathname === path);
+  }
+}
 
 // The comments of the sample, whole.
 function samples() {

@@ -127,10 +127,11 @@ export async function untilAnswer(page, path, isSo, timeout = PATIENCE_MS) {
   }
 }
 
-// What the service answers to a request beside the page.
+// What the service answers to a request beside the page, which it must not refuse.
 export async function ask(page, path, { method = "GET", data, key } = {}) {
   const headers = key ? { authorization: `Bearer ${key}` } : {};
   const response = await page.request.fetch(new URL(path, PAGE).href, { method, data, headers });
+  assert.ok(response.ok(), `${method} ${path}: ${response.status()} ${await response.text()}`);
   return response.json();
 }
 

@@ -2,9 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import { ask, flow, stands, until, untilText } from "./page.mjs";
-
-const LOOKS_MS = 6_000;
+import { ask, flow, settled, stands, until, untilText } from "./page.mjs";
 
 await flow(
   async (open) => {
@@ -33,7 +31,8 @@ await flow(
     }
     assert.deepEqual(await shown(page), versions, "each once");
     // The service is asked again every few seconds: what was opened stays open.
-    await new Promise((resolve) => setTimeout(resolve, LOOKS_MS));
+    await page.waitForResponse((response) => new URL(response.url()).pathname === "/models");
+    await settled(page);
     assert.deepEqual(await shown(page), versions, "a look at the service closes no page");
 
     // The oldest: its dataset is gone, so it has no curves, and the page says so.

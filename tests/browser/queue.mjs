@@ -39,6 +39,9 @@ await flow(async (open) => {
   await decided(page, verdicts, before.total);
   await exported(page, verdicts);
 
+  await typedFast(page, before.total + 2);
+  await takenBackTo(page, before.total + 2);
+  await manyLines(page);
   await jsonLines(page);
   await threatFile(page);
   await calledOff(page);
@@ -224,10 +227,113 @@ async function decided(page, verdicts, before) {
   );
   await page.locator("#queue-filter").selectOption("all");
 
-  // Letters that are typed elsewhere decide nothing.
+  // Letters that are typed elsewhere decide nothing: the next decision is the first that is sent.
+  const sent = sentBy(page);
   await page.locator("#queue-sort").focus();
   await page.keyboard.press("t");
-  assert.equal((await ask(page, "/feedback?limit=1")).total, before + 2);
+  await goTo(page, order, other.id);
+  await page.keyboard.press("h");
+  await storedAs(page, other.text, "harmless");
+  assert.deepEqual(sent, [[other.text, "harmless"]]);
+  await page.keyboard.press("u");
+  await untilAnswer(page, "/feedback?limit=1", ({ total }) => total === before + 2);
+}
+
+// What the page sends as feedback from now on.
+function sentBy(page) {
+  const sent = [];
+  page.on("request", (request) => {
+    if (request.method() !== "POST" || !request.url().endsWith("/feedback")) return;
+    const { text, label } = request.postDataJSON();
+    sent.push([text, label]);
+  });
+  return sent;
+}
+
+// Keys that are faster than the service: each decides about the row that is selected when it is pressed.
+async function typedFast(page, before) {
+  const texts = ["One", "Two", "Three"].map((word) => `${word} of ${TAKEN_BACK}.`);
+  const file = csv(texts.map((text, i) => ({ id: String(i), text })));
+  await choose(page, "fast.csv", file);
+  await judged(page, texts.length);
+  await page.locator("#queue-sort").selectOption("file");
+  await untilRows(page, ["0", "1", "2"], "in the order of the file");
+  await page.route("**/feedback", async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await route.continue();
+  });
+  await page.locator("#queue-rows").focus();
+  await page.keyboard.press("Home");
+  await page.evaluate(() => {
+    const list = document.getElementById("queue-rows");
+    const look = () => window.passed.push(list.querySelector("[aria-selected=true]")?.dataset.index);
+    window.passed = [];
+    new MutationObserver(look).observe(list, { subtree: true, attributeFilter: ["aria-selected"] });
+  });
+  for (const key of ["t", "j", "h"]) await page.keyboard.press(key);
+  await storedAs(page, texts[0], "threat");
+  await storedAs(page, texts[1], "harmless");
+  const passed = await page.evaluate(() => window.passed);
+  assert.deepEqual([...new Set(passed)], ["1"], "what was decided before is not selected again");
+  await page.keyboard.press("u");
+  await untilAnswer(page, "/feedback?limit=1", ({ total }) => total === before + 1);
+  await page.keyboard.press("u");
+  await untilAnswer(page, "/feedback?limit=1", ({ total }) => total === before);
+  await until(page, "the row that was taken back", () =>
+    document.querySelector('#queue-rows [aria-selected=true][data-index="0"]'),
+  );
+
+  // What was decided is sent, whatever is opened then.
+  await page.keyboard.press("t");
+  await choose(page, "again.csv", file);
+  await untilAnswer(page, "/feedback?limit=1", ({ total }) => total === before + 1);
+  await judged(page, texts.length);
+  await page.unroute("**/feedback");
+  await forget(page, texts[0]);
+}
+
+// An undo brings back what was said before, and deletes only what it brought.
+async function takenBackTo(page, before) {
+  const text = `Said before: ${TAKEN_BACK}.`;
+  await ask(page, "/feedback", { method: "POST", data: { text, label: "harmless" } });
+  await choose(page, "before.csv", csv([{ id: "x", text }]));
+  await judged(page, 1);
+  await page.locator("#queue-rows").focus();
+  const presses = async (key, words) => {
+    await page.keyboard.press(key);
+    await untilText(page, "#queue-said", words);
+  };
+  const isStored = (label) => storedAs(page, text, label);
+  await presses("h", /Stored before/);
+  await presses("u", /nothing was taken back/);
+  await isStored("harmless");
+  await presses("t", /had decided about it before/);
+  await isStored("threat");
+  await presses("t", /you said already/);
+  await presses("u", /says again that it is harmless/);
+  await isStored("harmless");
+  await presses("u", /nothing to take back/);
+  await forget(page, text);
+
+  // What was there before the page was opened, only the moderator knows.
+  await page.reload();
+  await ask(page, "/feedback", { method: "POST", data: { text, label: "harmless" } });
+  await choose(page, "before.csv", csv([{ id: "x", text }]));
+  await judged(page, 1);
+  await page.locator("#queue-rows").focus();
+  await presses("t", /had decided about it before/);
+  await isStored("threat");
+  await presses("u", /nothing is taken back yet/);
+  await isStored("threat");
+  await presses("u", /has deleted the decision/);
+  assert.equal((await ask(page, "/feedback?limit=1")).total, before);
+}
+
+async function forget(page, text) {
+  const { items } = await ask(page, "/feedback?limit=1000");
+  const { id } = items.find((item) => item.text === text);
+  const response = await page.request.delete(new URL(`/feedback/${id}`, page.url()).href);
+  assert.equal(response.status(), 204);
 }
 
 async function goTo(page, order, id) {
@@ -310,6 +416,21 @@ function parsed(text) {
 
 // ---- Other files ---------------------------------------------------------------------------------------------------
 
+// A comment may have many lines; a quote that is left open is said. The first press of the pointer selects what it hits.
+async function manyLines(page) {
+  const many = { id: "many", text: `${"line\n".repeat(300)}${LOOKED_AT}` };
+  const short = { id: "short", text: `One line ${LOOKED_AT}` };
+  await choose(page, "lines.csv", `${csv([many, short])}open,today,"No end ${LOOKED_AT}\r\nlost,today,lost`);
+  await judged(page, 2);
+  await page.locator("#queue-sort").selectOption({ index: 1 });
+  await untilRows(page, ["many", "short", "open"], "in the order of the file");
+  assert.match((await rows(page))[2].text, /left open in line 304/);
+  await page.locator('#queue-rows [data-index="1"]').click();
+  assert.equal(await selectedId(page), "short");
+  await choose(page, "array.json", JSON.stringify([many, short]));
+  await untilText(page, "#queue-notice", /one JSON array/);
+}
+
 // What is wrong in a line is said at its place, and the others are judged.
 async function jsonLines(page) {
   const lines = [
@@ -384,11 +505,14 @@ async function calledOff(page) {
   const left = await untilText(page, "#queue-status", /Cancelled, ([\d,]+) are not judged/);
   assert.ok(asked.includes("/predict/batch"), "it was judged by lists");
   asked.length = 0;
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  // The worker has time for that only where it judges no more.
+  await download(page);
   assert.ok(!asked.includes("/predict/batch"), "it goes on");
   assert.ok(Number(left.replaceAll(",", "")) > 0);
   await stands(page, "Queue, called off");
-  await page.locator("#queue-rest").click();
+  await page.locator("#queue-rest").focus();
+  await page.keyboard.press("Enter");
+  await until(page, "the focus goes on", () => document.activeElement.id === "queue-cancel");
   await until(
     page,
     "the rest is judged",

@@ -53,8 +53,15 @@ await flow(async (open) => {
   });
   await page.locator("#queue-filter").selectOption("flag");
   await page.locator("#queue-filter").selectOption("all");
-  await until(page, "the rows are shown", () => document.querySelector("#queue-rows .row-text"));
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await until(
+    page,
+    "all rows in the order of the file",
+    (rows) => {
+      const first = document.querySelector('#queue-rows [data-index="0"]');
+      return Number(first?.ariaSetSize) === rows && first.querySelector(".row-id")?.textContent === "1";
+    },
+    ROWS,
+  );
   const frozen = await page.evaluate(() => window.frozen);
   const longest = Math.max(0, ...frozen);
   const nodes = await page.locator("#queue-rows *").count();
