@@ -6,7 +6,7 @@ use model::{Digest, Row, corpus::split, experiment};
 use registry::Registry;
 use tokio::sync::Semaphore;
 
-use crate::serving::Live;
+use crate::{blocking::blocking, serving::Live};
 
 /// What is kept: some megabytes each.
 const MOST: usize = 4;
@@ -31,14 +31,14 @@ pub(crate) struct Rows {
 }
 
 /// What a version says of rows.
-pub(crate) struct Judged {
+pub(crate) struct HeldOutVerdicts {
     version: String,
     pub(crate) rows: Arc<Rows>,
     /// By row.
     pub(crate) probabilities: Vec<f64>,
 }
 
-impl Judged {
+impl HeldOutVerdicts {
     /// Each row's probability, and whether it is labelled a threat.
     pub(crate) fn judged(&self) -> Vec<(f64, bool)> {
         self.probabilities.iter().copied().zip(self.rows.rows.iter().map(Row::is_threat)).collect()
@@ -49,7 +49,7 @@ impl Judged {
 pub(crate) struct HeldOut {
     registry: Registry,
     rows: Mutex<Vec<Arc<Rows>>>,
-    judged: Mutex<Vec<Arc<Judged>>>,
+    judged: Mutex<Vec<Arc<HeldOutVerdicts>>>,
     /// Places for requests that wait.
     waiting: Arc<Semaphore>,
     /// Reading and judging takes seconds and a core: one at a time.
@@ -70,7 +70,7 @@ impl HeldOut {
         self: &Arc<Self>,
         live: &Arc<Live>,
         of: &Arc<Live>,
-    ) -> Result<Result<Option<Arc<Judged>>, registry::Error>, Busy> {
+    ) -> Result<Result<Option<Arc<HeldOutVerdicts>>, registry::Error>, Busy> {
         if let Some(judged) = self.known(live, of) {
             return Ok(Ok(Some(judged)));
         }
@@ -84,16 +84,16 @@ impl HeldOut {
         Ok(working.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())))
     }
 
-    fn known(&self, live: &Live, of: &Live) -> Option<Arc<Judged>> {
+    fn known(&self, live: &Live, of: &Live) -> Option<Arc<HeldOutVerdicts>> {
         let (dataset, seed) = (of.manifest.rows(), of.manifest.seed);
-        kept(&self.judged, |judged: &Judged| {
+        kept(&self.judged, |judged: &HeldOutVerdicts| {
             judged.version == live.manifest.version.as_str()
                 && judged.rows.seed == seed
                 && judged.rows.dataset == *dataset
         })
     }
 
-    async fn judge(&self, live: &Arc<Live>, of: &Live) -> Result<Option<Arc<Judged>>, registry::Error> {
+    async fn judge(&self, live: &Arc<Live>, of: &Live) -> Result<Option<Arc<HeldOutVerdicts>>, registry::Error> {
         // Another request has done it meanwhile.
         if let Some(judged) = self.known(live, of) {
             return Ok(Some(judged));
@@ -105,7 +105,7 @@ impl HeldOut {
         let (judging, by) = (Arc::clone(&rows), Arc::clone(live));
         let probabilities = blocking(move || experiment::probabilities(&by.model, &judging.rows)).await;
         let version = live.manifest.version.to_string();
-        Ok(Some(keep(&self.judged, Judged { version, rows, probabilities })))
+        Ok(Some(keep(&self.judged, HeldOutVerdicts { version, rows, probabilities })))
     }
 
     async fn rows(&self, dataset: &Digest, seed: u64) -> Result<Option<Arc<Rows>>, registry::Error> {
@@ -120,12 +120,6 @@ impl HeldOut {
         let (numbers, rows) = blocking(move || split::held_out_numbered(seed, all)).await;
         Ok(Some(keep(&self.rows, Rows { dataset: dataset.clone(), seed, numbers, rows })))
     }
-}
-
-/// Work that would hold up others.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let working = tokio::task::spawn_blocking(work).await;
-    working.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
 }
 
 fn kept<T>(all: &Mutex<Vec<Arc<T>>>, is_it: impl Fn(&T) -> bool) -> Option<Arc<T>> {

@@ -3,6 +3,7 @@
 //! Predictions touch nothing but memory. Temporal and the object store may both be away and they go on.
 
 mod audit;
+mod blocking;
 mod body;
 mod caller;
 mod cascade;

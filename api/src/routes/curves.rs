@@ -15,9 +15,10 @@ use poem_openapi::{
 
 use super::{Tag, answers};
 use crate::{
+    blocking::blocking,
     caller::{By, Read, Review},
     context::Context,
-    held_out::{Busy, Judged, blocking},
+    held_out::{Busy, HeldOutVerdicts},
     kind::Kind,
     problem::Problem,
     serving::Live,
@@ -180,7 +181,7 @@ impl Curves {
 }
 
 impl Curves {
-    async fn judged(&self, live: &Arc<Live>, of: &Arc<Live>) -> Result<Arc<Judged>, Problem> {
+    async fn judged(&self, live: &Arc<Live>, of: &Arc<Live>) -> Result<Arc<HeldOutVerdicts>, Problem> {
         let judging = self.0.held_out.judged(live, of).await;
         let judging = judging.map_err(|Busy| {
             let detail = "As many requests wait for held-out commenters to be judged as may.";
@@ -190,7 +191,7 @@ impl Curves {
     }
 }
 
-fn curves(live: &Live, said: &Judged) -> CurvesOfModel {
+fn curves(live: &Live, said: &HeldOutVerdicts) -> CurvesOfModel {
     let judged = said.judged();
     let ByLabel { threats, harmless } = ByLabel::of(&judged);
     CurvesOfModel {
@@ -214,7 +215,11 @@ fn curves(live: &Live, said: &Judged) -> CurvesOfModel {
     }
 }
 
-fn flips((one, by_one): (&Live, &Judged), (other, by_other): (&Live, &Judged), limit: usize) -> Flips {
+fn flips(
+    (one, by_one): (&Live, &HeldOutVerdicts),
+    (other, by_other): (&Live, &HeldOutVerdicts),
+    limit: usize,
+) -> Flips {
     let rows = &by_other.rows;
     let [from_one, from_other] = [one, other].map(|live| live.model.threshold());
     let (mut sentences, mut better) = (0, 0);

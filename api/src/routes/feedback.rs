@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use super::{Tag, answers};
 use crate::{
     audit::Request,
+    blocking::blocking,
     body::Body,
     caller::{By, Caller, Need as _, Operate, Read, Review},
     cascade::Purpose,
@@ -292,8 +293,7 @@ impl FeedbackRoutes {
         }
         let listed = async {
             let (wanted, all) = (wanted()?, self.all().await?);
-            let making = tokio::task::spawn_blocking(move || page(&all, &wanted, after.0.as_deref(), limit as usize));
-            making.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
+            blocking(move || page(&all, &wanted, after.0.as_deref(), limit as usize)).await
         };
         match listed.await {
             Ok(page) => FeedbackListAnswer::Ok(Json(page)),

@@ -7,6 +7,7 @@ use poem_openapi::{Object, OpenApi, payload::Json};
 
 use super::{Tag, answers};
 use crate::{
+    blocking::blocking,
     body::Body,
     caller::{By, Review},
     cascade::Purpose,
@@ -92,7 +93,7 @@ impl Labelling {
             judged.push((comment, verdict.probability, verdict.threshold));
             tokio::task::yield_now().await;
         }
-        let choosing = tokio::task::spawn_blocking(move || {
+        let choosing = blocking(move || {
             let texts: Vec<&str> = judged.iter().map(|(comment, ..)| comment.text.as_str()).collect();
             let unsure: Vec<f64> =
                 judged.iter().map(|(_, p, threshold)| labelling::uncertainty(*p, *threshold)).collect();
@@ -104,7 +105,6 @@ impl Labelling {
             };
             chosen.into_iter().map(choice).collect()
         });
-        let chosen = choosing.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()));
-        LabelAnswer::Ok(Json(LabelChoices { chosen }))
+        LabelAnswer::Ok(Json(LabelChoices { chosen: choosing.await }))
     }
 }
