@@ -293,7 +293,7 @@ fn show(done: &Backtest) {
         println!("{:>12} {flag:>9} {review:>9} {pass:>9}", by_incumbent.name());
     }
     if report.learnt > 0 {
-        println!("left out     {} labels: a version was trained on what decides", report.learnt);
+        println!("left out     {} labels: a version was trained on a sentence of the comment", report.learnt);
     }
     match &report.labelled {
         None => println!("labelled     none that says which is right"),
