@@ -8,12 +8,13 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
-use registry::Registry;
+use registry::{Error, Registry, S3Store};
 use workflows::steps::{AutoPromote, TrainReport, TrainRequest};
 
 pub use self::ports::{Ports, free_listener};
@@ -41,6 +42,10 @@ pub struct Options {
 
 /// A part that is not well by then has failed.
 const START_UP: Duration = Duration::from_mins(1);
+/// A store on a disk that is busy with other writes may take no write for this long.
+const STORE_START_UP: Duration = Duration::from_mins(3);
+/// A store that takes no write for this long is started again, then after twice this time.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// Starts every part, trains and promotes a first model, then keeps the parts running until the process is told to stop.
 ///
@@ -127,10 +132,7 @@ async fn start(
     write_pairs(&env_file(&state.dir), &environment)?;
     let settings = Settings::load(&state.dir)?;
 
-    let registry = settings.registry().await?;
-    if let Some(reason) = probe(&registry).await? {
-        bail!("the object store cannot be trusted with promotions: {reason}");
-    }
+    let registry = open_store(settings.store()?, supervisor).await?;
     start_ourselves(options, state, &environment, supervisor).await?;
     if let Some(file) = &options.data {
         import(&registry, file).await?;
@@ -149,16 +151,35 @@ async fn start(
     Ok(())
 }
 
-/// Whether the store may be trusted with promotions. One that has just started may not take what is written at once.
-async fn probe(registry: &Registry) -> anyhow::Result<Option<String>> {
+/// The registry on a store that takes writes and may be trusted with promotions.
+///
+/// A store that has just started may not take what is written at once. If it is ours and stays silent, it is started
+/// again.
+async fn open_store(store: S3Store, supervisor: &Supervisor) -> anyhow::Result<Registry> {
+    let registry = Registry::new(Arc::new(store.clone()));
     let started = Instant::now();
+    let mut restart_at = SILENCE;
     loop {
-        match registry.probe().await {
-            Err(error) if error.is_transient() && started.elapsed() < START_UP => {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-            probed => return Ok(probed?),
+        let opened: Result<_, Error> = async {
+            store.ensure_bucket().await?;
+            registry.probe().await
         }
+        .await;
+        let error = match opened {
+            Ok(None) => return Ok(registry),
+            Ok(Some(reason)) => bail!("the object store cannot be trusted with promotions: {reason}"),
+            Err(error) => error,
+        };
+        let is_slow = error.is_transient() && supervisor.runs("s3");
+        if started.elapsed() > if is_slow { STORE_START_UP } else { START_UP } {
+            return Err(error).with_context(|| supervisor.last_words("s3"));
+        }
+        if is_slow && started.elapsed() > restart_at {
+            supervisor.restart("s3");
+            println!("  ! the object store takes no write: {error}");
+            restart_at *= 2;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -213,7 +234,7 @@ fn own_credentials(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(kept)
 }
 
-/// Temporal and the object store, unless somebody else runs them.
+/// Temporal, until it answers, and the object store, unless somebody else runs them.
 async fn start_servers(
     options: &Options,
     state: &State,
@@ -236,11 +257,7 @@ async fn start_servers(
     let orchestrator = settings.orchestrator("up");
     wait_until("Temporal", START_UP, || async { orchestrator.client().await.is_ok() })
         .await
-        .with_context(|| supervisor.last_words("temporal"))?;
-    let store = settings.store()?;
-    wait_until("the object store", START_UP, || async { store.ensure_bucket().await.is_ok() })
-        .await
-        .with_context(|| supervisor.last_words("s3"))
+        .with_context(|| supervisor.last_words("temporal"))
 }
 
 /// The worker and the API.

@@ -5,6 +5,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::{Child, Command},
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinHandle,
 };
 
@@ -38,8 +39,15 @@ pub(crate) struct Supervisor {
 /// Parts that are stopped together.
 struct Group {
     stop: watch::Sender<bool>,
-    parts: Vec<JoinHandle<()>>,
+    parts: Vec<Running>,
     grace: Duration,
+}
+
+/// A part, its task, and what ends its process so that the task starts it again.
+struct Running {
+    name: &'static str,
+    task: JoinHandle<()>,
+    restart: Arc<Notify>,
 }
 
 impl Group {
@@ -51,7 +59,7 @@ impl Group {
         // No receiver means that nothing runs.
         let _ = self.stop.send(true);
         for part in self.parts.drain(..) {
-            let _ = part.await;
+            let _ = part.task.await;
         }
     }
 }
@@ -67,8 +75,26 @@ impl Supervisor {
         let child = spawn(&part, &log)?;
         let group = if part.is_server { &mut self.servers } else { &mut self.ours };
         let stop = Stop(group.stop.subscribe());
-        group.parts.push(tokio::spawn(keep_running(part, log, child, stop, group.grace)));
+        let (name, restart) = (part.name, Arc::new(Notify::new()));
+        let task = tokio::spawn(keep_running(part, log, child, stop, Arc::clone(&restart), group.grace));
+        group.parts.push(Running { name, task, restart });
         Ok(())
+    }
+
+    /// Whether the part runs here, and not somewhere else.
+    pub(crate) fn runs(&self, name: &str) -> bool {
+        self.parts().any(|part| part.name == name)
+    }
+
+    /// Kills a part that is there and does not answer; it is started again like one that died.
+    pub(crate) fn restart(&self, name: &str) {
+        for part in self.parts().filter(|part| part.name == name) {
+            part.restart.notify_one();
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Running> {
+        self.ours.parts.iter().chain(&self.servers.parts)
     }
 
     /// Stops everything: our own parts first, then the servers. Ends within ten seconds.
@@ -106,12 +132,16 @@ fn spawn(part: &Part, log: &Path) -> anyhow::Result<Child> {
 }
 
 /// Restarts a part with growing pauses until it is told to stop, then ends it within `grace`.
-async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, grace: Duration) {
+async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, restart: Arc<Notify>, grace: Duration) {
     let mut pause = FIRST_PAUSE;
     loop {
         let since = Instant::now();
         let ended = tokio::select! {
             status = child.wait() => status.map_or_else(|error| error.to_string(), words),
+            () = restart.notified() => {
+                let _ = child.kill().await;
+                "it did not answer".to_owned()
+            }
             () = stop.received() => return end(child, grace).await,
         };
         if since.elapsed() > RAN_WELL {
