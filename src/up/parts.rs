@@ -48,18 +48,23 @@ impl Part {
         fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
         let key = environment[names::AWS_ACCESS_KEY_ID].clone();
         let secret = environment[names::AWS_SECRET_ACCESS_KEY].clone();
-        let (state_dir, port) = (state_dir.to_owned(), ports.s3);
+        let (state_dir, ports) = (state_dir.to_owned(), ports.clone());
         let (program, arguments, environment): (_, Arguments, _) = match server {
             S3Server::MinIo(program) => {
-                let environment = [("MINIO_ROOT_USER", key), ("MINIO_ROOT_PASSWORD", secret)];
-                (program, Box::new(move || minio(&state_dir, &data, port)), environment)
+                let environment = [
+                    ("MINIO_ROOT_USER", key),
+                    ("MINIO_ROOT_PASSWORD", secret),
+                    // It asks nobody for a newer one.
+                    ("MINIO_UPDATE", "off".to_owned()),
+                ];
+                (program, Box::new(move || minio(&state_dir, &data, &ports)), environment.to_vec())
             }
             S3Server::SeaweedFs(program) => {
                 let environment = [(names::AWS_ACCESS_KEY_ID, key), (names::AWS_SECRET_ACCESS_KEY, secret)];
-                (program, Box::new(move || seaweedfs(&state_dir, &data, port)), environment)
+                (program, Box::new(move || seaweedfs(&state_dir, &data, &ports)), environment.to_vec())
             }
         };
-        let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
+        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Self { name: "s3", program, arguments, environment, is_server: true })
     }
 
@@ -105,17 +110,19 @@ pub(super) fn this_program() -> anyhow::Result<&'static Path> {
     Ok(NAME.get_or_init(|| name))
 }
 
-fn minio(state_dir: &Path, data: &Path, port: u16) -> anyhow::Result<Vec<String>> {
-    let [console] = ports::inner(state_dir, ["minio-console"])?;
+/// Its certificates are looked for in the state directory: those of the user's own MinIO would make it speak TLS.
+fn minio(state_dir: &Path, data: &Path, ports: &Ports) -> anyhow::Result<Vec<String>> {
+    let [console] = ports::inner(state_dir, ports, ["minio-console"])?;
     let mut arguments = vec!["server".to_owned(), data.display().to_string()];
-    arguments.extend(flag("--address", format!("127.0.0.1:{port}")));
+    arguments.extend(flag("--address", format!("127.0.0.1:{}", ports.s3)));
     arguments.extend(flag("--console-address", format!("127.0.0.1:{console}")));
+    arguments.extend(flag("--certs-dir", state_dir.join("minio-certificates").display()));
     Ok(arguments)
 }
 
 /// Every listener of SeaweedFS on 127.0.0.1, on ports of ours, so that two can run side by side; nothing is reported
 /// to its makers.
-fn seaweedfs(state_dir: &Path, data: &Path, port: u16) -> anyhow::Result<Vec<String>> {
+fn seaweedfs(state_dir: &Path, data: &Path, ports: &Ports) -> anyhow::Result<Vec<String>> {
     const INNER: [&str; 9] = [
         "master.port",
         "master.port.grpc",
@@ -132,8 +139,8 @@ fn seaweedfs(state_dir: &Path, data: &Path, port: u16) -> anyhow::Result<Vec<Str
          -s3.port.iceberg=0 -s3.port.lance=0 -volume.preStopSeconds=0",
     );
     arguments.push(format!("-dir={}", data.display()));
-    arguments.push(format!("-s3.port={port}"));
-    let inner = ports::inner(state_dir, INNER)?;
+    arguments.push(format!("-s3.port={}", ports.s3));
+    let inner = ports::inner(state_dir, ports, INNER)?;
     arguments.extend(INNER.iter().zip(inner).map(|(name, port)| format!("-{name}={port}")));
     Ok(arguments)
 }

@@ -67,6 +67,10 @@ impl Ports {
         format!("http://127.0.0.1:{}", self.worker)
     }
 
+    fn all(&self) -> [u16; 5] {
+        [self.api, self.temporal, self.temporal_ui, self.s3, self.worker]
+    }
+
     /// Names every port that is taken, with the flag that changes it.
     pub(crate) fn require_free(&self, external: &External) -> anyhow::Result<()> {
         let mut wanted = vec![("--port", self.api), ("--worker-port", self.worker)];
@@ -89,7 +93,14 @@ impl Ports {
 }
 
 /// Ports that only a part itself uses: chosen once, kept in the state directory, chosen anew if somebody took one.
-pub(crate) fn inner<const N: usize>(state_dir: &Path, names: [&'static str; N]) -> anyhow::Result<[u16; N]> {
+///
+/// None is one of `ports`: a part that is started later will listen there.
+pub(crate) fn inner<const N: usize>(
+    state_dir: &Path,
+    ports: &Ports,
+    names: [&'static str; N],
+) -> anyhow::Result<[u16; N]> {
+    let reserved = ports.all();
     let path = state_dir.join("ports.json");
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let mut known: BTreeMap<String, u16> = serde_json::from_str(&text).unwrap_or_default();
@@ -97,10 +108,11 @@ pub(crate) fn inner<const N: usize>(state_dir: &Path, names: [&'static str; N]) 
     let mut held = Vec::new();
     let mut chosen = [0; N];
     for (name, port) in names.into_iter().zip(&mut chosen) {
-        let kept = known.get(name).and_then(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+        let kept = known.get(name).filter(|port| !reserved.contains(port));
+        let kept = kept.and_then(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
         let listener = match kept {
             Some(listener) => listener,
-            None => free_listener()?,
+            None => free_listener_but(&reserved)?,
         };
         *port = listener.local_addr()?.port();
         known.insert(name.to_owned(), *port);
@@ -112,7 +124,12 @@ pub(crate) fn inner<const N: usize>(state_dir: &Path, names: [&'static str; N]) 
 
 /// Holds a free port from below those that systems give to outgoing connections, so that none of these takes it.
 pub fn free_listener() -> anyhow::Result<TcpListener> {
+    free_listener_but(&[])
+}
+
+fn free_listener_but(reserved: &[u16]) -> anyhow::Result<TcpListener> {
     let candidates = (0..200).map(|_| 20_000 + rand::random::<u16>() % 12_000);
+    let candidates = candidates.filter(|port| !reserved.contains(port));
     let mut bound = candidates.filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
     bound.next().context("find a free port between 20000 and 32000")
 }
@@ -142,12 +159,18 @@ mod tests {
     #[test]
     fn inner_ports_are_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let first = inner(dir.path(), ["a", "b"]).unwrap();
+        let inner = |ports: &Ports| inner(dir.path(), ports, ["a", "b"]).unwrap();
+        let ports = Ports::default();
+        let first = inner(&ports);
         assert_ne!(first[0], first[1]);
-        assert_eq!(inner(dir.path(), ["a", "b"]).unwrap(), first);
-        let _taken = TcpListener::bind(("127.0.0.1", first[0])).unwrap();
-        let again = inner(dir.path(), ["a", "b"]).unwrap();
+        assert_eq!(inner(&ports), first);
+        let taken = TcpListener::bind(("127.0.0.1", first[0])).unwrap();
+        let again = inner(&ports);
         assert_ne!(again[0], first[0]);
         assert_eq!(again[1], first[1]);
+        drop(taken);
+        let moved = inner(&Ports { worker: again[1], ..ports });
+        assert_eq!(moved[0], again[0]);
+        assert_ne!(moved[1], again[1], "the worker will listen there");
     }
 }
