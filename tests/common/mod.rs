@@ -82,7 +82,11 @@ impl Up {
     /// The Temporal CLI on this run's server.
     pub fn temporal(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(temporal_cli());
-        command.args(arguments).args(["--address", &self.ports.temporal_address()]);
+        let (address, namespace) = match TemporalOfOthers::find() {
+            Some(other) => (other.address, TemporalOfOthers::namespace(self.dir.path())),
+            None => (self.ports.temporal_address(), "default".to_owned()),
+        };
+        command.args(arguments).args(["--address", &address, "--namespace", &namespace]);
         command.env("TEMPORAL_CONFIG_FILE", self.dir.path().join("none.toml")).output().unwrap()
     }
 
@@ -218,10 +222,48 @@ pub fn up_command(dir: &Path, ports: &Ports) -> Command {
     for name in ["TEMPORAL_ADDRESS", "S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_BUCKET"] {
         command.env_remove(name);
     }
-    // Settings for somebody else's Temporal must not reach ours.
-    command.env("TEMPORAL_NAMESPACE", "of-somebody-else").env("TEMPORAL_API_KEY", "of-somebody-else");
+    match TemporalOfOthers::find() {
+        Some(other) => {
+            let namespace = TemporalOfOthers::namespace(dir);
+            other.create(&namespace);
+            command.env("TEMPORAL_ADDRESS", other.address).env("TEMPORAL_NAMESPACE", namespace);
+        }
+        // Settings for somebody else's Temporal must not reach ours.
+        None => {
+            command.env("TEMPORAL_NAMESPACE", "of-somebody-else").env("TEMPORAL_API_KEY", "of-somebody-else");
+        }
+    }
     command.stdin(Stdio::null());
     command
+}
+
+/// A Temporal that `TEST_TEMPORAL_ADDRESS` names, in place of the one that `up` starts. Each directory of a test has a
+/// namespace of its own there.
+struct TemporalOfOthers {
+    address: String,
+}
+
+impl TemporalOfOthers {
+    fn find() -> Option<Self> {
+        std::env::var("TEST_TEMPORAL_ADDRESS").ok().map(|address| Self { address })
+    }
+
+    fn namespace(dir: &Path) -> String {
+        format!("test{}", dir.file_name().unwrap().to_str().unwrap().replace('.', "-"))
+    }
+
+    /// Creates a namespace, unless it is there, and waits until every part of the server knows it.
+    fn create(&self, namespace: &str) {
+        let ask = |arguments: &[&str]| {
+            let mut command = Command::new(temporal_cli());
+            command.args(arguments).args(["--namespace", namespace, "--address", &self.address]).output().unwrap()
+        };
+        let created = ask(&["operator", "namespace", "create", "--retention", "24h"]);
+        let said = both(&created);
+        assert!(created.status.success() || said.contains("already exists"), "{said}");
+        let is_known = || ask(&["workflow", "list", "--limit", "1"]).status.success();
+        assert!(wait_for(Duration::from_mins(1), is_known), "{namespace} is not known after a minute");
+    }
 }
 
 pub fn free_ports() -> Ports {
