@@ -26,7 +26,13 @@ use temporalio_common::telemetry::{
 use temporalio_sdk::{Runtime, runtime::RuntimeOptions};
 
 use super::start_logging;
-use crate::{encoder_base::EncoderBase, http, process::Process, settings::Settings, up::supervisor::stop_signal};
+use crate::{
+    encoder_base::EncoderBase,
+    http,
+    process::Process,
+    settings::{Settings, names},
+    up::supervisor::stop_signal,
+};
 
 /// Pause between tries while a part that the worker needs is away.
 const RETRY: Duration = Duration::from_secs(2);
@@ -83,6 +89,11 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
             arguments.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
         let bases = Arc::new(EncoderBase::of(settings));
         let tuning = FineTuning { bases, checkpoint: Duration::from_secs(arguments.checkpoint_seconds) };
+        if let Some(url) = settings.get(names::URL)
+            && let Err(objection) = workflows::set_api_url(&url)
+        {
+            tracing::warn!(objection, "{} is not used: runs have no links to the API", names::URL);
+        }
         let plugin = activities::plugin(registry, &metrics, tuning, threads);
         activities::run(&telemetry.runtime, client, plugin, async move { stop.received().await }).await
     };

@@ -4,9 +4,9 @@ use model::{experiment::FOLDS, trainers};
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
 
 use crate::{
+    headline::rethrow,
     policy,
     progress::{Tells, enter, side_by_side, step_done},
-    promote::rethrow,
     signatures::Steps,
     steps::{FindBaseInput, FoundBase, TrainInput, TuneInput, Tuned, TunedEncoder},
 };

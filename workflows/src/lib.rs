@@ -2,9 +2,12 @@
 //!
 //! Activities are known here by their signatures alone ([`signatures`]); their bodies live elsewhere.
 
+mod asked;
 mod backtest;
+mod details;
 mod feedback;
 mod fine_tuning;
+mod headline;
 pub mod lenient;
 pub mod orchestrator;
 mod policy;
@@ -21,6 +24,7 @@ mod upkeep;
 
 pub use self::{
     backtest::BacktestWorkflow,
+    details::pages::set_api_url,
     feedback::FeedbackWorkflow,
     fine_tuning::STAGE as FINE_TUNING_STAGE,
     lenient::Lenient,
@@ -44,6 +48,11 @@ pub const PROMOTE_WORKFLOW_ID: &str = "promote-production";
 
 /// Workflow id of retention that somebody asks for; a scheduled one has the time behind it, and both may run at once.
 pub const RETENTION_WORKFLOW_ID: &str = "retention";
+
+/// The release that this code is of, as manifests and the memos of runs name it.
+pub const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Where a run's memo has the release that runs it; until a worker takes the run, the one that started it.
+pub const CODE_VERSION_MEMO: &str = "code_version";
 
 /// Types of failures that end a run at once: trying again cannot help.
 pub mod failure {

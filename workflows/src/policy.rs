@@ -47,7 +47,7 @@ fn options(start_to_close: Duration, summary: String) -> ActivityOptions {
 pub const TRIES: u32 = 35;
 
 /// A worker that dies is noticed after this time; activities report themselves alive every two seconds.
-const BEATS_MISSED: Duration = Duration::from_secs(8);
+pub(crate) const BEATS_MISSED: Duration = Duration::from_secs(8);
 
 /// Outages pass: half a second at first, never more than half a minute apart.
 fn retry(tries: u32) -> RetryPolicy {

@@ -1,45 +1,117 @@
-//! How a workflow tells where it stands: the query `status`, and the current details in the Temporal Web UI.
+//! How a workflow tells where it stands: the query `status`, and what the Temporal Web UI shows of it.
 
 use std::time::UNIX_EPOCH;
 
+use temporalio_common::MemoValue;
 use temporalio_sdk::{ActivityExecutionError, WorkflowContext, WorkflowTermination, workflows::join_all};
 
-use crate::{promote::rethrow, search, steps::Status};
+use crate::{
+    CODE_VERSION, CODE_VERSION_MEMO,
+    asked::Asked,
+    details::{Details, Section},
+    headline::{one_line, rethrow},
+    search,
+    steps::Status,
+};
 
-/// A workflow with a status.
+/// Where a run stands, for programs and for people.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Progress {
+    pub(crate) status: Status,
+    pub(crate) details: Details,
+}
+
+impl From<Status> for Progress {
+    fn from(status: Status) -> Self {
+        Self { status, details: Details::default() }
+    }
+}
+
+/// A workflow with a progress.
 pub(crate) trait Tells: Sized + 'static {
-    fn status_mut(&mut self) -> &mut Status;
+    fn progress_mut(&mut self) -> &mut Progress;
+}
+
+/// Whether a run is of a release that writes down what makes it easy to find: its code's version, and search
+/// attributes in every workflow. Runs that began earlier go on as they began.
+pub(crate) fn is_findable<W: Tells>(ctx: &WorkflowContext<W>) -> bool {
+    ctx.patched("findable")
+}
+
+/// Begins a run: what runs it stands in its memo, whoever started it.
+pub(crate) fn begin<W: Tells>(ctx: &WorkflowContext<W>) {
+    if is_findable(ctx) {
+        // Always, not only where the starter named none: what a replay does may not depend on the release.
+        let memo = [(CODE_VERSION_MEMO, Some(MemoValue::new(CODE_VERSION.to_owned())))];
+        ctx.upsert_memo(memo).expect("a text is a payload");
+    }
+}
+
+/// Tells what the run was asked to do, for those that were started without static details.
+pub(crate) fn asked<W: Tells>(ctx: &WorkflowContext<W>, request: &impl Asked) {
+    tell(ctx, Section::Asked, request.told());
 }
 
 /// Begins a stage.
 pub(crate) fn enter<W: Tells>(ctx: &WorkflowContext<W>, stage: &str, message: String) {
-    let now = ctx.workflow_time().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs() as i64);
-    let details = ctx.state_mut(|w| {
-        let status = w.status_mut();
+    let now = seconds(ctx);
+    ctx.state_mut(|w| {
+        let status = &mut w.progress_mut().status;
         if status.started == 0 {
             status.started = now;
         }
         stage.clone_into(&mut status.stage);
         status.message = message;
-        details(status)
     });
-    ctx.set_current_details(details);
+    show(ctx);
     ctx.upsert_search_attributes([search::STAGE.value_set(stage.to_owned())]);
+}
+
+/// The run's time: seconds since 1970, UTC.
+pub(crate) fn seconds<W>(ctx: &WorkflowContext<W>) -> i64 {
+    ctx.workflow_time().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs() as i64)
 }
 
 /// Counts a finished activity.
 pub(crate) fn step_done<W: Tells>(ctx: &WorkflowContext<W>) {
-    let details = ctx.state_mut(|w| {
-        let status = w.status_mut();
-        status.done += 1;
-        details(status)
-    });
-    ctx.set_current_details(details);
+    ctx.state_mut(|w| w.progress_mut().status.done += 1);
+    show(ctx);
 }
 
-/// The status in one line.
-pub(crate) fn details(status: &Status) -> String {
-    format!("**{}** ({} of {} steps): {}\n", status.stage, status.done, status.total, status.message)
+/// Shows a part of the details, in place of what stood there.
+pub(crate) fn tell<W: Tells>(ctx: &WorkflowContext<W>, section: Section, text: String) {
+    ctx.state_mut(|w| w.progress_mut().details.set(section, text));
+    show(ctx);
+}
+
+/// Takes a part of the details away.
+pub(crate) fn hide<W: Tells>(ctx: &WorkflowContext<W>, section: Section) {
+    ctx.state_mut(|w| w.progress_mut().details.remove(section));
+    show(ctx);
+}
+
+/// Shows the details as they are now.
+pub(crate) fn show<W: Tells>(ctx: &WorkflowContext<W>) {
+    let page = ctx.state_mut(|w| {
+        let Progress { status, details } = w.progress_mut();
+        details.page(status)
+    });
+    ctx.set_current_details(page);
+}
+
+/// Ends a run; of one without a result the details say why.
+pub(crate) fn end<W: Tells, T>(
+    ctx: &WorkflowContext<W>,
+    ended: Result<T, WorkflowTermination>,
+) -> Result<T, WorkflowTermination> {
+    let cause = match &ended {
+        Err(WorkflowTermination::Failed(error)) if error.as_cancelled().is_none() => one_line(&error.to_string()),
+        Err(WorkflowTermination::Failed(_) | WorkflowTermination::Cancelled { .. }) => "it was cancelled".to_owned(),
+        _ => return ended,
+    };
+    ctx.state_mut(|w| w.progress_mut().details.fail(cause));
+    show(ctx);
+    ended
 }
 
 /// Waits for all and answers in the order of `runs`; the first failure ends the run.

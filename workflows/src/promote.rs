@@ -1,16 +1,20 @@
 //! `PromoteWorkflow` and `RollbackWorkflow`: one runs at a time, and each writes at most one generation.
 
 use model::Generation;
-use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityExecutionError, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
 use crate::{
-    Lenient, failure,
+    Lenient,
+    details::{Section, tables},
+    failure,
+    headline::rethrow,
     lenient::fail,
-    policy, search,
+    policy,
+    progress::{Progress, Tells, asked, begin, end, is_findable, show, tell},
+    search,
     signatures::Steps,
     steps::{
         AwaitInput, FindRollbackInput, FoundRollback, GateInput, Gated, Outcome, PromoteInput, PromoteReport,
@@ -22,7 +26,7 @@ use crate::{
 #[workflow]
 pub struct PromoteWorkflow {
     request: Lenient<PromoteRequest>,
-    status: Status,
+    progress: Progress,
 }
 
 #[workflow_methods]
@@ -33,81 +37,95 @@ impl PromoteWorkflow {
         let versions = request.0.iter().map(|request| request.version.clone()).collect();
         let actor = actor(request.0.iter().find_map(|request| request.actor.as_ref()));
         let mut status = Status { versions, total: 3, actor, ..Status::default() };
-        tell(&mut status, "gate", 0, "holding the candidate against the checks");
-        Self { request, status }
+        set(&mut status, "gate", 0, "holding the candidate against the checks");
+        Self { request, progress: status.into() }
     }
 
     /// Gate, then one write.
     #[run(name = "PromoteWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<PromoteReport> {
-        let request = ctx.state(|w| w.request.clone()).require(PromoteRequest::check)?;
-        ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(request.version.to_string())]);
-        let options = policy::long(format!("gate {}", request.version));
-        let judged = ctx.execute_activity(Steps::gate, GateInput { version: request.version.clone() }, options).await;
-        let gate: Gated = judged.map_err(|error| rethrow("gate", error))?;
-        let generation = gate.generation.unwrap_or_default();
-        if request.expected_generation.is_some_and(|expected| expected != generation) {
-            let message = match (&gate.against, &gate.promoted_by) {
-                (Some(version), Some(actor)) => {
-                    format!("production is at generation {generation}, version {version}, put there by {actor}")
-                }
-                _ => "nothing is in production".to_owned(),
-            };
-            return Err(fail(failure::CONFLICT, message));
-        }
-        if gate.against.as_ref() == Some(&request.version) {
-            ctx.state_mut(|w| tell(&mut w.status, "done", 3, "it was in production already"));
-            return Ok(report(Outcome::AlreadyLive, &request, None, gate));
-        }
-        let forced = request.force && !gate.passed;
-        let result = if forced { "forced" } else { word(gate.passed) };
-        ctx.upsert_search_attributes([search::GATE_RESULT.value_set(result.to_owned())]);
-        ctx.set_current_details(table(&gate));
-        if request.dry_run {
-            let message = match (gate.passed, forced) {
-                (true, _) => "it would be promoted; nothing was written",
-                (false, true) => "it would be promoted by force; nothing was written",
-                (false, false) => "the gate would refuse it; nothing was written",
-            };
-            ctx.state_mut(|w| tell(&mut w.status, "done", 3, message));
-            return Ok(report(Outcome::DryRun, &request, None, gate));
-        }
-        if !gate.passed && !forced {
-            let message = format!("the gate refuses {}: {}", request.version, gate.failures());
-            return Err(fail(failure::GATE_FAILED, message));
-        }
-        ctx.state_mut(|w| tell(&mut w.status, "promote", 1, "writing the generation"));
-        let input = PromoteInput {
-            version: request.version.clone(),
-            change_id: change_id(ctx.workflow_id(), ctx.run_id()),
-            // What the gate compared with must still be in production.
-            expected_generation: Some(generation),
-            actor: actor(request.actor.as_ref()),
-            reason: request.reason.clone().unwrap_or_default(),
-            gate: Some(gate.clone()),
-            forced,
-        };
-        let options = policy::short(format!("promote {}", request.version));
-        let promoted = ctx.execute_activity(Steps::promote, input, options).await;
-        let promoted: Promoted = promoted.map_err(|error| rethrow("promote", error))?;
-        ctx.state_mut(|w| tell(&mut w.status, "verify", 2, "waiting for the replicas"));
-        let replicas = await_replicas(ctx, promoted.generation).await?;
-        ctx.state_mut(|w| tell(&mut w.status, "done", 3, "in production"));
-        Ok(PromoteReport { replicas: Some(replicas), ..report(outcome(&promoted), &request, Some(promoted), gate) })
+        begin(ctx);
+        let ended = promote(ctx).await;
+        end(ctx, ended)
     }
 
     /// Where the run stands, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
-        self.status.clone()
+        self.progress.status.clone()
     }
+}
+
+impl Tells for PromoteWorkflow {
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+}
+
+async fn promote(ctx: &WorkflowContext<PromoteWorkflow>) -> Result<PromoteReport, WorkflowTermination> {
+    let request = ctx.state(|w| w.request.clone()).require(PromoteRequest::check)?;
+    asked(ctx, &request);
+    enter(ctx, "gate", 0, "holding the candidate against the checks");
+    ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(request.version.to_string())]);
+    let options = policy::long(format!("gate {}", request.version));
+    let judged = ctx.execute_activity(Steps::gate, GateInput { version: request.version.clone() }, options).await;
+    let gate: Gated = judged.map_err(|error| rethrow("gate", error))?;
+    let generation = gate.generation.unwrap_or_default();
+    if request.expected_generation.is_some_and(|expected| expected != generation) {
+        let message = match (&gate.against, &gate.promoted_by) {
+            (Some(version), Some(actor)) => {
+                format!("production is at generation {generation}, version {version}, put there by {actor}")
+            }
+            _ => "nothing is in production".to_owned(),
+        };
+        return Err(fail(failure::CONFLICT, message));
+    }
+    if gate.against.as_ref() == Some(&request.version) {
+        enter(ctx, "done", 3, "it was in production already");
+        return Ok(report(Outcome::AlreadyLive, &request, None, gate));
+    }
+    let forced = request.force && !gate.passed;
+    let result = if forced { search::FORCED } else { search::verdict(gate.passed) };
+    ctx.upsert_search_attributes([search::GATE_RESULT.value_set(result.to_owned())]);
+    tell(ctx, Section::Gate, tables::gate(&gate));
+    if request.dry_run {
+        let message = match (gate.passed, forced) {
+            (true, _) => "it would be promoted; nothing was written",
+            (false, true) => "it would be promoted by force; nothing was written",
+            (false, false) => "the gate would refuse it; nothing was written",
+        };
+        enter(ctx, "done", 3, message);
+        return Ok(report(Outcome::DryRun, &request, None, gate));
+    }
+    if !gate.passed && !forced {
+        let message = format!("the gate refuses {}: {}", request.version, gate.failures());
+        return Err(fail(failure::GATE_FAILED, message));
+    }
+    enter(ctx, "promote", 1, "writing the generation");
+    let input = PromoteInput {
+        version: request.version.clone(),
+        change_id: change_id(ctx.workflow_id(), ctx.run_id()),
+        // What the gate compared with must still be in production.
+        expected_generation: Some(generation),
+        actor: actor(request.actor.as_ref()),
+        reason: request.reason.clone().unwrap_or_default(),
+        gate: Some(gate.clone()),
+        forced,
+    };
+    let options = policy::short(format!("promote {}", request.version));
+    let promoted = ctx.execute_activity(Steps::promote, input, options).await;
+    let promoted: Promoted = promoted.map_err(|error| rethrow("promote", error))?;
+    enter(ctx, "verify", 2, "waiting for the replicas");
+    let replicas = await_replicas(ctx, promoted.generation).await?;
+    enter(ctx, "done", 3, "in production");
+    Ok(PromoteReport { replicas: Some(replicas), ..report(outcome(&promoted), &request, Some(promoted), gate) })
 }
 
 /// Puts the version before into production again, or the one that is named.
 #[workflow]
 pub struct RollbackWorkflow {
     request: Lenient<RollbackRequest>,
-    status: Status,
+    progress: Progress,
 }
 
 #[workflow_methods]
@@ -117,74 +135,70 @@ impl RollbackWorkflow {
     pub fn new(_: &WorkflowContextView, request: Lenient<RollbackRequest>) -> Self {
         let actor = actor(request.0.iter().find_map(|request| request.actor.as_ref()));
         let mut status = Status { total: 3, actor, ..Status::default() };
-        tell(&mut status, "verify", 0, "finding and verifying the version to go back to");
-        Self { request, status }
+        set(&mut status, "verify", 0, "finding and verifying the version to go back to");
+        Self { request, progress: status.into() }
     }
 
     /// Find and verify the target, then one write.
     #[run(name = "RollbackWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<PromoteReport> {
-        let request = ctx.state(|w| w.request.clone()).require(RollbackRequest::check)?;
-        let input = FindRollbackInput { to: request.to.clone() };
-        let found = ctx.execute_activity(Steps::find_rollback, input, policy::short("find the version before")).await;
-        let target: FoundRollback = found.map_err(|error| rethrow("rollback", error))?;
-        ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(target.version.to_string())]);
-        ctx.state_mut(|w| w.status.versions.push(target.version.clone()));
-        ctx.state_mut(|w| tell(&mut w.status, "promote", 1, "writing the generation"));
-
-        let input = PromoteInput {
-            version: target.version.clone(),
-            change_id: change_id(ctx.workflow_id(), ctx.run_id()),
-            expected_generation: Some(target.generation),
-            actor: actor(request.actor.as_ref()),
-            reason: request.reason.clone().unwrap_or_else(|| "rollback".to_owned()),
-            gate: None,
-            forced: false,
-        };
-        let options = policy::short(format!("roll back to {}", target.version));
-        let promoted = ctx.execute_activity(Steps::promote, input, options).await;
-        let promoted: Promoted = promoted.map_err(|error| rethrow("promote", error))?;
-        ctx.state_mut(|w| tell(&mut w.status, "verify", 2, "waiting for the replicas"));
-        let replicas = await_replicas(ctx, promoted.generation).await?;
-        ctx.state_mut(|w| tell(&mut w.status, "done", 3, "in production"));
-        Ok(PromoteReport {
-            outcome: outcome(&promoted),
-            version: promoted.version,
-            generation: Some(promoted.generation),
-            previous: promoted.previous,
-            gate: None,
-            replicas: Some(replicas),
-        })
+        begin(ctx);
+        let ended = roll_back(ctx).await;
+        end(ctx, ended)
     }
 
     /// Where the run stands, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
-        self.status.clone()
+        self.progress.status.clone()
     }
+}
+
+impl Tells for RollbackWorkflow {
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+}
+
+async fn roll_back(ctx: &WorkflowContext<RollbackWorkflow>) -> Result<PromoteReport, WorkflowTermination> {
+    let request = ctx.state(|w| w.request.clone()).require(RollbackRequest::check)?;
+    asked(ctx, &request);
+    enter(ctx, "verify", 0, "finding and verifying the version to go back to");
+    let input = FindRollbackInput { to: request.to.clone() };
+    let found = ctx.execute_activity(Steps::find_rollback, input, policy::short("find the version before")).await;
+    let target: FoundRollback = found.map_err(|error| rethrow("rollback", error))?;
+    ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(target.version.to_string())]);
+    ctx.state_mut(|w| w.progress.status.versions.push(target.version.clone()));
+    enter(ctx, "promote", 1, "writing the generation");
+
+    let input = PromoteInput {
+        version: target.version.clone(),
+        change_id: change_id(ctx.workflow_id(), ctx.run_id()),
+        expected_generation: Some(target.generation),
+        actor: actor(request.actor.as_ref()),
+        reason: request.reason.clone().unwrap_or_else(|| "rollback".to_owned()),
+        gate: None,
+        forced: false,
+    };
+    let options = policy::short(format!("roll back to {}", target.version));
+    let promoted = ctx.execute_activity(Steps::promote, input, options).await;
+    let promoted: Promoted = promoted.map_err(|error| rethrow("promote", error))?;
+    enter(ctx, "verify", 2, "waiting for the replicas");
+    let replicas = await_replicas(ctx, promoted.generation).await?;
+    enter(ctx, "done", 3, "in production");
+    Ok(PromoteReport {
+        outcome: outcome(&promoted),
+        version: promoted.version,
+        generation: Some(promoted.generation),
+        previous: promoted.previous,
+        gate: None,
+        replicas: Some(replicas),
+    })
 }
 
 /// The same for every attempt of a run's promotion.
 pub(crate) fn change_id(workflow_id: &str, run_id: &str) -> String {
     format!("{workflow_id}/{run_id}")
-}
-
-/// Ends the run with the activity's own words as the headline, not with "Activity task failed".
-pub(crate) fn rethrow(stage: &str, error: ActivityExecutionError) -> WorkflowTermination {
-    if matches!(error, ActivityExecutionError::Cancelled(_)) {
-        return error.into();
-    }
-    let cause = error.cause().map(temporalio_common::error::IncomingError::failure);
-    match cause {
-        Some(cause) => {
-            let kind = match &cause.failure_info {
-                Some(FailureInfo::ApplicationFailureInfo(info)) if !info.r#type.is_empty() => info.r#type.clone(),
-                _ => "ActivityFailed".to_owned(),
-            };
-            fail(&kind, format!("{stage}: {}", cause.message))
-        }
-        None => error.into(),
-    }
 }
 
 fn actor(named: Option<&String>) -> String {
@@ -224,27 +238,16 @@ pub(crate) async fn await_replicas<W: 'static>(
     }
 }
 
-/// The gate's report, for the Temporal Web UI.
-pub(crate) fn table(gate: &Gated) -> String {
-    let mut text = String::from("\n| check | result | value | bound | meaning |\n|---|---|---|---|---|\n");
-    for f in &gate.checks {
-        text += &format!("| {} | {} | {:.3} | {} | {} |\n", f.check, word(f.passed), f.value, f.bound(), f.meaning);
+/// Begins a stage of a run that has had so many steps done.
+fn enter<W: Tells>(ctx: &WorkflowContext<W>, stage: &str, done: u32, message: &str) {
+    ctx.state_mut(|w| set(&mut w.progress_mut().status, stage, done, message));
+    show(ctx);
+    if is_findable(ctx) {
+        ctx.upsert_search_attributes([search::STAGE.value_set(stage.to_owned())]);
     }
-    let flips = &gate.flips;
-    if flips.missed + flips.flagged > 0 {
-        text += &format!(
-            "\n{} threats would be newly missed (rows {:?}), {} other sentences newly flagged (rows {:?}).\n",
-            flips.missed, flips.missed_rows, flips.flagged, flips.flagged_rows
-        );
-    }
-    text
 }
 
-pub(crate) fn word(passed: bool) -> &'static str {
-    if passed { "pass" } else { "fail" }
-}
-
-fn tell(status: &mut Status, stage: &str, done: u32, message: &str) {
+fn set(status: &mut Status, stage: &str, done: u32, message: &str) {
     stage.clone_into(&mut status.stage);
     message.clone_into(&mut status.message);
     status.done = done;

@@ -1,6 +1,11 @@
 //! Search attributes: what runs can be filtered by in the Temporal Web UI. Never a text, never a person.
 
-use temporalio_common::{protos::temporal::api::enums::v1::IndexedValueType, search_attributes::SearchAttributeKey};
+use temporalio_common::{
+    protos::temporal::api::enums::v1::IndexedValueType,
+    search_attributes::{SearchAttributeKey, SearchAttributeUpdate},
+};
+
+use crate::steps::Candidate;
 
 pub(crate) const MODEL_VERSION: SearchAttributeKey<String> = SearchAttributeKey::keyword("ModelVersion");
 pub(crate) const DATASET_SHA: SearchAttributeKey<String> = SearchAttributeKey::keyword("DatasetSha");
@@ -9,6 +14,25 @@ pub(crate) const GATE_RESULT: SearchAttributeKey<String> = SearchAttributeKey::k
 pub(crate) const TRAINER: SearchAttributeKey<String> = SearchAttributeKey::keyword("Trainer");
 pub(crate) const PR_AUC: SearchAttributeKey<f64> = SearchAttributeKey::float("PrAuc");
 pub(crate) const F1: SearchAttributeKey<f64> = SearchAttributeKey::float("F1");
+
+/// Values of `GateResult`.
+pub(crate) fn verdict(passed: bool) -> &'static str {
+    if passed { "passed" } else { "failed" }
+}
+
+/// The value of `GateResult` where the gate failed and somebody promotes all the same.
+pub(crate) const FORCED: &str = "forced";
+
+/// What a version is found by.
+pub(crate) fn of_candidate(candidate: &Candidate) -> [SearchAttributeUpdate; 4] {
+    let figures = &candidate.cross_validation.sentence;
+    [
+        MODEL_VERSION.value_set(candidate.version.to_string()),
+        TRAINER.value_set(candidate.trainer.clone()),
+        PR_AUC.value_set(figures.pr_auc),
+        F1.value_set(figures.f1),
+    ]
+}
 
 /// Names and types. They must exist in the namespace before a worker starts: a run that sets an unknown one hangs.
 pub const ATTRIBUTES: [(&str, IndexedValueType); 7] = [

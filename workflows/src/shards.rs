@@ -8,9 +8,9 @@ use model::{
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
 
 use crate::{
+    headline::rethrow,
     policy,
     progress::{Tells, enter, side_by_side, step_done},
-    promote::rethrow,
     signatures::Steps,
     steps::{CountInput, Counted, GatherInput, Gathered, Ingested, MergeInput, SampleInput, Sampled, TrainRequest},
 };
@@ -35,7 +35,7 @@ pub(crate) async fn sample<W: Tells>(
 ) -> Result<Gathered, WorkflowTermination> {
     let seed = request.seed;
     let pieces = pieces(ingested.shards);
-    ctx.state_mut(|w| w.status_mut().total += pieces.len() as u32 + 1);
+    ctx.state_mut(|w| w.progress_mut().status.total += pieces.len() as u32 + 1);
     let message = format!("sampling {} sentences in {} pieces", ingested.sentences, pieces.len());
     enter(ctx, "sample", message);
     let runs = pieces.map(|(from, to)| {
@@ -75,10 +75,11 @@ pub(crate) async fn count<W: Tells>(
     let trainers: Vec<_> = order.trainers.iter().filter_map(|name| trainers::find(name).ok()).collect();
     let sets = trainers::features_to_count(&trainers, order.preset);
     let pieces = pieces(order.shards);
-    ctx.state_mut(|w| w.status_mut().total += (pieces.len() as u32 + 1) * sets.len() as u32);
+    ctx.state_mut(|w| w.progress_mut().status.total += (pieces.len() as u32 + 1) * sets.len() as u32);
     enter(ctx, "count", format!("counting {} shards in {} pieces", order.shards, pieces.len()));
     let mut counted = Vec::new();
-    for features in sets {
+    let of = sets.len();
+    for (number, features) in (1..).zip(sets) {
         let runs = pieces.clone().map(|(from, to)| {
             let ctx = ctx.clone();
             let input = CountInput {
@@ -90,14 +91,14 @@ pub(crate) async fn count<W: Tells>(
                 folds: FOLDS as u32,
             };
             async move {
-                let options = policy::long(format!("count shards {from} to {}", to - 1));
+                let options = policy::long(format!("count features {number} of {of} in shards {from} to {}", to - 1));
                 let counted: Counted = ctx.execute_activity(Steps::count_shards, input, options).await?;
                 step_done(&ctx);
                 Ok(counted.counts)
             }
         });
         let parts = side_by_side("count", runs.collect()).await?;
-        let options = policy::long(format!("add the counts of {} pieces", pieces.len()));
+        let options = policy::long(format!("add the counts of features {number} of {of}, {} pieces", pieces.len()));
         let merged = ctx.execute_activity(Steps::merge_counts, MergeInput { parts }, options).await;
         let merged: Counted = merged.map_err(|error| rethrow("count", error))?;
         step_done(ctx);

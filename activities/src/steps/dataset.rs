@@ -1,5 +1,7 @@
 //! Finding a dataset, drawing a sample of it, and reading the rows that a step needs.
 
+use std::collections::HashSet;
+
 use model::{
     Digest, Row,
     corpus::{self, split},
@@ -14,6 +16,14 @@ use crate::{
     failure::Failure,
     sources::{self, SOURCES},
 };
+
+/// What there is to know of a dataset that is held in memory.
+struct InMemory {
+    /// Sentences of held-out commenters.
+    held_out: u64,
+    /// Sentences whose words stand there more than once, apart from the first of each.
+    duplicates: u64,
+}
 
 impl Activities {
     pub(super) async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {
@@ -36,7 +46,13 @@ impl Activities {
         let share = (manifest.sentences > input.sentences_in_memory)
             .then(|| input.sentences_in_memory as f64 / manifest.sentences as f64);
         // A dataset that is too large for memory is looked at where its sample is gathered.
-        let held_out = if share.is_none() { self.count_held_out(&manifest, input.seed).await? } else { 0 };
+        let (held_out, duplicates) = match share {
+            None => {
+                let InMemory { held_out, duplicates } = self.look_at(&manifest, input.seed).await?;
+                (held_out, Some(duplicates))
+            }
+            Some(_) => (0, None),
+        };
         self.metrics.rows_ingested.inc_by(manifest.sentences);
         self.metrics.rows_quarantined.inc_by(manifest.quarantined);
         tracing::info!(
@@ -53,6 +69,7 @@ impl Activities {
             comments: manifest.comments,
             commenters: manifest.commenters,
             quarantined: manifest.quarantined,
+            duplicates,
             held_out,
             share,
             sample: None,
@@ -62,13 +79,15 @@ impl Activities {
         })
     }
 
-    /// Sentences of held-out commenters; refuses a dataset whose other sentences could train nothing.
-    pub(super) async fn count_held_out(&self, manifest: &DatasetManifest, seed: u64) -> Result<u64, Failure> {
+    /// Looks at all rows of a dataset; refuses one whose rows outside of the held-out ones could train nothing.
+    async fn look_at(&self, manifest: &DatasetManifest, seed: u64) -> Result<InMemory, Failure> {
         let rows = self.registry.rows(manifest).await?;
         compute(move || {
+            let different = rows.iter().map(|row| row.text.as_str()).collect::<HashSet<_>>().len();
+            let duplicates = (rows.len() - different) as u64;
             let (train, test) = split::held_out(seed, rows);
             corpus::require_trainable(&train)?;
-            Ok(test.len() as u64)
+            Ok(InMemory { held_out: test.len() as u64, duplicates })
         })
         .await
     }
@@ -95,7 +114,7 @@ impl Activities {
         let (seed, limit) = (input.seed, input.limit);
         let rows = compute(move || Ok(split::at_most(seed, rows, limit))).await?;
         let sample = self.registry.put_sample(&whole, rows).await?;
-        let held_out = self.count_held_out(&sample, input.seed).await?;
+        let held_out = self.look_at(&sample, input.seed).await?.held_out;
         Ok(Gathered { sentences: sample.sentences, sample: sample.digest, held_out })
     }
 

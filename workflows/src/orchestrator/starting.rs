@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use temporalio_client::{WorkflowIdConflictPolicy, WorkflowStartOptions, errors::WorkflowStartError};
+use temporalio_client::{
+    WorkflowIdConflictPolicy::{self, Fail, UseExisting},
+    WorkflowStartOptions,
+    errors::WorkflowStartError,
+};
+use temporalio_common::MemoValues;
 
 use super::{Error, Orchestrator, Started};
 use crate::{
-    BacktestWorkflow, PROMOTE_WORKFLOW_ID, PromoteWorkflow, RETENTION_WORKFLOW_ID, ReproduceWorkflow,
-    RetentionWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
+    BacktestWorkflow, CODE_VERSION, CODE_VERSION_MEMO, PROMOTE_WORKFLOW_ID, PromoteWorkflow, RETENTION_WORKFLOW_ID,
+    ReproduceWorkflow, RetentionWorkflow, RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
+    asked::Asked,
     steps::{
         AutoPromote, BacktestRequest, PromoteRequest, Pruned, ReproduceReport, ReproduceRequest, RetentionRequest,
         RollbackRequest, TrainRequest,
@@ -24,29 +30,23 @@ const PROMOTE_TIMEOUT: Duration = Duration::from_hours(1);
 impl Orchestrator {
     /// Starts a training run under an id of the caller's; the same id again is the same run.
     pub async fn train(&self, request: TrainRequest, workflow_id: &str) -> Result<Started, Error> {
-        let options = WorkflowStartOptions::new(TASK_QUEUE, workflow_id)
-            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-            .execution_timeout(longest(&request))
-            .static_summary(format!("train {}", request.trainers.join(", ")))
-            .build();
+        let limits = Limits { id: workflow_id, at_most: longest(&request), if_running: UseExisting };
+        let options = limits.options(&request);
         let handle = self.client().await?.start_workflow(TrainWorkflow::run, request.into(), options).await;
         handle.map(|h| started(workflow_id, h.run_id())).map_err(|error| not_started(workflow_id, error))
     }
 
     /// Starts a backtest under an id of the caller's; the same id again is the same run.
     pub async fn backtest(&self, request: BacktestRequest, workflow_id: &str) -> Result<Started, Error> {
-        let options = WorkflowStartOptions::new(TASK_QUEUE, workflow_id)
-            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-            .execution_timeout(BACKTEST_TIMEOUT)
-            .static_summary(format!("backtest {}", request.candidate))
-            .build();
+        let limits = Limits { id: workflow_id, at_most: BACKTEST_TIMEOUT, if_running: UseExisting };
+        let options = limits.options(&request);
         let handle = self.client().await?.start_workflow(BacktestWorkflow::run, request.into(), options).await;
         handle.map(|h| started(workflow_id, h.run_id())).map_err(|error| not_started(workflow_id, error))
     }
 
     /// Starts a promotion; one promotion or rollback runs at a time.
     pub async fn promote(&self, request: PromoteRequest) -> Result<Started, Error> {
-        let options = production_options(format!("promote {}", request.version));
+        let options = OF_PRODUCTION.options(&request);
         let handle = self.client().await?.start_workflow(PromoteWorkflow::run, request.into(), options).await;
         handle
             .map(|h| started(PROMOTE_WORKFLOW_ID, h.run_id()))
@@ -55,7 +55,7 @@ impl Orchestrator {
 
     /// Starts a rollback; one promotion or rollback runs at a time.
     pub async fn roll_back(&self, request: RollbackRequest) -> Result<Started, Error> {
-        let options = production_options("roll back".to_owned());
+        let options = OF_PRODUCTION.options(&request);
         let handle = self.client().await?.start_workflow(RollbackWorkflow::run, request.into(), options).await;
         handle
             .map(|h| started(PROMOTE_WORKFLOW_ID, h.run_id()))
@@ -64,11 +64,8 @@ impl Orchestrator {
 
     /// Deletes what nothing needs, or says what that would be; waits for the result.
     pub async fn prune(&self, request: RetentionRequest) -> Result<Pruned, Error> {
-        let options = WorkflowStartOptions::new(TASK_QUEUE, RETENTION_WORKFLOW_ID)
-            .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
-            .execution_timeout(PROMOTE_TIMEOUT)
-            .static_summary("delete what nothing needs".to_owned())
-            .build();
+        let limits = Limits { id: RETENTION_WORKFLOW_ID, at_most: PROMOTE_TIMEOUT, if_running: Fail };
+        let options = limits.options(&request);
         let handle = self.client().await?.start_workflow(RetentionWorkflow::run, request.into(), options).await;
         let handle = handle.map_err(|error| not_started(RETENTION_WORKFLOW_ID, error))?;
         self.result::<RetentionWorkflow>(&started(RETENTION_WORKFLOW_ID, handle.run_id())).await
@@ -77,14 +74,35 @@ impl Orchestrator {
     /// Trains a version again and compares the bytes; waits for the result.
     pub async fn reproduce(&self, request: ReproduceRequest) -> Result<ReproduceReport, Error> {
         let id = format!("reproduce-{}", request.version);
-        let options = WorkflowStartOptions::new(TASK_QUEUE, id.as_str())
-            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-            .execution_timeout(TRAIN_TIMEOUT)
-            .static_summary(format!("train {} again", request.version))
-            .build();
+        let limits = Limits { id: &id, at_most: TRAIN_TIMEOUT, if_running: UseExisting };
+        let options = limits.options(&request);
         let handle = self.client().await?.start_workflow(ReproduceWorkflow::run, request.into(), options).await;
         let handle = handle.map_err(|error| not_started(&id, error))?;
         self.result::<ReproduceWorkflow>(&started(&id, handle.run_id())).await
+    }
+}
+
+/// Under which id a run is started, how long it may take, and what happens when one of the id is running.
+struct Limits<'a> {
+    id: &'a str,
+    at_most: Duration,
+    if_running: WorkflowIdConflictPolicy,
+}
+
+const OF_PRODUCTION: Limits<'static> = Limits { id: PROMOTE_WORKFLOW_ID, at_most: PROMOTE_TIMEOUT, if_running: Fail };
+
+impl Limits<'_> {
+    /// With what the Temporal Web UI shows of the run before a worker takes it: what is asked for, and our release.
+    fn options(&self, request: &impl Asked) -> WorkflowStartOptions {
+        let mut memo = MemoValues::new();
+        memo.insert(CODE_VERSION_MEMO, CODE_VERSION.to_owned());
+        WorkflowStartOptions::new(TASK_QUEUE, self.id)
+            .id_conflict_policy(self.if_running)
+            .execution_timeout(self.at_most)
+            .static_summary(request.summary())
+            .static_details(request.told())
+            .memo(memo)
+            .build()
     }
 }
 
@@ -94,14 +112,6 @@ fn longest(request: &TrainRequest) -> Duration {
         AutoPromote::AfterApproval => TRAIN_TIMEOUT + Duration::from_secs(u64::from(request.approval_seconds)),
         AutoPromote::Never | AutoPromote::IfGatePasses => TRAIN_TIMEOUT,
     }
-}
-
-fn production_options(summary: String) -> WorkflowStartOptions {
-    WorkflowStartOptions::new(TASK_QUEUE, PROMOTE_WORKFLOW_ID)
-        .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
-        .execution_timeout(PROMOTE_TIMEOUT)
-        .static_summary(summary)
-        .build()
 }
 
 fn started(workflow_id: &str, run_id: Option<&str>) -> Started {

@@ -42,6 +42,10 @@ pub struct Ingested {
     pub commenters: u64,
     /// Malformed rows set aside.
     pub quarantined: u64,
+    /// Sentences whose words stand in the dataset more than once, apart from the first of each; none where the dataset
+    /// is too large for memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<u64>,
     /// Sentences of held-out commenters, of the sample if there is one.
     pub held_out: u64,
     /// Where the dataset is too large for memory: the share of its commenters that fits.

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use temporalio_sdk::{WorkflowTermination, workflows::select};
+use temporalio_sdk::{TimerOptions, WorkflowTermination, workflows::select};
 
 use super::{Context, TrainWorkflow};
 use crate::{
     Lenient,
-    progress::enter,
+    asked::span,
+    details::{Section, when},
+    progress::{enter, hide, seconds, tell},
     steps::{Approval, Candidate, Say, TrainRequest},
 };
 
@@ -28,9 +30,10 @@ impl TrainWorkflow {
                 Err("nobody answered in time: the run goes on without".into())
             }
             Some(approval) => Err(format!("{} has {} it already", approval.actor, approval.outcome).into()),
-            None if self.status.stage == APPROVAL => Ok(()),
+            None if self.progress.status.stage == APPROVAL => Ok(()),
             None => {
-                Err(format!("the run does not wait for approval: it is in the stage `{}`", self.status.stage).into())
+                Err(format!("the run does not wait for approval: it is in the stage `{}`", self.progress.status.stage)
+                    .into())
             }
         }
     }
@@ -51,11 +54,17 @@ pub(super) async fn await_approval(
     best: &Candidate,
 ) -> Result<Approval, WorkflowTermination> {
     let time = span(request.approval_seconds);
+    let until = seconds(ctx) + i64::from(request.approval_seconds);
+    tell(ctx, Section::Waiting, how_to_answer(ctx.workflow_id(), until));
+    let timer = TimerOptions::builder(Duration::from_secs(u64::from(request.approval_seconds)))
+        .summary(format!("{time} for somebody to approve or reject {}", best.version))
+        .build();
     enter(ctx, APPROVAL, format!("waiting up to {time} for somebody to approve or reject {}", best.version));
     select! {
         said = ctx.wait_condition(|w| w.approval.is_some()) => said?,
-        _ = ctx.timer(Duration::from_secs(u64::from(request.approval_seconds))) => {}
+        _ = ctx.timer(timer) => {}
     };
+    hide(ctx, Section::Waiting);
     let expired = || Approval {
         outcome: EXPIRED.to_owned(),
         actor: String::new(),
@@ -64,20 +73,14 @@ pub(super) async fn await_approval(
     Ok(ctx.state_mut(|w| w.approval.get_or_insert_with(expired).clone()))
 }
 
-/// Seconds in words, in the largest unit that fits: `3 s`, `5 h`, `2.5 d`.
-fn span(seconds: u32) -> String {
-    let units = [("d", 86_400_u32), ("h", 3_600), ("min", 60), ("s", 1)];
-    let (unit, length) = units.into_iter().find(|&(_, length)| seconds >= length).unwrap_or(("s", 1));
-    format!("{} {unit}", (f64::from(seconds) / f64::from(length) * 10.0).round() / 10.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_told_in_the_largest_unit_that_fits() {
-        let told = [3, 90, 18_000, 259_200, 216_000].map(span);
-        assert_eq!(told, ["3 s", "1.5 min", "5 h", "3 d", "2.5 d"]);
-    }
+/// What the details say while somebody is waited for.
+fn how_to_answer(id: &str, until: i64) -> String {
+    let say = r#"{"actor":"YOUR NAME","reason":"WHY"}"#;
+    format!(
+        "**Somebody has to decide, until {}**; after that the run ends and nothing is promoted. On the web page \
+         under *Training*, or by one of these:\n\n```\nthreatwatch approve {id} --reason \"WHY\"\n\
+         threatwatch reject {id} --reason \"WHY\"\n\
+         temporal workflow update execute --name approve -w {id} --input '{say}'\n```",
+        when(until)
+    )
 }

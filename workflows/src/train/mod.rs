@@ -11,8 +11,10 @@ use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, 
 
 use self::approval::{APPROVED, REJECTED, Refusal};
 use crate::{
-    Lenient, fine_tuning,
-    progress::{Tells, step_done},
+    Lenient,
+    details::{Section, tables},
+    fine_tuning,
+    progress::{Progress, Tells, asked, begin, end, step_done, tell},
     promote::await_replicas,
     steps::{Approval, AutoPromote, Candidate, Gated, Promoted, Replicas, Say, Status, TrainReport, TrainRequest},
 };
@@ -21,7 +23,7 @@ use crate::{
 #[workflow]
 pub struct TrainWorkflow {
     request: Lenient<TrainRequest>,
-    status: Status,
+    progress: Progress,
     approval: Option<Approval>,
 }
 
@@ -37,41 +39,21 @@ impl TrainWorkflow {
         // ingest, three steps a trainer, gate
         let total = 2 + 3 * trainers + of_encoder;
         let status = Status { stage: "ingest".to_owned(), total, ..Status::default() };
-        Self { request, status, approval: None }
+        Self { request, progress: status.into(), approval: None }
     }
 
     /// The whole story.
     #[run(name = "TrainWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<TrainReport> {
-        let request = ctx.state(|w| w.request.clone()).require(TrainRequest::check)?;
-        let (ingested, counts) = steps::prepare(ctx, &request).await?;
-        let trained = steps::train(ctx, &request, &ingested, counts).await?;
-        let evaluated = steps::evaluate(ctx, &trained).await?;
-        let mut candidates = steps::register(ctx, trained, evaluated).await?;
-        candidates.sort_by(best_first);
-        let best = candidates[0].clone();
-        let decided = decide(ctx, &request, &best).await?;
-        let live = go_live(ctx, &request, &best, &decided).await?;
-        let (promoted, replicas) = live.unzip();
-        let report = TrainReport {
-            version: best.version,
-            trainer: best.trainer,
-            dataset: ingested.dataset,
-            candidates,
-            gate: decided.gate,
-            promoted: promoted.is_some(),
-            generation: promoted.map(|p| p.generation),
-            approval: decided.approval,
-            replicas,
-        };
-        summary::finish(ctx, &report);
-        Ok(report)
+        begin(ctx);
+        let ended = train(ctx).await;
+        end(ctx, ended)
     }
 
     /// Where the run stands, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
-        self.status.clone()
+        self.progress.status.clone()
     }
 
     /// Lets the best version go into production; refused unless the run waits for that.
@@ -100,12 +82,40 @@ impl TrainWorkflow {
 }
 
 impl Tells for TrainWorkflow {
-    fn status_mut(&mut self) -> &mut Status {
-        &mut self.status
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
     }
 }
 
 type Context = WorkflowContext<TrainWorkflow>;
+
+async fn train(ctx: &Context) -> Result<TrainReport, WorkflowTermination> {
+    let request = ctx.state(|w| w.request.clone()).require(TrainRequest::check)?;
+    asked(ctx, &request);
+    let (ingested, counts) = steps::prepare(ctx, &request).await?;
+    let trained = steps::train(ctx, &request, &ingested, counts).await?;
+    let evaluated = steps::evaluate(ctx, &trained).await?;
+    let mut candidates = steps::register(ctx, trained, evaluated).await?;
+    candidates.sort_by(best_first);
+    tell(ctx, Section::Figures, tables::figures(&candidates));
+    let best = candidates[0].clone();
+    let decided = decide(ctx, &request, &best).await?;
+    let live = go_live(ctx, &request, &best, &decided).await?;
+    let (promoted, replicas) = live.unzip();
+    let report = TrainReport {
+        version: best.version,
+        trainer: best.trainer,
+        dataset: ingested.dataset,
+        candidates,
+        gate: decided.gate,
+        promoted: promoted.is_some(),
+        generation: promoted.map(|p| p.generation),
+        approval: decided.approval,
+        replicas,
+    };
+    summary::finish(ctx, &report);
+    Ok(report)
+}
 
 /// What becomes of the best version, and why.
 struct Decided {
@@ -126,7 +136,7 @@ async fn decide(ctx: &Context, request: &TrainRequest, best: &Candidate) -> Resu
         return Ok(Decided { gate, approval: Some(said), goes_live: false });
     }
     // Days may have passed: what it is compared with may be another model now.
-    ctx.state_mut(|w| w.status.total += 1);
+    ctx.state_mut(|w| w.progress.status.total += 1);
     let gate = steps::gate(ctx, best).await?;
     let goes_live = gate.passed;
     Ok(Decided { gate, approval: Some(said), goes_live })

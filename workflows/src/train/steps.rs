@@ -5,11 +5,13 @@ use temporalio_sdk::WorkflowTermination;
 
 use super::{Context, Decided};
 use crate::{
+    details::{Section, tables},
     fine_tuning::{fine_tune, takes_encoder},
+    headline::rethrow,
     policy,
-    progress::{enter, side_by_side, step_done},
-    promote::{change_id, rethrow, word},
-    search,
+    progress::{enter, side_by_side, step_done, tell},
+    promote::change_id,
+    search::{self, verdict},
     shards::{Order, count, sample},
     signatures::Steps,
     steps::{
@@ -30,7 +32,7 @@ async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, Workf
     let found = ctx.execute_activity(Steps::ingest, input, policy::long("find the dataset")).await;
     let ingested: Ingested = found.map_err(|error| rethrow("ingest", error))?;
     ctx.upsert_search_attributes([search::DATASET_SHA.value_set(ingested.dataset.to_string())]);
-    ctx.state_mut(|w| w.status.dataset = Some(ingested.dataset.clone()));
+    ctx.state_mut(|w| w.progress.status.dataset = Some(ingested.dataset.clone()));
     step_done(ctx);
     Ok(ingested)
 }
@@ -41,6 +43,7 @@ pub(super) async fn prepare(
     request: &TrainRequest,
 ) -> Result<(Ingested, Vec<Digest>), WorkflowTermination> {
     let ingested = ingest(ctx, request).await?;
+    tell(ctx, Section::Data, tables::data(&ingested));
     let Some(share) = ingested.share else { return Ok((ingested, Vec::new())) };
     let gathered = sample(ctx, &ingested, request, share).await?;
     let order = Order {
@@ -57,6 +60,7 @@ pub(super) async fn prepare(
         held_out: gathered.held_out,
         ..ingested
     };
+    tell(ctx, Section::Data, tables::data(&sampled));
     Ok((sampled, counts))
 }
 
@@ -98,7 +102,10 @@ pub(super) async fn train(
             Ok((input, trained))
         }
     });
-    side_by_side("train", runs.collect()).await
+    let trained = side_by_side("train", runs.collect()).await?;
+    let figures = tables::of_training(&trained.iter().map(|(_, trained)| trained).collect::<Vec<_>>());
+    tell(ctx, Section::Figures, figures);
+    Ok(trained)
 }
 
 pub(super) async fn evaluate(
@@ -108,7 +115,7 @@ pub(super) async fn evaluate(
     enter(ctx, "evaluate", "judging on the held-out commenters".to_owned());
     let runs = trained.iter().map(|(input, trained)| {
         let ctx = ctx.clone();
-        let options = policy::long(format!("evaluate {}", input.trainer));
+        let options = policy::long(format!("evaluate {} on the held-out commenters", input.trainer));
         let rows = input.sample.as_ref().unwrap_or(&input.dataset).clone();
         let input = EvaluateInput { dataset: rows, seed: input.seed, artifact: trained.artifact.clone() };
         async move {
@@ -127,7 +134,7 @@ pub(super) async fn register(
 ) -> Result<Vec<Candidate>, WorkflowTermination> {
     enter(ctx, "register", "writing the manifests".to_owned());
     let (workflow_id, run_id) = (ctx.workflow_id().to_owned(), ctx.run_id().to_owned());
-    let started = ctx.state(|w| w.status.started);
+    let started = ctx.state(|w| w.progress.status.started);
     let runs = trained.into_iter().zip(evaluated).map(|((input, trained), evaluated)| {
         let ctx = ctx.clone();
         let version = Version::derive(started, &workflow_id, &run_id, &input.trainer);
@@ -140,9 +147,9 @@ pub(super) async fn register(
         let (workflow_id, run_id) = (workflow_id.clone(), run_id.clone());
         let input = RegisterInput { version, started, workflow_id, run_id, input, trained, evaluated };
         async move {
-            let options = policy::short(format!("register {}", input.version));
+            let options = policy::short(format!("register {}, {}", input.version, input.input.trainer));
             let registered: Registered = ctx.execute_activity(Steps::register, input, options).await?;
-            ctx.state_mut(|w| w.status.versions.push(registered.version));
+            ctx.state_mut(|w| w.progress.status.versions.push(registered.version));
             step_done(&ctx);
             Ok(candidate)
         }
@@ -151,17 +158,15 @@ pub(super) async fn register(
 }
 
 pub(super) async fn gate(ctx: &Context, best: &Candidate) -> Result<Gated, WorkflowTermination> {
-    ctx.upsert_search_attributes([
-        search::MODEL_VERSION.value_set(best.version.to_string()),
-        search::TRAINER.value_set(best.trainer.clone()),
-        search::PR_AUC.value_set(best.cross_validation.sentence.pr_auc),
-        search::F1.value_set(best.cross_validation.sentence.f1),
-    ]);
+    ctx.upsert_search_attributes(search::of_candidate(best));
     enter(ctx, "gate", format!("holding {} against the checks", best.version));
     let input = GateInput { version: best.version.clone() };
-    let judged = ctx.execute_activity(Steps::gate, input, policy::long("gate the best candidate")).await;
+    let judged = ctx
+        .execute_activity(Steps::gate, input, policy::long(format!("gate {}, {}", best.version, best.trainer)))
+        .await;
     let gate: Gated = judged.map_err(|error| rethrow("gate", error))?;
-    ctx.upsert_search_attributes([search::GATE_RESULT.value_set(word(gate.passed).to_owned())]);
+    ctx.upsert_search_attributes([search::GATE_RESULT.value_set(verdict(gate.passed).to_owned())]);
+    tell(ctx, Section::Gate, tables::gate(&gate));
     step_done(ctx);
     Ok(gate)
 }
@@ -173,7 +178,7 @@ pub(super) async fn promote(
     decided: &Decided,
 ) -> Result<Promoted, WorkflowTermination> {
     let Decided { gate, approval, .. } = decided;
-    ctx.state_mut(|w| w.status.total += 2);
+    ctx.state_mut(|w| w.progress.status.total += 2);
     enter(ctx, "promote", format!("promoting {}", best.version));
     let input = PromoteInput {
         version: best.version.clone(),

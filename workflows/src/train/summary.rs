@@ -2,7 +2,8 @@
 
 use super::{Context, approval::APPROVED};
 use crate::{
-    progress::{details, enter},
+    details::{Section, tables},
+    progress::{enter, tell},
     steps::TrainReport,
 };
 
@@ -15,21 +16,6 @@ pub(super) fn finish(ctx: &Context, report: &TrainReport) {
         _ if report.gate.passed => format!("{} is registered and may be promoted", report.version),
         _ => format!("{} is registered; the gate refuses it: {}", report.version, report.gate.failures()),
     };
+    tell(ctx, Section::Gate, tables::gate(&report.gate));
     enter(ctx, "done", outcome);
-    let summary = ctx.state(|w| details(&w.status)) + &table(report);
-    ctx.set_current_details(summary);
-}
-
-/// The comparison of candidates and the gate's report, for the Temporal Web UI.
-fn table(report: &TrainReport) -> String {
-    let mut text =
-        String::from("\n| trainer | version | PR-AUC (cv) | F1 (cv) | PR-AUC (held out) |\n|---|---|---|---|---|\n");
-    for c in &report.candidates {
-        let (cv, held_out) = (&c.cross_validation.sentence, &c.held_out.sentence);
-        text += &format!(
-            "| {} | `{}` | {:.3} | {:.3} | {:.3} |\n",
-            c.trainer, c.version, cv.pr_auc, cv.f1, held_out.pr_auc
-        );
-    }
-    text + &crate::promote::table(&report.gate)
 }
