@@ -27,7 +27,13 @@ async fn every_recorded_history_replays() {
     let bases = Arc::new(threatwatch::encoder_base::EncoderBase::of(&settings));
     let tuning = activities::FineTuning { bases, checkpoint: std::time::Duration::from_mins(1) };
     let options = WorkflowReplayerOptions::new()
-        .worker_plugin(activities::plugin(registry, &metrics, tuning, std::num::NonZero::<usize>::MIN))
+        .worker_plugin(activities::plugin(activities::Parts {
+            registry,
+            metrics,
+            tuning,
+            threads: std::num::NonZero::<usize>::MIN,
+            extensions: activities::Added::default(),
+        }))
         .build();
     let replayer = WorkflowReplayer::new(options).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
