@@ -1,6 +1,7 @@
 //! Histories of released workflows, replayed by today's code: a run that is under way survives the next release.
 //!
-//! `RECORD_HISTORIES=1 cargo test --test end_to_end` writes them anew; add to them, do not replace what was released.
+//! `RECORD_HISTORIES=1 cargo test --test end_to_end` writes them anew, and so do `promotion`, `fine_tuning`, `feedback`,
+//! `backtest` and `versions`; add to them, do not replace what was released. `threatwatch history save ID FILE` adds one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{fs, path::Path, sync::Arc};

@@ -60,8 +60,8 @@ impl Extensions {
 
     /// Makes trainers and extractors known to this process; the rest is handed on by value.
     ///
-    /// Once a process, before anything is trained, loaded or checked. The same again changes nothing; others, a name that
-    /// is taken or not plain, and a trainer whose features nobody has are refused.
+    /// Once a process, before anything is trained, loaded or checked. The same again changes nothing; others, and a name
+    /// that is taken or not plain, are refused.
     pub fn register(self) -> Result<Added, Refused> {
         check_names::<dyn Check>("gate check", |check| check.name(), CHECKS, &self.checks)?;
         check_names::<dyn Source>("dataset source", |source| source.name(), SOURCES, &self.sources)?;

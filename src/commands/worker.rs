@@ -26,7 +26,7 @@ use temporalio_common::telemetry::{
 use temporalio_sdk::{Runtime, runtime::RuntimeOptions};
 
 use super::start_logging;
-use crate::{encoder_base::EncoderBase, http, process::Process, settings::Settings, up::supervisor::stop_signal};
+use crate::{encoder_base::EncoderBase, http, process::Process, settings::{Settings, names}, up::supervisor::stop_signal};
 
 /// Pause between tries while a part that the worker needs is away.
 const RETRY: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     threads: Option<NonZero<usize>>,
     /// The worker deployment that this worker is a version of, where runs shall stay with the version that they started
     /// on; it takes new ones when `temporal worker deployment set-current-version` says so
-    #[arg(long, env = "THREATWATCH_DEPLOYMENT_NAME", value_name = "NAME", value_parser = deployment_name)]
+    #[arg(long, env = names::DEPLOYMENT_NAME, value_name = "NAME", value_parser = deployment_name)]
     deployment_name: Option<String>,
     /// This version in the deployment; without it the version of this program
     #[arg(long, env = "THREATWATCH_BUILD_ID", value_name = "ID", value_parser = build_id)]
@@ -59,7 +59,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// None where no deployment is named, as Compose gives a variable that is not set.
+    /// None where no deployment is named: Compose gives a variable that is not set as an empty one.
     fn deployment(&self) -> Option<Deployment> {
         let name = self.deployment_name.clone().filter(|name| !name.is_empty())?;
         let build_id = self.build_id.clone().filter(|id| !id.is_empty());

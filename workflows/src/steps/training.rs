@@ -78,6 +78,9 @@ impl TrainRequest {
         if self.source.is_some() && self.dataset.is_some() {
             return Err("`source` and `dataset` are two places to take rows from: name one".to_owned());
         }
+        if self.source.as_deref() == Some("") {
+            return Err("`source` is empty: leave it out, and every source is asked".to_owned());
+        }
         check_note("source", self.source.as_deref())?;
         self.operation.check().map_err(|error| format!("`operation`: {error}"))?;
         if !(1..=LONGEST_APPROVAL).contains(&self.approval_seconds) {
@@ -259,6 +262,8 @@ mod tests {
         assert!(check(r#"{"trainers":["stacked"],"preset":"sklearn"}"#).contains("`preset`"));
         assert!(check(r#"{"trainers":[]}"#).contains("`trainers` is empty"));
         assert!(check(r#"{"trainers":["multinomial_nb","multinomial_nb"]}"#).contains("twice"));
+        assert!(check(r#"{"source":"sample","dataset":"latest_with_feedback"}"#).contains("name one"));
+        assert!(check(r#"{"source":""}"#).contains("`source` is empty"));
         assert!(check(&format!(r#"{{"reason":"{}"}}"#, "x".repeat(501))).contains("`reason`"));
     }
 }
