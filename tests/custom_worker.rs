@@ -18,7 +18,8 @@ use common::{BINARY, Up, both, free_ports, signal, wait_for};
 fn custom_worker() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     // What cargo tells a test of its package would make it build dependencies anew that ask for such variables.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MAN")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MAN"))
+    {
         cargo.env_remove(name);
     }
     let cargo = cargo
@@ -153,6 +154,12 @@ fn somebody_elses_worker_hosts_our_workflows_with_plug_ins_of_its_own() {
     let _api = Forum::start(&up, "forum-api.out", "listening", &["serve", "--address", &address]);
     let promoted = run(&up, "PromoteWorkflow", "promote-production", &promotion);
     assert_eq!(promoted["result"]["generation"], 2, "{promoted}");
+    let record = common::block_on(async {
+        let registry = up.settings().registry().await.unwrap();
+        registry.production().await.unwrap().unwrap().record
+    });
+    let checks = record.gate.unwrap().checks;
+    assert!(checks.iter().any(|finding| finding.check == "fits_telephones" && finding.passed), "{checks:?}");
     let theirs = |path: &str, body: Value| {
         common::block_on(async {
             let request = reqwest::Client::new();
@@ -174,7 +181,12 @@ fn somebody_elses_worker_hosts_our_workflows_with_plug_ins_of_its_own() {
     let (status, started) = theirs("/train", json!({ "trainers": ["forum_odds"] }));
     assert_eq!(status, 202, "the API with the extension lets the trainer's name through: {started}");
     let nightly = run(&up, "ForumWorkflow", "nightly", &Value::Null);
-    assert!(nightly["result"].as_str().unwrap().contains(&version[..4]), "{nightly}");
+    let learned = common::block_on(async {
+        let manifests = up.settings().registry().await.unwrap().manifests().await.unwrap();
+        manifests.into_iter().find(|manifest| manifest.workflow_id == "nightly-train").unwrap()
+    });
+    assert_eq!(learned.trainer, "forum_odds");
+    assert!(nightly["result"].as_str().unwrap().starts_with(&format!("{} ", learned.version)), "{nightly}");
     let verified = Command::new(custom_worker()).args(["models", "verify", "--state-dir"]).arg(up.state_dir()).output();
     let verified = verified.unwrap();
     assert!(verified.status.success(), "{}", both(&verified));

@@ -62,7 +62,7 @@ fn roll_out(up: &Up, build_id: &str) {
     };
     let is_there = || queues() == [workflows::TASK_QUEUE, workflows::FINE_TUNING_QUEUE];
     let log = || fs::read_to_string(up.dir.path().join(format!("worker-{build_id}.log"))).unwrap();
-    assert!(wait_for(Duration::from_secs(60), is_there), "{:?}\n{}", queues(), log());
+    assert!(wait_for(Duration::from_mins(1), is_there), "{:?}\n{}", queues(), log());
     let set = deployment(up, "set-current-version", build_id);
     assert!(set.status.success(), "{}", both(&set));
 }

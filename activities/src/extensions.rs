@@ -63,8 +63,8 @@ impl Extensions {
     /// Once a process, before anything is trained, loaded or checked. The same again changes nothing; others, and a name
     /// that is taken or not plain, are refused.
     pub fn register(self) -> Result<Added, Refused> {
-        check_names::<dyn Check>("gate check", |check| check.name(), CHECKS, &self.checks)?;
-        check_names::<dyn Source>("dataset source", |source| source.name(), SOURCES, &self.sources)?;
+        check_names::<dyn Check>("gate check", Check::name, CHECKS, &self.checks)?;
+        check_names::<dyn Source>("dataset source", Source::name, SOURCES, &self.sources)?;
         features::extend(&self.extractors)?;
         trainers::extend(&self.trainers)?;
         Ok(Added { checks: self.checks, sources: self.sources })

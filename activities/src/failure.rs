@@ -72,9 +72,10 @@ impl Failure {
                 | RegistryError::Source { .. }
                 | RegistryError::Panicked => None,
             },
-            Self::Trainer(trainers::Error::Unknown(_)) | Self::OtherSeed { .. } | Self::SameVersion(_) | Self::UnknownSource { .. } => {
-                Some(failure::INVALID_INPUT)
-            }
+            Self::Trainer(trainers::Error::Unknown(_))
+            | Self::OtherSeed { .. }
+            | Self::SameVersion(_)
+            | Self::UnknownSource { .. } => Some(failure::INVALID_INPUT),
             Self::Trainer(_) | Self::Corpus(_) | Self::Diverged(_) | Self::NoComments(_) | Self::EmptySource(_) => {
                 Some(failure::INVALID_DATASET)
             }

@@ -17,7 +17,7 @@ use workflows::{
     RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
 };
 
-use crate::{Activities, FineTuning, Metrics, Added, metrics::Counted};
+use crate::{Activities, Added, FineTuning, Metrics, metrics::Counted};
 
 /// Fits in flight finish or are handed to another worker within this time.
 const GRACE: Duration = Duration::from_secs(3);

@@ -49,11 +49,7 @@ pub enum Refused {
 
 impl<T: ?Sized> Plugins<T> {
     /// A table of this crate's own plug-ins, which people call a `kind`.
-    pub(crate) const fn new(
-        kind: &'static str,
-        name: fn(&T) -> &'static str,
-        ours: &'static [&'static T],
-    ) -> Self {
+    pub(crate) const fn new(kind: &'static str, name: fn(&T) -> &'static str, ours: &'static [&'static T]) -> Self {
         Self { kind, name, ours, theirs: OnceLock::new() }
     }
 

@@ -43,7 +43,8 @@ struct Saved {
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
     let Command::Save { workflow_id, file, run_id } = arguments.command;
-    let taken = || format!("{} is there already: a recorded history is not replaced, name another file", file.display());
+    let taken =
+        || format!("{} is there already: a recorded history is not replaced, name another file", file.display());
     if file.exists() {
         bail!(taken());
     }
@@ -59,6 +60,12 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     }
     let saved = Saved { workflow_id, run_id: recorded.run_id, events: recorded.events, file };
     arguments.answer.give(&saved, || {
-        println!("{} events of {}, run {}, are in {}", saved.events, saved.workflow_id, saved.run_id, saved.file.display());
+        println!(
+            "{} events of {}, run {}, are in {}",
+            saved.events,
+            saved.workflow_id,
+            saved.run_id,
+            saved.file.display()
+        );
     })
 }

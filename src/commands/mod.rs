@@ -24,7 +24,7 @@ mod worker;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use activities::{Extensions, Added};
+use activities::{Added, Extensions};
 use clap::{Parser, Subcommand};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use activities::{Deployment, FineTuning, Parts, Added};
+use activities::{Added, Deployment, FineTuning, Parts};
 use anyhow::Context;
 use poem::{
     Endpoint, Response, Route, Server,
@@ -26,7 +26,13 @@ use temporalio_common::telemetry::{
 use temporalio_sdk::{Runtime, runtime::RuntimeOptions};
 
 use super::start_logging;
-use crate::{encoder_base::EncoderBase, http, process::Process, settings::{Settings, names}, up::supervisor::stop_signal};
+use crate::{
+    encoder_base::EncoderBase,
+    http,
+    process::Process,
+    settings::{Settings, names},
+    up::supervisor::stop_signal,
+};
 
 /// Pause between tries while a part that the worker needs is away.
 const RETRY: Duration = Duration::from_secs(2);

@@ -9,11 +9,7 @@ use registry::DatasetManifest;
 use workflows::steps::{GatherInput, Gathered, IngestInput, Ingested, SampleInput, Sampled};
 
 use super::Activities;
-use crate::{
-    alive::compute,
-    failure::Failure,
-    sources,
-};
+use crate::{alive::compute, failure::Failure, sources};
 
 impl Activities {
     pub(super) async fn find_dataset(&self, input: IngestInput) -> Result<Ingested, Failure> {

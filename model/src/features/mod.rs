@@ -52,7 +52,7 @@ pub const EXTRACTORS: &[&dyn Extractor] =
     &[&bigrams::Bigrams, &char_ngrams::CharNgrams, &edges::Edges, &stem_pairs::StemPairs, &unigrams::Unigrams];
 
 /// These, and what the program adds.
-static TABLE: Plugins<dyn Extractor> = Plugins::new("feature extractor", |extractor| extractor.name(), EXTRACTORS);
+static TABLE: Plugins<dyn Extractor> = Plugins::new("feature extractor", Extractor::name, EXTRACTORS);
 
 /// Adds extractors to those of this crate, once a process and before any is looked up.
 ///

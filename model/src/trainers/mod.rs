@@ -75,7 +75,7 @@ pub const TRAINERS: &[&dyn Trainer] = &[
 ];
 
 /// These, and what the program adds.
-static TABLE: Plugins<dyn Trainer> = Plugins::new("trainer", |trainer| trainer.name(), TRAINERS);
+static TABLE: Plugins<dyn Trainer> = Plugins::new("trainer", Trainer::name, TRAINERS);
 
 /// Adds trainers to those of this crate, once a process and before any is looked up.
 ///
