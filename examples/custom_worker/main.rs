@@ -15,7 +15,7 @@ mod workflow;
 use std::{num::NonZero, process::ExitCode, sync::Arc, time::Duration};
 
 use activities::{Deployment, Extensions, FineTuning, Metrics, Parts};
-use temporalio_sdk::{Runtime, Worker, WorkerOptions};
+use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};
 use threatwatch::{encoder_base::EncoderBase, process::Process, settings::Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -67,7 +67,7 @@ async fn work() -> anyhow::Result<()> {
     if let Ok(build_id) = std::env::var("FORUM_BUILD_ID") {
         options.deployment_options = Deployment { name: "forum".to_owned(), build_id }.options();
     }
-    let runtime = Runtime::from_current_tokio(Default::default())?;
+    let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let mut worker = Worker::new(&runtime, orchestrator.client().await?, options).map_err(anyhow::Error::msg)?;
     let shut_down = worker.shutdown_handle();
     let mut stop = signal(SignalKind::terminate())?;
