@@ -10,7 +10,7 @@ mod figures;
 mod following;
 mod http;
 mod labelled;
-mod process;
+pub mod process;
 pub mod programs;
 mod report;
 pub mod settings;
@@ -18,15 +18,24 @@ pub mod up;
 
 use std::{collections::BTreeSet, process::ExitCode};
 
+use activities::Extensions;
 use clap::Parser;
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(Extensions::new())
+}
+
+/// Runs the command line of somebody else's program, every command with what that program adds to threatwatch.
+///
+/// `up` starts its worker and its API from the same program, so they have the same extensions.
+#[must_use]
+pub fn main_with(extensions: Extensions) -> ExitCode {
     // The first provider wins; a second call would only say that there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = commands::Cli::parse();
-    match commands::run(cli) {
+    match commands::run(cli, extensions) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

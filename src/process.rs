@@ -10,7 +10,7 @@ use prometheus_client::{
 
 /// Reads `/proc` whenever metrics are read.
 #[derive(Debug)]
-pub(crate) struct Process;
+pub struct Process;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {

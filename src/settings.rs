@@ -47,6 +47,8 @@ pub mod names {
     pub const LOG_FORMAT: &str = "THREATWATCH_LOG_FORMAT";
     /// Where programs and weights that are installed are kept, if not in the state directory.
     pub const TOOLS_DIR: &str = "THREATWATCH_TOOLS_DIR";
+    /// The worker deployment that a worker is a version of; empty for none.
+    pub const DEPLOYMENT_NAME: &str = "THREATWATCH_DEPLOYMENT_NAME";
     /// A folder with the base weights of an encoder, in place of the published ones.
     pub const ENCODER_BASE: &str = "THREATWATCH_ENCODER_BASE";
 }

@@ -65,8 +65,9 @@ fn pure_crates_cannot_do_io() {
 }
 
 /// The rooms of `model`, each of which may use those before it.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "version",
+    "plugins",
     "corpus",
     "text",
     "labelling",

@@ -212,6 +212,7 @@ fn runs_survive_a_killed_worker_and_a_killed_object_store() {
         assert!(result.contains("COMPLETED"), "{id}: {result}\n{}", up.output());
         assert!(up.output().matches("runs again").count() > round, "{}", up.output());
     }
+    up.record_history("worker-killed", "train-retried");
     let versions = up.get_json("/models")["models"].as_array().unwrap().len();
     assert_eq!(versions, 6, "two versions a run, one a trainer, however often its steps ran");
 }

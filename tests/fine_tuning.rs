@@ -95,6 +95,7 @@ fn a_killed_worker_costs_a_moment_and_not_a_byte() {
     let log = fs::read_to_string(up.state_dir().join("logs/worker.log")).unwrap();
     assert!(log.contains("goes on from a checkpoint"), "{log}");
     up.record_history("undisturbed", "train-with-an-encoder");
+    up.record_history("disturbed", "train-resumed");
 
     // What was made is a version like any other.
     let version = undisturbed.version.to_string();
@@ -126,6 +127,7 @@ fn a_cancelled_run_ends_at_once_and_leaves_no_checkpoint() {
     let cancelled = up.temporal(&["workflow", "cancel", "--workflow-id", "cancelled"]);
     assert!(cancelled.status.success(), "{}", both(&cancelled));
     assert!(up.result("cancelled").to_lowercase().contains("cancel"));
+    up.record_history("cancelled", "train-cancelled");
     assert!(wait_for(Duration::from_secs(30), || !is_learning(&up)), "it goes on");
     println!("nobody learns any more after {:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());

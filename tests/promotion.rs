@@ -205,6 +205,7 @@ fn a_refused_version_goes_live_only_by_force_with_a_reason_and_the_history_tells
 
     let (status, problem) = up.post_json("/promote", &json!({ "version": weaker }));
     assert_eq!((status, problem["type"].as_str()), (422, Some("/problems/gate-failed")), "{problem}");
+    up.record_history("promote-production", "promote-refused");
     let (status, dry) = up.post_json("/promote", &json!({ "version": weaker, "dry_run": true }));
     assert_eq!((status, dry["outcome"].as_str(), dry["gate"]["passed"].as_bool()), (200, Some("dry_run"), Some(false)));
     let checks = dry["gate"]["checks"].as_array().unwrap();

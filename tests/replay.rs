@@ -1,6 +1,7 @@
 //! Histories of released workflows, replayed by today's code: a run that is under way survives the next release.
 //!
-//! `RECORD_HISTORIES=1 cargo test --test end_to_end` writes them anew; add to them, do not replace what was released.
+//! `RECORD_HISTORIES=1 cargo test --test end_to_end` writes them anew, and so do `promotion`, `fine_tuning`, `feedback`,
+//! `backtest` and `versions`; add to them, do not replace what was released. `threatwatch history save ID FILE` adds one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{fs, path::Path, sync::Arc};
@@ -27,7 +28,13 @@ async fn every_recorded_history_replays() {
     let bases = Arc::new(threatwatch::encoder_base::EncoderBase::of(&settings));
     let tuning = activities::FineTuning { bases, checkpoint: std::time::Duration::from_mins(1) };
     let options = WorkflowReplayerOptions::new()
-        .worker_plugin(activities::plugin(registry, &metrics, tuning, std::num::NonZero::<usize>::MIN))
+        .worker_plugin(activities::plugin(activities::Parts {
+            registry,
+            metrics,
+            tuning,
+            threads: std::num::NonZero::<usize>::MIN,
+            extensions: activities::Added::default(),
+        }))
         .build();
     let replayer = WorkflowReplayer::new(options).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");

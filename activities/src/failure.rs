@@ -39,6 +39,10 @@ pub(crate) enum Failure {
     OtherSeed { built: u64, asked: u64 },
     #[error("{0} is in production: name another version to compare it with")]
     SameVersion(model::Version),
+    #[error("no dataset source is named `{name}` in this worker: it has {known}")]
+    UnknownSource { name: String, known: String },
+    #[error("the dataset source `{0}` has no dataset")]
+    EmptySource(String),
     #[error("there are no comments to judge: {0} has none")]
     NoComments(Source),
     #[error("cancelled")]
@@ -54,6 +58,8 @@ impl Failure {
         match self {
             Self::Registry(error) => match error {
                 RegistryError::NotFound { .. } | RegistryError::Retired(_) => Some(failure::NOT_FOUND),
+                // Every worker of a queue has the same extensions: another one would not help.
+                RegistryError::Foreign { .. } => Some(failure::INVALID_INPUT),
                 RegistryError::Conflict { .. } => Some(failure::CONFLICT),
                 RegistryError::NothingInProduction | RegistryError::NothingToRollBackTo => Some(failure::NO_TARGET),
                 RegistryError::Corrupt { .. } => Some(failure::CORRUPT),
@@ -63,12 +69,14 @@ impl Failure {
                 RegistryError::Store(_)
                 | RegistryError::BeingDeleted { .. }
                 | RegistryError::HeldUp(_)
+                | RegistryError::Source { .. }
                 | RegistryError::Panicked => None,
             },
-            Self::Trainer(trainers::Error::Unknown(_)) | Self::OtherSeed { .. } | Self::SameVersion(_) => {
-                Some(failure::INVALID_INPUT)
-            }
-            Self::Trainer(_) | Self::Corpus(_) | Self::Diverged(_) | Self::NoComments(_) => {
+            Self::Trainer(trainers::Error::Unknown(_))
+            | Self::OtherSeed { .. }
+            | Self::SameVersion(_)
+            | Self::UnknownSource { .. } => Some(failure::INVALID_INPUT),
+            Self::Trainer(_) | Self::Corpus(_) | Self::Diverged(_) | Self::NoComments(_) | Self::EmptySource(_) => {
                 Some(failure::INVALID_DATASET)
             }
             Self::Counts(_) | Self::GoldenExamples(_) | Self::Encoder(_) => Some(failure::CORRUPT),

@@ -1,6 +1,7 @@
 //! The bodies of the activities, where datasets come from, and the worker.
 
 mod alive;
+mod extensions;
 mod failure;
 mod fine_tuning;
 mod metrics;
@@ -9,9 +10,10 @@ mod steps;
 pub mod worker;
 
 pub use self::{
+    extensions::{Added, Extensions},
     fine_tuning::{BaseSource, FineTuning},
     metrics::Metrics,
     sources::SOURCES,
     steps::Activities,
-    worker::{plugin, run},
+    worker::{Deployment, Parts, plugin, run},
 };

@@ -4,6 +4,7 @@ use std::{num::NonZero, sync::Arc, time::Duration};
 
 use registry::Registry;
 use temporalio_client::Client;
+use temporalio_common::worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion};
 use temporalio_sdk::{
     Runtime, SimplePlugin, Worker, WorkerOptions,
     activities::ActivityDefinitions,
@@ -16,7 +17,7 @@ use workflows::{
     RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
 };
 
-use crate::{Activities, FineTuning, Metrics, metrics::Counted};
+use crate::{Activities, Added, FineTuning, Metrics, metrics::Counted};
 
 /// Fits in flight finish or are handed to another worker within this time.
 const GRACE: Duration = Duration::from_secs(3);
@@ -27,13 +28,30 @@ const WORKFLOW_SLOTS: usize = 2;
 /// Runs kept in memory between their steps.
 const CACHED_RUNS: usize = 200;
 
-/// Every workflow and activity of threatwatch, for our worker or anybody's; attempts are counted in `metrics`, and what
-/// takes long has so many `threads`.
+/// What activities may touch, and no more.
+#[derive(Clone)]
+pub struct Parts {
+    /// Datasets, models, and what is in production.
+    pub registry: Registry,
+    /// Where attempts are counted.
+    pub metrics: Arc<Metrics>,
+    /// How encoders are fine-tuned.
+    pub tuning: FineTuning,
+    /// Threads for fits, counts and evaluations.
+    pub threads: NonZero<usize>,
+    /// What the program adds to our trainers, features, checks and sources.
+    pub extensions: Added,
+}
+
+/// Every workflow and activity of threatwatch, as one plug-in for our worker or anybody's.
+///
+/// Workflows wait on the queue that the worker is given; fine-tuning waits on [`FINE_TUNING_QUEUE`], so a worker that takes
+/// encoders needs a second one of that queue.
 #[must_use]
-pub fn plugin(registry: Registry, metrics: &Arc<Metrics>, tuning: FineTuning, threads: NonZero<usize>) -> SimplePlugin {
+pub fn plugin(parts: Parts) -> SimplePlugin {
+    let counted: Arc<dyn ActivityInboundInterceptor> = Arc::new(Counted(Arc::clone(&parts.metrics)));
     let mut activities = ActivityDefinitions::default();
-    activities.register_activities(Activities::new(registry, Arc::clone(metrics), tuning, threads.get()));
-    let counted: Arc<dyn ActivityInboundInterceptor> = Arc::new(Counted(Arc::clone(metrics)));
+    activities.register_activities(Activities::new(parts));
     let mut definitions = WorkflowDefinitions::new();
     definitions
         .register_workflow::<TrainWorkflow>()
@@ -51,26 +69,55 @@ pub fn plugin(registry: Registry, metrics: &Arc<Metrics>, tuning: FineTuning, th
         .build()
 }
 
+/// The version of a worker in Temporal's worker deployments: runs stay with the version that they started on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// What all versions have in common.
+    pub name: String,
+    /// This version; the same code has the same.
+    pub build_id: String,
+}
+
+impl Deployment {
+    /// For a worker's options. Every workflow is pinned: none can be told apart by its type, and a day's training must not
+    /// change its code half way.
+    #[must_use]
+    pub fn options(&self) -> WorkerDeploymentOptions {
+        let version = WorkerDeploymentVersion::builder().deployment_name(&*self.name).build_id(&*self.build_id).build();
+        WorkerDeploymentOptions::new(version)
+            .use_worker_versioning(true)
+            .default_versioning_behavior(VersioningBehavior::Pinned)
+            .build()
+    }
+}
+
 /// Works until `stop` resolves, then lets activities in flight finish for three seconds.
 ///
-/// Fine-tuning has a queue of its own, from which one encoder is taken at a time. The future stays on its thread:
+/// With a deployment it takes only the runs that Temporal routes to this version; see `docs/versions.md`. Fine-tuning has a queue of its own, from which one encoder is taken at a time. The future stays on its thread:
 /// workflows are not `Send`.
 pub async fn run(
     runtime: &Runtime,
     client: Client,
     plugin: SimplePlugin,
+    deployment: Option<Deployment>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let wrong = |error| anyhow::anyhow!("{error}");
     let mut options =
         WorkerOptions::new(TASK_QUEUE).worker_plugin(plugin.clone()).graceful_shutdown_period(GRACE).build();
     options.max_cached_workflows = CACHED_RUNS;
+    if let Some(deployment) = &deployment {
+        options.deployment_options = deployment.options();
+    }
     let mut worker = Worker::new(runtime, client.clone(), options).map_err(|error| wrong(error.to_string()))?;
     let mut options = WorkerOptions::new(FINE_TUNING_QUEUE)
         .worker_plugin(plugin)
         .graceful_shutdown_period(GRACE)
         .max_heartbeat_throttle_interval(TOLD_WITHIN)
         .build();
+    if let Some(deployment) = &deployment {
+        options.deployment_options = deployment.options();
+    }
     let slots = FixedSizeSlotSupplier::new;
     options.tuner = TunerHolder::builder()
         .workflow_task_slot_supplier(slots(WORKFLOW_SLOTS))

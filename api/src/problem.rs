@@ -91,9 +91,10 @@ impl From<registry::Error> for Problem {
             E::Conflict { .. } => Self::new(StatusCode::CONFLICT, Kind::Conflict, detail),
             E::NothingToRollBackTo => Self::new(StatusCode::CONFLICT, Kind::NoRollbackTarget, detail),
             E::NothingInProduction => Self::no_model(),
-            E::Corpus(_) | E::Changed => Self::invalid(detail),
+            E::Corpus(_) | E::Changed | E::Foreign { .. } => Self::invalid(detail),
             E::Unsafe(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::StoreUnsafe, detail),
-            E::Panicked => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail),
+            // No route asks a source.
+            E::Panicked | E::Source { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail),
             E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Corrupt, detail),
             E::Store(_) | E::BeingDeleted { .. } | E::HeldUp(_) => Self::store_unavailable(detail),
         }

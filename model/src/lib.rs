@@ -1,6 +1,6 @@
 //! Text to verdict, without async and without I/O: everything here is a function of its arguments.
 //!
-//! By the way of the data, each room using only those above it and the two on the ground:
+//! By the way of the data, each room using only those above it and those on the ground:
 //!
 //! | room | what it holds |
 //! |---|---|
@@ -20,8 +20,8 @@
 //! | [`backtest`] | what a version would have decided otherwise than another one |
 //! | [`protocol`] | what the registry is asked, and what it answers |
 //!
-//! On the ground: [`version`] (digests, version ids, generations) and [`random`] (pseudo-random numbers, the same
-//! everywhere).
+//! On the ground: [`version`] (digests, version ids, generations), [`plugins`] (what a table of plug-ins is) and
+//! [`random`] (pseudo-random numbers, the same everywhere).
 
 pub mod artifact;
 pub mod backtest;
@@ -35,6 +35,7 @@ pub mod features;
 pub mod gate;
 pub mod labelling;
 pub mod linear;
+pub mod plugins;
 pub mod protocol;
 pub mod text;
 pub mod trainers;

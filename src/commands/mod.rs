@@ -9,6 +9,7 @@ mod doctor;
 mod evaluate;
 pub(crate) mod exit;
 mod experiment;
+mod history;
 mod keys;
 mod label;
 mod models;
@@ -23,6 +24,7 @@ mod worker;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+use activities::{Added, Extensions};
 use clap::{Parser, Subcommand};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -85,6 +87,8 @@ enum Command {
     Backtest(backtest::Arguments),
     /// Import corpora, build datasets, audit labels
     Dataset(dataset::Arguments),
+    /// Keep the history of a run, to be replayed by later releases
+    History(history::Arguments),
     /// Check every part and say what is wrong
     Doctor(doctor::Arguments),
     /// Judge labelled rows by a model and say what it is worth
@@ -114,10 +118,11 @@ enum Command {
     },
 }
 
-pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: Cli, extensions: Extensions) -> anyhow::Result<ExitCode> {
     if let Command::RunBound { parent, program, arguments } = &cli.command {
         match up::supervisor::run_bound(*parent, program, arguments)? {}
     }
+    let extensions = extensions.register()?;
     if let Command::Experiment(arguments) = cli.command {
         experiment::run(arguments, &Settings::load(&cli.state_dir)?)?;
         return Ok(ExitCode::SUCCESS);
@@ -134,12 +139,12 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let settings = Settings::load(&cli.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(dispatch(cli.command, &settings))
+    runtime.block_on(dispatch(cli.command, &settings, extensions))
 }
 
-async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitCode> {
+async fn dispatch(command: Command, settings: &Settings, extensions: Added) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Worker(arguments) => worker::run(arguments, settings).await?,
+        Command::Worker(arguments) => worker::run(arguments, settings, extensions).await?,
         Command::Serve(arguments) => serve::run(arguments, settings).await?,
         Command::Train(arguments) => return train::run(arguments, settings).await,
         Command::Promote(arguments) => return promote::promote(arguments, settings).await,
@@ -155,6 +160,7 @@ async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitC
         Command::Label(arguments) => return label::run(arguments, settings).await,
         Command::Backtest(arguments) => return backtest::run(arguments, settings).await,
         Command::Dataset(arguments) => dataset::run(arguments, settings).await?,
+        Command::History(arguments) => history::run(arguments, settings).await?,
         Command::Doctor(arguments) => return doctor::run(arguments, settings).await,
         Command::Evaluate(arguments) => evaluate::run(arguments, settings).await?,
         Command::Setup(arguments) => setup::run(arguments, settings).await?,

@@ -37,6 +37,9 @@ pub(super) struct Arguments {
     /// Digest of a stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample
     #[arg(long)]
     dataset: Option<DatasetChoice>,
+    /// The source that the dataset is taken from: `import`, `sample`, or one that the worker's program has added
+    #[arg(long, value_name = "NAME", conflicts_with = "dataset")]
+    source: Option<String>,
     /// Decides the held-out commenters and the folds
     #[arg(long, default_value_t = DEFAULT_SEED)]
     seed: u64,
@@ -94,6 +97,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         },
         preset: if arguments.sklearn { Preset::Sklearn } else { Preset::Default },
         dataset: arguments.dataset,
+        source: arguments.source,
         seed: arguments.seed,
         auto_promote: match (arguments.promote, arguments.after_approval) {
             (true, _) => AutoPromote::IfGatePasses,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use activities::FineTuning;
+use activities::{Added, Deployment, FineTuning, Parts};
 use anyhow::Context;
 use poem::{
     Endpoint, Response, Route, Server,
@@ -46,6 +46,13 @@ pub(super) struct Arguments {
     /// Threads for fits, counts and evaluations; without it one a core
     #[arg(long, env = "THREATWATCH_WORKER_THREADS", value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
+    /// The worker deployment that this worker is a version of, where runs shall stay with the version that they started
+    /// on; it takes new ones when `temporal worker deployment set-current-version` says so
+    #[arg(long, env = names::DEPLOYMENT_NAME, value_name = "NAME", value_parser = deployment_name)]
+    deployment_name: Option<String>,
+    /// This version in the deployment; without it the version of this program
+    #[arg(long, env = "THREATWATCH_BUILD_ID", value_name = "ID", value_parser = build_id)]
+    build_id: Option<String>,
     /// Seconds of fine-tuning that may be lost with a worker: so often it keeps what it has learned
     #[arg(
         long,
@@ -57,7 +64,35 @@ pub(super) struct Arguments {
     checkpoint_seconds: u64,
 }
 
-pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
+impl Arguments {
+    /// None where no deployment is named: Compose gives a variable that is not set as an empty one.
+    fn deployment(&self) -> Option<Deployment> {
+        let name = self.deployment_name.clone().filter(|name| !name.is_empty())?;
+        let build_id = self.build_id.clone().filter(|id| !id.is_empty());
+        let build_id = build_id.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+        Some(Deployment { name, build_id })
+    }
+}
+
+/// Letters, digits and what Temporal takes beside them; nothing at all for none.
+fn deployment_name(text: &str) -> Result<String, String> {
+    plain(text, &['-', '_'], "`-` and `_`")
+}
+
+fn build_id(text: &str) -> Result<String, String> {
+    plain(text, &['-', '_', '.', '+'], "`-`, `_`, `.` and `+`")
+}
+
+fn plain(text: &str, beside: &[char], named: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || beside.contains(&c);
+    // What begins with two underscores is Temporal's own.
+    if text.len() <= 100 && text.chars().all(is_plain) && !text.starts_with("__") {
+        return Ok(text.to_owned());
+    }
+    Err(format!("not of at most 100 letters, digits, {named}, or it begins with `__`"))
+}
+
+pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: Added) -> anyhow::Result<()> {
     start_logging();
     let stop = stop_signal()?;
     let telemetry = Telemetry::start()?;
@@ -83,7 +118,16 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
             tracing::error!(objection, "the object store cannot be trusted with promotions: none will be made");
         }
         is_ready.store(true, Ordering::Relaxed);
-        tracing::info!(task_queue = workflows::TASK_QUEUE, "working");
+        let deployment = arguments.deployment();
+        match &deployment {
+            None => tracing::info!(task_queue = workflows::TASK_QUEUE, "working"),
+            Some(Deployment { name, build_id }) => tracing::info!(
+                task_queue = workflows::TASK_QUEUE,
+                deployment = name,
+                build_id,
+                "working; new runs come here once this is the current version of the deployment"
+            ),
+        }
         let stop = stop.clone();
         let threads =
             arguments.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
@@ -94,8 +138,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         {
             tracing::warn!(objection, "{} is not used: runs have no links to the API", names::URL);
         }
-        let plugin = activities::plugin(registry, &metrics, tuning, threads);
-        activities::run(&telemetry.runtime, client, plugin, async move { stop.received().await }).await
+        let plugin = activities::plugin(Parts { registry, metrics, tuning, threads, extensions });
+        activities::run(&telemetry.runtime, client, plugin, deployment, async move { stop.received().await }).await
     };
     tokio::select! {
         worked = work => worked?,

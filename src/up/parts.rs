@@ -76,7 +76,10 @@ impl Part {
     ) -> anyhow::Result<Self> {
         let mut arguments = vec!["worker".to_owned()];
         arguments.extend(flag("--address", format!("127.0.0.1:{}", ports.worker)));
-        Self::ourselves("worker", arguments, state_dir, environment)
+        // A version of a deployment waits for somebody to make it the current one: here nobody would.
+        let mut environment = environment.clone();
+        environment.insert(names::DEPLOYMENT_NAME.to_owned(), String::new());
+        Self::ourselves("worker", arguments, state_dir, &environment)
     }
 
     /// The API.

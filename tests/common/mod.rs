@@ -179,14 +179,9 @@ impl Up {
         if std::env::var_os("RECORD_HISTORIES").is_none() {
             return;
         }
-        let orchestrator = self.settings().orchestrator("test");
-        let json = block_on(async {
-            let client = orchestrator.client().await.unwrap();
-            let handle = client.get_workflow_handle::<temporalio_client::UntypedWorkflow>(workflow_id);
-            handle.fetch_history(temporalio_client::WorkflowFetchHistoryOptions::default()).to_json().await.unwrap()
-        });
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
-        fs::write(folder.join(format!("{name}.json")), json).unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories").join(format!("{name}.json"));
+        let _ = fs::remove_file(&file);
+        self.succeed(&["history", "save", workflow_id, file.to_str().unwrap()]);
     }
 
     pub fn settings(&self) -> Settings {

@@ -30,5 +30,5 @@ pub async fn first(
     Ok(None)
 }
 
-/// Every source; the first that has a dataset gives it.
+/// Every source of this crate; the first that has a dataset gives it.
 pub const SOURCES: &[&dyn Source] = &[&import::NewestImport, &sample::Sample];

@@ -11,11 +11,7 @@ use registry::DatasetManifest;
 use workflows::steps::{GatherInput, Gathered, IngestInput, Ingested, SampleInput, Sampled};
 
 use super::Activities;
-use crate::{
-    alive::compute,
-    failure::Failure,
-    sources::{self, SOURCES},
-};
+use crate::{alive::compute, failure::Failure, sources};
 
 /// What there is to know of a dataset that is held in memory.
 struct InMemory {
@@ -30,7 +26,10 @@ impl Activities {
         let (mut manifest, mut source) = if let Some(digest) = &input.dataset {
             (self.registry.claim_dataset(digest).await?, "stored".to_owned())
         } else {
-            let (newest, source) = self.first_source().await?;
+            let (newest, source) = match &input.source {
+                Some(name) => self.named_source(name).await?,
+                None => self.first_source().await?,
+            };
             (newest, source.to_owned())
         };
         if manifest.built_on.is_some()
@@ -119,9 +118,19 @@ impl Activities {
     }
 
     pub(super) async fn first_source(&self) -> Result<(DatasetManifest, &'static str), Failure> {
-        let found = sources::first(SOURCES, &self.registry).await?;
+        let found = sources::first(&self.extensions.sources(), &self.registry).await?;
         let (manifest, source) = found.expect("the last source always has a dataset");
         Ok((self.registry.claim_dataset(&manifest.digest).await?, source))
+    }
+
+    async fn named_source(&self, name: &str) -> Result<(DatasetManifest, &'static str), Failure> {
+        let sources = self.extensions.sources();
+        let Some(source) = sources.iter().find(|source| source.name() == name) else {
+            let known = sources.iter().map(|source| source.name()).collect::<Vec<_>>().join(", ");
+            return Err(Failure::UnknownSource { name: name.to_owned(), known });
+        };
+        let found = source.find(&self.registry).await?.ok_or_else(|| Failure::EmptySource(name.to_owned()))?;
+        Ok((self.registry.claim_dataset(&found.digest).await?, source.name()))
     }
 
     /// Training rows and held-out rows.

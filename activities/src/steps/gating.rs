@@ -26,6 +26,7 @@ impl Activities {
             None => None,
         };
         let rows = self.registry.rows(&self.registry.dataset(manifest.rows()).await?).await?;
+        let checks = self.extensions.checks();
         let gated = compute(move || {
             let (mut numbers, mut rows) = split::held_out_numbered(manifest.seed, rows);
             if let Some((_, incumbent)) = &production {
@@ -36,7 +37,7 @@ impl Activities {
             let speed = sentences_per_second(&candidate, &rows);
             let incumbent = production.as_ref().map(|(_, loaded)| &loaded.model);
             let evidence = gate::Evidence::gather(&candidate, &manifest.artifact, incumbent, &rows, speed);
-            let checks = gate::judge(&evidence);
+            let checks = gate::ask(&checks, &evidence);
             let flips = gate::Flips::of(&evidence, &numbers);
             let record = production.map(|(record, _)| record);
             Ok(Gated {

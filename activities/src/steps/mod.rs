@@ -34,7 +34,7 @@ use workflows::{
 };
 
 use crate::{
-    FineTuning,
+    Added, FineTuning, Parts,
     alive::{alive, telling},
     failure::Failure,
     metrics::Metrics,
@@ -52,17 +52,21 @@ pub struct Activities {
     /// waiting by a training run.
     turns: Semaphore,
     tuning: FineTuning,
+    /// Checks and sources beside ours.
+    extensions: Added,
     /// The base that was used last.
     base: Mutex<Option<(Digest, Arc<Base>)>>,
 }
 
 impl Activities {
-    /// Activities on a registry, with so many threads for what takes long.
+    /// Activities of these parts.
     #[must_use]
-    pub fn new(registry: Registry, metrics: Arc<Metrics>, tuning: FineTuning, threads: usize) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { registry, metrics, tuning, threads, extensions } = parts;
         let trust = Trust::new(registry.clone());
+        let threads = threads.get();
         let turns = Semaphore::new(threads);
-        Self { registry, trust, metrics, threads, turns, tuning, base: Mutex::default() }
+        Self { registry, trust, metrics, threads, turns, tuning, extensions, base: Mutex::default() }
     }
 
     /// Waits for its turn, then works.

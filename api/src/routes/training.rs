@@ -31,6 +31,9 @@ struct TrainBody {
     preset: Option<PresetName>,
     /// Digest of a stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample.
     dataset: Option<String>,
+    /// The source that the dataset is taken from; without it every source is asked in turn.
+    #[oai(validator(max_length = 500))]
+    source: Option<String>,
     /// Decides the held-out commenters and the folds.
     seed: Option<u64>,
     /// Whether the best version is promoted.
@@ -130,6 +133,7 @@ fn train_request(body: TrainBody) -> Result<TrainRequest, String> {
             PresetName::Sklearn => Preset::Sklearn,
         }),
         dataset: dataset.map_err(|error| format!("`dataset`: {error}"))?,
+        source: body.source,
         seed: body.seed.unwrap_or(DEFAULT_SEED),
         auto_promote: body.auto_promote.map_or(defaults.auto_promote, |when| match when {
             AutoPromoteName::Never => AutoPromote::Never,

@@ -58,7 +58,7 @@ impl Bundle {
     pub(crate) fn open_here(&self, record: &Digest) -> Result<Production, Error> {
         let (promotion, manifest) = self.verify(record)?;
         let decoded = artifact::decode(&self.artifact);
-        let model = decoded.map_err(|error| Key::Blob(&manifest.artifact).corrupt(error))?;
+        let model = decoded.map_err(|error| Key::Blob(&manifest.artifact).undecodable(error))?;
         Ok(Production { promotion, manifest, model })
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in the registry, as decisions for the caller.
 
-use model::{Generation, Version, corpus};
+use model::{Generation, Version, corpus, features::UnknownExtractor};
 
 use crate::StoreError;
 
@@ -39,6 +39,22 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The model is whole, and needs a feature that this program does not have.
+    #[error("{path} cannot be used by this program: {reason}")]
+    Foreign {
+        /// The object.
+        path: String,
+        /// What is missing.
+        reason: UnknownExtractor,
+    },
+    /// A dataset source that is not the store did not answer.
+    #[error("the dataset source `{name}` cannot be read: {reason}")]
+    Source {
+        /// The source.
+        name: &'static str,
+        /// Why, without a word of a comment.
+        reason: String,
+    },
     /// The file cannot become a dataset.
     #[error(transparent)]
     Corpus(#[from] corpus::Error),
@@ -74,7 +90,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient,
-            Self::BeingDeleted { .. } | Self::HeldUp(_) => true,
+            Self::BeingDeleted { .. } | Self::HeldUp(_) | Self::Source { .. } => true,
             _ => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::{Digest, Generation, Version, backtest::BacktestId};
+use model::{Digest, Generation, Version, artifact, backtest::BacktestId, linear};
 
 use crate::Error;
 
@@ -306,6 +306,16 @@ impl Key<'_> {
             Self::EncoderBase(_) => "encoder's base",
             Self::Checkpoint(..) => "checkpoint",
             Self::AuditOutcome(_) => "outcome in the audit trail",
+        }
+    }
+
+    /// Why an artifact is no model that this program can use.
+    pub(crate) fn undecodable(&self, error: artifact::Error) -> Error {
+        match error {
+            artifact::Error::Invalid(linear::Invalid::Extractor(reason)) => {
+                Error::Foreign { path: self.path(), reason }
+            }
+            error => self.corrupt(error),
         }
     }
 

@@ -131,7 +131,7 @@ impl Registry {
     /// The model in a stored artifact, checked against the digest.
     pub async fn model(&self, digest: &Digest) -> Result<Model, Error> {
         let bytes = self.artifact(digest).await?;
-        artifact::decode(&bytes).map_err(|error| Key::Blob(digest).corrupt(error))
+        artifact::decode(&bytes).map_err(|error| Key::Blob(digest).undecodable(error))
     }
 
     /// Registers a version, or returns the manifest that this version has already.

@@ -15,7 +15,10 @@ mod unigrams;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::{self, Word, WordRule};
+use crate::{
+    plugins::{Plugins, Refused},
+    text::{self, Word, WordRule},
+};
 
 /// One occurrence of a feature in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +47,19 @@ pub trait Extractor: Send + Sync {
     }
 }
 
-/// Every extractor, by name.
+/// Every extractor of this crate, by name.
 pub const EXTRACTORS: &[&dyn Extractor] =
     &[&bigrams::Bigrams, &char_ngrams::CharNgrams, &edges::Edges, &stem_pairs::StemPairs, &unigrams::Unigrams];
+
+/// These, and what the program adds.
+static TABLE: Plugins<dyn Extractor> = Plugins::new("feature extractor", Extractor::name, EXTRACTORS);
+
+/// Adds extractors to those of this crate, once a process and before any is looked up.
+///
+/// Whatever reads an artifact that names them must add them: workers, the API, commands.
+pub fn extend(extractors: &[&'static dyn Extractor]) -> Result<(), Refused> {
+    TABLE.add(extractors)
+}
 
 /// Which features a model is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +73,11 @@ pub struct FeatureSet {
 
 /// An extractor that this program does not know.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no feature extractor is named `{0}`")]
+#[error(
+    "no feature extractor is named `{0}` in this program: it has {names}. A model that needs another one can only be \
+     used by a program that registers it",
+    names = TABLE.names()
+)]
 pub struct UnknownExtractor(String);
 
 impl FeatureSet {
@@ -72,10 +89,7 @@ impl FeatureSet {
 
     /// Looks the names up.
     pub fn analyser(&self) -> Result<Analyser, UnknownExtractor> {
-        let find = |name: &String| {
-            let found = EXTRACTORS.iter().find(|extractor| extractor.name() == name);
-            found.copied().ok_or_else(|| UnknownExtractor(name.clone()))
-        };
+        let find = |name: &String| TABLE.find(name).ok_or_else(|| UnknownExtractor(name.clone()));
         Ok(Analyser::new(self.words, self.extractors.iter().map(find).collect::<Result<_, _>>()?))
     }
 }

@@ -113,7 +113,7 @@ pub trait Check: Send + Sync {
     fn judge(&self, evidence: &Evidence<'_>) -> Answer;
 }
 
-/// Every check, by name.
+/// Every check of this crate, by name.
 pub const CHECKS: &[&dyn Check] = &[
     &artifact::ArtifactVerifies,
     &calibration::Calibrated,
@@ -177,7 +177,7 @@ impl Finding {
     }
 }
 
-/// Asks every check of the table.
+/// Asks every check of this crate.
 #[must_use]
 pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
     ask(CHECKS, evidence)

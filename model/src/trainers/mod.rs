@@ -18,6 +18,7 @@ use crate::{
     counts::Counts,
     features::{FeatureSet, UnknownExtractor},
     linear::{self, Component, Model, Spec, table::Table},
+    plugins::{Plugins, Refused},
 };
 
 /// A recipe for a model.
@@ -64,7 +65,7 @@ pub trait AdditiveLearner: Send + Sync {
     fn fit_counts(&self, counts: &Counts, preset: Preset) -> Result<Fitted, Error>;
 }
 
-/// Every trainer, by name.
+/// Every trainer of this crate, by name.
 pub const TRAINERS: &[&dyn Trainer] = &[
     &encoder::Encoder,
     &linear_svc::LinearSvc,
@@ -72,6 +73,16 @@ pub const TRAINERS: &[&dyn Trainer] = &[
     &stacked::Stacked,
     &stacked_encoder::StackedEncoder,
 ];
+
+/// These, and what the program adds.
+static TABLE: Plugins<dyn Trainer> = Plugins::new("trainer", Trainer::name, TRAINERS);
+
+/// Adds trainers to those of this crate, once a process and before any is looked up.
+///
+/// Whatever checks a training request or runs a workflow must add them: workers, the API, commands.
+pub fn extend(trainers: &[&'static dyn Trainer]) -> Result<(), Refused> {
+    TABLE.add(trainers)
+}
 
 /// A component and its table.
 #[derive(Clone, Debug)]
@@ -134,8 +145,7 @@ pub enum Error {
 
 /// The trainer of that name.
 pub fn find(name: &str) -> Result<&'static dyn Trainer, Error> {
-    let found = TRAINERS.iter().find(|trainer| trainer.name() == name);
-    found.copied().ok_or_else(|| Error::Unknown(name.to_owned()))
+    TABLE.find(name).ok_or_else(|| Error::Unknown(name.to_owned()))
 }
 
 /// What has to be counted for the additive learners of some trainers, each once.
@@ -154,7 +164,7 @@ pub fn features_to_count(trainers: &[&dyn Trainer], preset: Preset) -> Vec<Featu
 /// The names of all trainers, for messages.
 #[must_use]
 pub fn names() -> String {
-    TRAINERS.iter().map(|trainer| trainer.name()).collect::<Vec<_>>().join(", ")
+    TABLE.names()
 }
 
 /// Fits every learner on all rows and adds their scores unweighed and uncalibrated, with a threshold of one half.

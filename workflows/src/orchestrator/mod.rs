@@ -5,6 +5,7 @@
 mod approval;
 mod asking;
 mod connection;
+mod history;
 mod starting;
 
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use temporalio_client::Client;
 use temporalio_common::telemetry::metrics::TemporalMeter;
 
 pub(crate) use self::asking::status_of;
+pub use self::history::RecordedRun;
 
 /// A connection to Temporal that is made on demand.
 pub struct Orchestrator {

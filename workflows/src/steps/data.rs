@@ -8,8 +8,11 @@ use super::training::SENTENCES_IN_MEMORY;
 /// What `ingest` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IngestInput {
-    /// A stored dataset; without it the newest imported one, else the sample.
+    /// A stored dataset; without it one of a source.
     pub dataset: Option<Digest>,
+    /// The source that it is taken from; without it every source is asked in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Adds what reviewers decided, as `build_dataset` does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub with_feedback: bool,
@@ -29,7 +32,7 @@ fn in_memory() -> u64 {
 pub struct Ingested {
     /// The dataset.
     pub dataset: Digest,
-    /// `import`, `sample`, or `stored` where the request named it; with `_with_feedback` behind it where
+    /// The source's name: `import`, `sample` or another one; or `stored` where the request named it; with `_with_feedback` behind it where
     /// that was added.
     pub source: String,
     /// Usable sentences.

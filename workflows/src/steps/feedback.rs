@@ -47,6 +47,9 @@ impl FeedbackRequest {
         if self.training.dataset.is_some() {
             return Err("`training.dataset`: leave it out, the dataset is built".to_owned());
         }
+        if self.training.source.is_some() {
+            return Err("`training.source`: leave it out, the dataset is built".to_owned());
+        }
         self.training.check().map_err(|error| format!("`training`: {error}"))
     }
 }

@@ -22,6 +22,9 @@ pub struct TrainRequest {
     pub preset: Preset,
     /// A stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample.
     pub dataset: Option<DatasetChoice>,
+    /// The source that the dataset is taken from; without it every source is asked in turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Decides the held-out commenters and the folds.
     pub seed: u64,
     /// Whether the best version is promoted.
@@ -45,6 +48,7 @@ impl Default for TrainRequest {
             trainers: ["multinomial_nb", "stacked"].map(str::to_owned).to_vec(),
             preset: Preset::Default,
             dataset: None,
+            source: None,
             seed: DEFAULT_SEED,
             auto_promote: AutoPromote::Never,
             operation: Operation::default(),
@@ -71,6 +75,13 @@ impl TrainRequest {
                 return Err(format!("`trainers` names `{name}` twice"));
             }
         }
+        if self.source.is_some() && self.dataset.is_some() {
+            return Err("`source` and `dataset` are two places to take rows from: name one".to_owned());
+        }
+        if self.source.as_deref() == Some("") {
+            return Err("`source` is empty: leave it out, and every source is asked".to_owned());
+        }
+        check_note("source", self.source.as_deref())?;
         self.operation.check().map_err(|error| format!("`operation`: {error}"))?;
         if !(1..=LONGEST_APPROVAL).contains(&self.approval_seconds) {
             return Err(format!("`approval_seconds` is not between 1 and {LONGEST_APPROVAL}"));
@@ -251,6 +262,8 @@ mod tests {
         assert!(check(r#"{"trainers":["stacked"],"preset":"sklearn"}"#).contains("`preset`"));
         assert!(check(r#"{"trainers":[]}"#).contains("`trainers` is empty"));
         assert!(check(r#"{"trainers":["multinomial_nb","multinomial_nb"]}"#).contains("twice"));
+        assert!(check(r#"{"source":"sample","dataset":"latest_with_feedback"}"#).contains("name one"));
+        assert!(check(r#"{"source":""}"#).contains("`source` is empty"));
         assert!(check(&format!(r#"{{"reason":"{}"}}"#, "x".repeat(501))).contains("`reason`"));
     }
 }

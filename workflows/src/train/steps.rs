@@ -27,8 +27,13 @@ async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, Workf
         Some(DatasetChoice::LatestWithFeedback) => (None, true),
         None => (None, false),
     };
-    let input =
-        IngestInput { dataset, with_feedback, seed: request.seed, sentences_in_memory: request.sentences_in_memory };
+    let input = IngestInput {
+        dataset,
+        source: request.source.clone(),
+        with_feedback,
+        seed: request.seed,
+        sentences_in_memory: request.sentences_in_memory,
+    };
     let found = ctx.execute_activity(Steps::ingest, input, policy::long("find the dataset")).await;
     let ingested: Ingested = found.map_err(|error| rethrow("ingest", error))?;
     ctx.upsert_search_attributes([search::DATASET_SHA.value_set(ingested.dataset.to_string())]);
