@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    http,
+    http, payload_keys,
     settings::{STATE_DIR, Settings},
     up,
 };
@@ -138,6 +138,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn dispatch(command: Command, settings: &Settings) -> anyhow::Result<ExitCode> {
+    tokio::spawn(payload_keys::follow(settings.clone()));
     match command {
         Command::Worker(arguments) => worker::run(arguments, settings).await?,
         Command::Serve(arguments) => serve::run(arguments, settings).await?,

@@ -3,6 +3,7 @@
 //! Activities are known here by their signatures alone ([`signatures`]); their bodies live elsewhere.
 
 mod backtest;
+pub mod codec;
 mod feedback;
 mod fine_tuning;
 pub mod lenient;
@@ -21,6 +22,7 @@ mod upkeep;
 
 pub use self::{
     backtest::BacktestWorkflow,
+    codec::Codec,
     feedback::FeedbackWorkflow,
     fine_tuning::STAGE as FINE_TUNING_STAGE,
     lenient::Lenient,
