@@ -30,6 +30,11 @@ async fn answers(url: &str, builder: anyhow::Result<reqwest::ClientBuilder>) -> 
     client.get(url).send().await.is_ok_and(|response| response.status().is_success())
 }
 
+/// The JSON that a service answers, also with an error; none where there is no answer or no JSON.
+pub(crate) async fn get_json(url: &str) -> Option<Value> {
+    client(SHORT).ok()?.build().ok()?.get(url).send().await.ok()?.json().await.ok()
+}
+
 /// The text that a service of this process answers.
 pub(crate) async fn get_text(url: &str) -> anyhow::Result<String> {
     let response = client(SHORT)?.build()?.get(url).send().await.with_context(|| format!("ask {url}"))?;

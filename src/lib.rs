@@ -10,6 +10,7 @@ mod figures;
 mod following;
 mod http;
 mod labelled;
+mod payload_keys;
 pub mod process;
 pub mod programs;
 mod report;

@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context, anyhow};
 use registry::{Registry, S3Settings, S3Store, Secret};
 use temporalio_common::telemetry::metrics::TemporalMeter;
-use workflows::Orchestrator;
+use workflows::{Codec, Orchestrator};
+
+use crate::payload_keys;
 
 /// Where `up` keeps everything, by default.
 pub const STATE_DIR: &str = ".threatwatch";
@@ -25,6 +27,8 @@ pub mod names {
     pub const TEMPORAL_IS_OWN: &str = "THREATWATCH_TEMPORAL_IS_OWN";
     /// The Temporal Web UI, for links.
     pub const TEMPORAL_UI: &str = "THREATWATCH_TEMPORAL_UI";
+    /// The file with the keys that payloads for Temporal are encrypted with; without it they are not.
+    pub const PAYLOAD_KEY_FILE: &str = workflows::codec::SETTING;
     /// The object store, as a URL.
     pub const S3_ENDPOINT: &str = "S3_ENDPOINT";
     /// The bucket.
@@ -59,6 +63,7 @@ pub(crate) fn variables() -> impl Iterator<Item = String> {
         names::TEMPORAL_ADDRESS,
         names::TEMPORAL_UI,
         names::TEMPORAL_IS_OWN,
+        names::PAYLOAD_KEY_FILE,
         names::S3_ENDPOINT,
         names::S3_BUCKET,
         names::AWS_REGION,
@@ -86,12 +91,28 @@ pub(crate) fn tools(state_dir: &Path) -> PathBuf {
 pub struct Settings {
     state_dir: PathBuf,
     file: BTreeMap<String, String>,
+    codec: Codec,
 }
 
 impl Settings {
-    /// Reads the file that `up` left in the state directory, if there is one.
+    /// Reads the file that `up` left in the state directory, if there is one, and the keys of payloads, if there are any.
     pub fn load(state_dir: &Path) -> anyhow::Result<Self> {
-        Ok(Self { state_dir: state_dir.to_owned(), file: read_pairs(&env_file(state_dir))? })
+        let file = read_pairs(&env_file(state_dir))?;
+        let settings = Self { state_dir: state_dir.to_owned(), file, codec: Codec::default() };
+        if let Some(path) = settings.payload_key_file() {
+            settings.codec.replace(payload_keys::read(&path)?);
+        }
+        Ok(settings)
+    }
+
+    /// What encrypts and decrypts whatever goes to Temporal and comes from it.
+    pub(crate) fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The file with the keys of payloads.
+    pub(crate) fn payload_key_file(&self) -> Option<PathBuf> {
+        self.get(names::PAYLOAD_KEY_FILE).map(PathBuf::from)
     }
 
     /// The state directory.
@@ -149,15 +170,31 @@ impl Settings {
     }
 
     /// The way into Temporal, its calls counted by a meter. Nothing is sent yet.
-    ///
-    /// Settings for another Temporal, in the environment or in Temporal's own file, do not reach the one that `up` started.
     #[must_use]
     pub fn metered_orchestrator(&self, role: &str, meter: Option<TemporalMeter>) -> Orchestrator {
         let identity = format!("threatwatch-{role}@{}", std::process::id());
-        let address = self.get(names::TEMPORAL_ADDRESS);
-        let is_own = self.file.get(names::TEMPORAL_IS_OWN).is_some_and(|own| own == "1")
-            && address.as_ref() == self.file.get(names::TEMPORAL_ADDRESS);
-        Orchestrator::new(address, identity, meter).with_settings_of_others(!is_own)
+        Orchestrator::new(self.get(names::TEMPORAL_ADDRESS), identity, meter)
+            .with_variables(self.temporal_variables())
+            .with_codec(self.codec.clone())
+    }
+
+    /// The `TEMPORAL_*` variables of the Temporal that we use.
+    ///
+    /// None for the one that `up` started: settings for another Temporal, in the environment or in Temporal's own file, do
+    /// not reach it. Those in the file of `up` hold for the address in it alone.
+    fn temporal_variables(&self) -> Option<BTreeMap<String, String>> {
+        let of_file = self.file.get(names::TEMPORAL_ADDRESS);
+        let is_of_file = from_environment(names::TEMPORAL_ADDRESS).is_none_or(|address| Some(&address) == of_file);
+        if is_of_file && self.file.get(names::TEMPORAL_IS_OWN).is_some_and(|own| own == "1") {
+            return None;
+        }
+        let mut variables = BTreeMap::new();
+        if is_of_file {
+            let kept = self.file.iter().filter(|(name, _)| is_of_temporal(name));
+            variables.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+        }
+        variables.extend(temporal_environment());
+        Some(variables)
     }
 
     /// Our own API, without a slash at the end.
@@ -178,6 +215,20 @@ impl Settings {
 /// A variable that is set and not empty.
 pub(crate) fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The variables of this process that Temporal's client reads.
+pub(crate) fn temporal_environment() -> impl Iterator<Item = (String, String)> {
+    let pairs =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    pairs.filter(|(name, value)| is_of_temporal(name) && !value.is_empty())
+}
+
+/// Whether Temporal's client reads a variable of this name. Others with `TEMPORAL_` are of the Docker stack.
+fn is_of_temporal(name: &str) -> bool {
+    const NAMES: [&str; 5] =
+        ["TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY", "TEMPORAL_TLS", "TEMPORAL_CONFIG_FILE", "TEMPORAL_PROFILE"];
+    NAMES.contains(&name) || name.starts_with("TEMPORAL_TLS_") || name.starts_with("TEMPORAL_GRPC_META_")
 }
 
 /// The file of settings in a state directory.
@@ -238,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_missing_setting_is_named() {
-        let settings = Settings { state_dir: "/nowhere".into(), file: BTreeMap::new() };
+        let settings = Settings { state_dir: "/nowhere".into(), file: BTreeMap::new(), codec: Codec::default() };
         if std::env::var(names::S3_ENDPOINT).is_err() {
             let error = settings.s3().unwrap_err().to_string();
             assert!(error.contains("S3_ENDPOINT") && error.contains("threatwatch up"), "{error}");

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) orchestrator: Arc<Orchestrator>,
     pub(crate) temporal: Circuit,
     pub(crate) temporal_ui: Option<Arc<str>>,
+    /// Where our runs are in Temporal, for links.
+    pub(crate) temporal_namespace: Arc<str>,
     pub(crate) serving: Arc<Serving>,
     pub(crate) trust: Trust,
     pub(crate) metrics: Arc<Metrics>,
@@ -79,6 +81,8 @@ impl Context {
             held_out: Arc::new(HeldOut::new(registry.clone())),
             registry,
             store,
+            // Settings that are wrong are told by whatever needs Temporal.
+            temporal_namespace: service.orchestrator.namespace().unwrap_or_default().into(),
             orchestrator: Arc::new(service.orchestrator),
             temporal,
             temporal_ui: service.temporal_ui.map(Into::into),

@@ -368,7 +368,7 @@ fn is_stream(request: &Request) -> bool {
 
 /// Whether requests to a path have many comments.
 fn takes_many(path: &str) -> bool {
-    matches!(path, "/predict/batch" | "/label")
+    matches!(path, "/predict/batch" | "/label" | "/codec/encode" | "/codec/decode")
         || matches!(Dialect::of(path), Some(Dialect::Moderations | Dialect::Inference))
 }
 

@@ -1,7 +1,7 @@
 //! The names that the service is served under, and the origins of pages that may use it.
 //!
 //! A browser sends what any page wants sent. The header `Host` shows a page whose name was rebound to this machine, the
-//! header `Origin` one that is another site's.
+//! header `Origin` one that is another site's. The page of Temporal's Web UI may use the codec and nothing else.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,6 +14,10 @@ use crate::{dialect::Dialect, kind::Kind, problem::Problem};
 
 /// Headers that pages of other origins may send.
 const HEADERS: &str = "authorization, content-type, x-api-key, x-request-id";
+/// What Temporal's Web UI decodes payloads with.
+const CODEC: &str = "/codec/";
+/// Headers that it sends.
+const CODEC_HEADERS: &str = "authorization, content-type, x-namespace";
 /// A preflight's answer may be kept this long.
 const MAX_AGE_SECONDS: u32 = 600;
 
@@ -22,6 +26,8 @@ const MAX_AGE_SECONDS: u32 = 600;
 pub struct Names {
     hosts: Vec<String>,
     origins: Vec<String>,
+    /// Of Temporal's Web UI.
+    codec_origins: Vec<String>,
 }
 
 /// What an origin's page may see of an answer.
@@ -30,6 +36,8 @@ pub(crate) enum Sharing {
     None,
     /// Everything, because the origin is named.
     With(HeaderValue),
+    /// What the codec answers, because Temporal's Web UI is there.
+    Codec(HeaderValue),
 }
 
 impl Names {
@@ -53,7 +61,18 @@ impl Names {
         if let Some(wrong) = origins.iter().find(|origin| !is_origin(origin)) {
             return Err(format!("`{wrong}` is no origin such as https://forum.example: give it without a path"));
         }
-        Ok(Self { hosts, origins })
+        Ok(Self { hosts, origins, codec_origins: Vec::new() })
+    }
+
+    /// The address of Temporal's Web UI, whose page may use the codec. A loopback address has two names.
+    #[must_use]
+    pub fn with_temporal_ui(mut self, url: Option<&str>) -> Self {
+        let Some((scheme, rest)) = url.and_then(|url| url.split_once("://")) else { return self };
+        let authority = rest.split('/').next().unwrap_or_default();
+        let (host, port) = authority.split_once(':').map_or((authority, String::new()), |(h, p)| (h, format!(":{p}")));
+        let hosts = if matches!(host, "127.0.0.1" | "localhost") { vec!["127.0.0.1", "localhost"] } else { vec![host] };
+        self.codec_origins = hosts.iter().map(|host| format!("{scheme}://{host}{port}")).collect();
+        self
     }
 
     /// Refuses a request for another host, and a change that another site's page asks for.
@@ -63,6 +82,10 @@ impl Names {
         let text = origin.to_str().unwrap_or_default();
         if self.origins.iter().any(|known| known.eq_ignore_ascii_case(text)) {
             return Ok(Sharing::With(origin.clone()));
+        }
+        let is_codec = request.uri().path().starts_with(CODEC);
+        if is_codec && self.codec_origins.iter().any(|known| known.eq_ignore_ascii_case(text)) {
+            return Ok(Sharing::Codec(origin.clone()));
         }
         let is_own = text.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
         if is_own || request.method().is_safe() {
@@ -123,7 +146,10 @@ impl Sharing {
         }
         // Clients of other services send headers of their own, which mean nothing here.
         let asked = request.header(header::ACCESS_CONTROL_REQUEST_HEADERS);
-        let allowed = asked.filter(|_| Dialect::of(request.uri().path()).is_some()).unwrap_or(HEADERS);
+        let allowed = match self {
+            Self::Codec(_) => CODEC_HEADERS,
+            _ => asked.filter(|_| Dialect::of(request.uri().path()).is_some()).unwrap_or(HEADERS),
+        };
         let response = Response::builder()
             .status(StatusCode::NO_CONTENT)
             .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST")
@@ -134,8 +160,16 @@ impl Sharing {
 
     /// Lets the origin's page read the answer.
     pub(crate) fn mark(self, response: &mut Response) {
-        let Self::With(origin) = self else { return };
         let headers = response.headers_mut();
+        let origin = match self {
+            Self::None => return,
+            Self::With(origin) => origin,
+            Self::Codec(origin) => {
+                // For a proxy in front of us that knows people by cookies: we have none.
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+                origin
+            }
+        };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.append(header::VARY, HeaderValue::from_static("origin"));
         let exposed = HeaderValue::from_static("retry-after, server-timing, x-model-version, x-request-id");

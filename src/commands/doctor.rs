@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{answer::Answer, exit};
 use crate::{
     http::{self, Api},
-    settings::Settings,
+    settings::{Settings, names},
 };
 
 /// How to answer
@@ -51,6 +51,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     say("temporal", temporal(settings).await);
     say("worker", worker(settings).await);
     say("api", api(settings).await);
+    say("payloads", payloads(settings).await);
     arguments.answer.give(&found, || {})?;
     Ok(exit::answer(found.well))
 }
@@ -77,8 +78,17 @@ async fn production(settings: &Settings) -> anyhow::Result<String> {
 }
 
 async fn temporal(settings: &Settings) -> anyhow::Result<String> {
-    let client = settings.orchestrator("doctor").client().await?;
-    Ok(format!("namespace {}", client.options().namespace))
+    let orchestrator = settings.orchestrator("doctor");
+    let missing = orchestrator.missing_search_attributes().await?;
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+        bail!(
+            "search attributes are missing ({}): a worker makes them when it starts, or `{}`",
+            names.join(", "),
+            orchestrator.command_for(&missing)?
+        );
+    }
+    Ok(format!("{}, namespace {}", orchestrator.place()?, orchestrator.namespace()?))
 }
 
 async fn worker(settings: &Settings) -> anyhow::Result<String> {
@@ -87,9 +97,73 @@ async fn worker(settings: &Settings) -> anyhow::Result<String> {
         return Ok(url);
     }
     if http::is_ok(&format!("{url}/health/live")).await {
+        let state = http::get_json(&format!("{url}/health/ready")).await.unwrap_or_default();
+        if let Some(key) = state["lacking"].as_str() {
+            bail!("{url} takes no work: runs are encrypted with the key {key}, which it does not have");
+        }
         bail!("{url} runs and waits for Temporal or the object store");
     }
     Err(anyhow!("{url} does not answer: is `threatwatch worker` running?"))
+}
+
+/// Do worker, API and this command read what the others write to Temporal?
+async fn payloads(settings: &Settings) -> anyhow::Result<String> {
+    let worker = http::get_json(&format!("{}/health/ready", settings.worker_url())).await;
+    let worker = worker.context("the worker does not tell its keys, because it does not answer")?;
+    let api = Api::new(settings)?.get("/health/live").await.context("the API does not tell its keys")?;
+    let own = settings.codec().names().iter().map(|name| format!("{}:{}", name.id, name.fingerprint)).collect();
+    let told = |state: &serde_json::Value| {
+        serde_json::from_value(state["payload_keys"].clone())
+            .context("it does not tell its keys: set THREATWATCH_API_KEY")
+    };
+    let parts = [
+        Encrypting { part: "the worker", keys: told(&worker).context("the worker")? },
+        Encrypting { part: "the API", keys: told(&api).context("the API")? },
+        Encrypting { part: "this command", keys: own },
+    ];
+    compare(&parts)
+}
+
+/// A part and its keys as `id:fingerprint`, the one that encrypts first.
+struct Encrypting {
+    part: &'static str,
+    keys: Vec<String>,
+}
+
+fn compare(parts: &[Encrypting]) -> anyhow::Result<String> {
+    for writer in parts {
+        let Some(key) = writer.keys.first() else { continue };
+        if let Some(reader) = parts.iter().find(|reader| !reader.keys.contains(key)) {
+            let has = if reader.keys.is_empty() { "no keys".to_owned() } else { reader.keys.join(", ") };
+            bail!(
+                "{} encrypts with the key {key}, which {} does not have (it has {has}): give both the same file in {}",
+                writer.part,
+                reader.part,
+                names::PAYLOAD_KEY_FILE
+            );
+        }
+    }
+    Ok(match parts[0].keys.first() {
+        None => "not encrypted in Temporal".to_owned(),
+        Some(key) if parts.iter().all(|part| part.keys == parts[0].keys) => {
+            format!(
+                "encrypted in Temporal with the key {key}; worker, API and this command have the same {}",
+                count(parts)
+            )
+        }
+        Some(_) => {
+            "encrypted in Temporal; the keys of worker, API and this command differ, and all can read each other; \
+                    the change of keys is not finished"
+                .to_owned()
+        }
+    })
+}
+
+fn count(parts: &[Encrypting]) -> String {
+    match parts[0].keys.len() {
+        1 => "key".to_owned(),
+        more => format!("{more} keys"),
+    }
 }
 
 async fn api(settings: &Settings) -> anyhow::Result<String> {
@@ -99,5 +173,34 @@ async fn api(settings: &Settings) -> anyhow::Result<String> {
     match state["trouble"].as_str() {
         Some(trouble) => bail!("{url} serves, but does not follow production: {trouble}"),
         None => Ok(format!("{url} serves {}", state["model_version"].as_str().unwrap_or("?"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_cannot_read_each_other_are_named_in_one_sentence() {
+        let of = |keys: [&[&str]; 3]| {
+            let parts = ["the worker", "the API", "this command"].into_iter().zip(keys);
+            let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+            let parts: Vec<_> = parts.map(|(part, of)| Encrypting { part, keys: keys(of) }).collect();
+            compare(&parts).map_err(|error| error.to_string())
+        };
+        assert_eq!(of([&[], &[], &[]]).unwrap(), "not encrypted in Temporal");
+        assert!(of([&["k1:a"], &["k1:a"], &["k1:a"]]).unwrap().contains("with the key k1:a; worker, API and this"));
+        assert!(of([&["k2:b", "k1:a"], &["k1:a", "k2:b"], &["k2:b", "k1:a"]]).unwrap().contains("not finished"));
+        let error = of([&[], &["k1:a"], &["k1:a"]]).unwrap_err();
+        assert!(
+            error.starts_with("the API encrypts with the key k1:a, which the worker does not have (it has no keys)")
+        );
+        let error = of([&["k1:b"], &["k1:a"], &["k1:a"]]).unwrap_err();
+        assert!(error.starts_with("the worker encrypts with the key k1:b, which the API does not have (it has k1:a)"));
+        let error = of([&["k1:a"], &["k1:a"], &[]]).unwrap_err();
+        assert!(
+            error.contains("which this command does not have") && error.contains(names::PAYLOAD_KEY_FILE),
+            "{error}"
+        );
     }
 }

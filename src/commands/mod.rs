@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    http,
+    http, payload_keys,
     settings::{STATE_DIR, Settings},
     up,
 };
@@ -143,6 +143,7 @@ pub(crate) fn run(cli: Cli, extensions: Extensions) -> anyhow::Result<ExitCode> 
 }
 
 async fn dispatch(command: Command, settings: &Settings, extensions: Added) -> anyhow::Result<ExitCode> {
+    tokio::spawn(payload_keys::follow(settings.clone()));
     match command {
         Command::Worker(arguments) => worker::run(arguments, settings, extensions).await?,
         Command::Serve(arguments) => serve::run(arguments, settings).await?,

@@ -178,14 +178,16 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     // The bucket is made by others: the API starts and waits for it, however long that takes.
     let registry = Registry::new(Arc::new(settings.store()?));
     let replica = ReplicaId::new(&rustix::system::uname().nodename().to_string_lossy());
+    let temporal_ui = settings.get(names::TEMPORAL_UI).map(|url| url.trim_end_matches('/').to_owned());
+    let served = api::Names::new(&arguments.hosts, &arguments.origins).map_err(anyhow::Error::msg)?;
     let service = api::Service {
-        temporal_ui: settings.get(names::TEMPORAL_UI).map(|url| url.trim_end_matches('/').to_owned()),
+        names: served.with_temporal_ui(temporal_ui.as_deref()),
+        temporal_ui,
         metrics: api::Metrics::with_process(Box::new(Process)),
         cache: Some(cache),
         limits: arguments.limits.into(),
         cascade: arguments.cascade.into(),
         perspective,
-        names: api::Names::new(&arguments.hosts, &arguments.origins).map_err(anyhow::Error::msg)?,
         needs_keys: is_public || arguments.require_keys,
         certificate,
         linger: Duration::from_secs(arguments.linger_seconds.into()),

@@ -121,8 +121,9 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let act = Act { action: "train", subject: Some(id.clone()), reason: request.reason.as_deref() };
     let starting = async { Ok(orchestrator.train(request.clone(), &id).await?) };
     let started = act.on_record(settings, starting, ToString::to_string).await?;
+    let namespace = orchestrator.namespace()?;
     let ui = settings.get(names::TEMPORAL_UI);
-    let url = ui.map(|ui| format!("{ui}/namespaces/default/workflows/{id}/{}", started.run_id));
+    let url = ui.map(|ui| format!("{ui}/namespaces/{namespace}/workflows/{id}/{}", started.run_id));
     answer.say(&format!("started {}", url.as_ref().unwrap_or(&id)));
     let report = if arguments.wait { Some(follow(&orchestrator, &started, &ProgressBar::new(0)).await?) } else { None };
     let is_refused = shall_promote && report.as_ref().is_some_and(|report| report.generation.is_none());

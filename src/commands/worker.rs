@@ -24,6 +24,7 @@ use temporalio_common::telemetry::{
     start_prometheus_metric_exporter, telemetry_init,
 };
 use temporalio_sdk::{Runtime, runtime::RuntimeOptions};
+use workflows::codec::{self, Codec};
 
 use super::start_logging;
 use crate::{
@@ -36,6 +37,8 @@ use crate::{
 
 /// Pause between tries while a part that the worker needs is away.
 const RETRY: Duration = Duration::from_secs(2);
+/// How soon a worker that lacks a key stops taking work.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Settings of a worker
 #[derive(Debug, clap::Args)]
@@ -99,7 +102,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: A
     let metrics = Arc::new(activities::Metrics::new(Box::new(Process)));
     let is_ready = Arc::new(AtomicBool::new(false));
     let server = Server::new(TcpListener::bind(arguments.address));
-    let endpoint = endpoint(Arc::clone(&is_ready), Arc::clone(&metrics), telemetry.exporter);
+    let codec = settings.codec().clone();
+    let endpoint = endpoint(Arc::clone(&is_ready), codec.clone(), Arc::clone(&metrics), telemetry.exporter);
     let stopped = stop.clone();
     let server = tokio::spawn(async move {
         server.run_with_graceful_shutdown(endpoint, stopped.received(), Some(Duration::from_secs(1))).await
@@ -117,18 +121,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: A
         if let Some(objection) = until_ok("the object store", || async { Ok(registry.probe().await?) }).await {
             tracing::error!(objection, "the object store cannot be trusted with promotions: none will be made");
         }
-        is_ready.store(true, Ordering::Relaxed);
         let deployment = arguments.deployment();
-        match &deployment {
-            None => tracing::info!(task_queue = workflows::TASK_QUEUE, "working"),
-            Some(Deployment { name, build_id }) => tracing::info!(
-                task_queue = workflows::TASK_QUEUE,
-                deployment = name,
-                build_id,
-                "working; new runs come here once this is the current version of the deployment"
-            ),
-        }
-        let stop = stop.clone();
         let threads =
             arguments.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
         let bases = Arc::new(EncoderBase::of(settings));
@@ -139,7 +132,29 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: A
             tracing::warn!(objection, "{} is not used: runs have no links to the API", names::URL);
         }
         let plugin = activities::plugin(Parts { registry, metrics, tuning, threads, extensions });
-        activities::run(&telemetry.runtime, client, plugin, deployment, async move { stop.received().await }).await
+        loop {
+            is_ready.store(true, Ordering::Relaxed);
+            say_working(deployment.as_ref());
+            let (told, lacking) = (stop.clone(), codec.clone());
+            let stop_working = async move {
+                tokio::select! {
+                    () = told.received() => {}
+                    () = until(|| lacking.lacking().is_some()) => {}
+                }
+            };
+            let (client, plugin) = (client.clone(), plugin.clone());
+            activities::run(&telemetry.runtime, client, plugin, deployment.clone(), stop_working).await?;
+            if tokio::time::timeout(Duration::ZERO, stop.received()).await.is_ok() {
+                return anyhow::Ok(());
+            }
+            is_ready.store(false, Ordering::Relaxed);
+            if let Some(key) = codec.lacking() {
+                // Each task that it took would fail, until its run has no try left.
+                let error = codec::Error::NoKey(key);
+                tracing::error!(%error, "no work is taken until the key is there");
+                until(|| codec.lacking().is_none()).await;
+            }
+        }
     };
     tokio::select! {
         worked = work => worked?,
@@ -149,6 +164,25 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: A
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn say_working(deployment: Option<&Deployment>) {
+    match deployment {
+        None => tracing::info!(task_queue = workflows::TASK_QUEUE, "working"),
+        Some(Deployment { name, build_id }) => tracing::info!(
+            task_queue = workflows::TASK_QUEUE,
+            deployment = name,
+            build_id,
+            "working; new runs come here once this is the current version of the deployment"
+        ),
+    }
+}
+
+/// Waits until it is so.
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Tries until it succeeds, saying once every few seconds what is missing.
@@ -162,6 +196,23 @@ where
             Err(error) => tracing::warn!("waiting for {what}: {error:#}"),
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What `doctor` compares.
+#[derive(Debug, serde::Serialize)]
+struct PayloadKeys {
+    /// As `id:fingerprint`, the one that encrypts first.
+    payload_keys: Vec<String>,
+    /// One that a payload was encrypted with and that is not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacking: Option<String>,
+}
+
+impl PayloadKeys {
+    fn of(codec: &Codec) -> Self {
+        let payload_keys = codec.names().iter().map(|name| format!("{}:{}", name.id, name.fingerprint)).collect();
+        Self { payload_keys, lacking: codec.lacking().map(|name| name.to_string()) }
     }
 }
 
@@ -191,10 +242,17 @@ impl Telemetry {
     }
 }
 
-fn endpoint(is_ready: Arc<AtomicBool>, metrics: Arc<activities::Metrics>, exporter: SocketAddr) -> impl Endpoint {
+fn endpoint(
+    is_ready: Arc<AtomicBool>,
+    codec: Codec,
+    metrics: Arc<activities::Metrics>,
+    exporter: SocketAddr,
+) -> impl Endpoint {
     let ready = move |_| {
         let status = if is_ready.load(Ordering::Relaxed) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        async move { Response::builder().status(status).finish() }
+        let state = PayloadKeys::of(&codec);
+        let body = serde_json::to_string(&state).expect("names are JSON");
+        async move { Response::builder().status(status).content_type("application/json").body(body) }
     };
     let metrics = move |_| {
         let metrics = Arc::clone(&metrics);

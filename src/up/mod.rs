@@ -15,7 +15,10 @@ use std::{
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use registry::{Error, Registry, S3Store};
-use workflows::steps::{AutoPromote, TrainReport, TrainRequest};
+use workflows::{
+    orchestrator,
+    steps::{AutoPromote, TrainReport, TrainRequest},
+};
 
 pub use self::ports::{Ports, free_listener};
 use self::{
@@ -26,7 +29,10 @@ use crate::{
     corpus_file,
     following::follow,
     http, programs,
-    settings::{Settings, env_file, from_environment, names, read_pairs, tools, write_pairs, write_private},
+    settings::{
+        Settings, env_file, from_environment, names, read_pairs, temporal_environment, tools, write_pairs,
+        write_private,
+    },
 };
 
 /// What `up` is told.
@@ -202,11 +208,31 @@ fn environment(options: &Options, state: &State, external: &External) -> anyhow:
             environment.insert(name.to_owned(), value);
         }
     }
-    if external.temporal.is_none() {
-        environment.insert(names::TEMPORAL_UI.to_owned(), ports.temporal_ui_url());
-        environment.insert(names::TEMPORAL_IS_OWN.to_owned(), "1".to_owned());
+    match external.temporal {
+        None => {
+            environment.insert(names::TEMPORAL_UI.to_owned(), ports.temporal_ui_url());
+            environment.insert(names::TEMPORAL_IS_OWN.to_owned(), "1".to_owned());
+        }
+        // For the commands of other shells. What has several lines does not fit into the file.
+        Some(_) => environment.extend(temporal_environment().filter(|(_, value)| !value.contains('\n')).map(
+            |(name, value)| {
+                let is_path = name.ends_with("_PATH") || name == "TEMPORAL_CONFIG_FILE";
+                let value = if is_path { absolute(&value) } else { value };
+                (name, value)
+            },
+        )),
+    }
+    // A start that forgets the keys would leave runs behind that nobody can read: the last ones go on.
+    let kept = read_pairs(&env_file(&state.dir))?.remove(names::PAYLOAD_KEY_FILE);
+    if let Some(file) = from_environment(names::PAYLOAD_KEY_FILE).map(|file| absolute(&file)).or(kept) {
+        environment.insert(names::PAYLOAD_KEY_FILE.to_owned(), file);
     }
     Ok(environment)
+}
+
+/// A path that is right wherever a command is run.
+fn absolute(path: &str) -> String {
+    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
 }
 
 /// The keys for somebody else's store: from the environment, where its endpoint is.
@@ -246,7 +272,7 @@ async fn start_servers(
     let say = |text: &str| println!("  {text}");
     if external.temporal.is_none() {
         let program = programs::temporal(&tools, &say)?;
-        supervisor.start(Part::temporal(program, &state.dir, &options.ports))?;
+        supervisor.start(Part::temporal(program, &state.dir, &options.ports, environment))?;
     }
     if external.s3.is_none() {
         let server = programs::s3_server(&tools, &say)?;
@@ -255,6 +281,12 @@ async fn start_servers(
     write_pairs(&env_file(&state.dir), environment)?;
     let settings = Settings::load(&state.dir)?;
     let orchestrator = settings.orchestrator("up");
+    if external.temporal.is_some() {
+        // Waiting mends no setting.
+        if let Err(error @ orchestrator::Error::Settings(_)) = orchestrator.client().await {
+            return Err(error.into());
+        }
+    }
     wait_until("Temporal", START_UP, || async { orchestrator.client().await.is_ok() })
         .await
         .with_context(|| supervisor.last_words("temporal"))

@@ -28,11 +28,20 @@ pub(crate) struct Part {
 
 impl Part {
     /// Temporal's development server with its Web UI and a file database.
-    pub(crate) fn temporal(program: PathBuf, state_dir: &Path, ports: &Ports) -> Self {
+    pub(crate) fn temporal(
+        program: PathBuf,
+        state_dir: &Path,
+        ports: &Ports,
+        environment: &BTreeMap<String, String>,
+    ) -> Self {
         let mut arguments = words("server start-dev --ip 127.0.0.1 --log-level warn");
         arguments.extend(flag("--port", ports.temporal));
         arguments.extend(flag("--ui-port", ports.temporal_ui));
         arguments.extend(flag("--db-filename", state_dir.join("temporal.db").display()));
+        if environment.contains_key(names::PAYLOAD_KEY_FILE) {
+            // So that its Web UI shows what is encrypted.
+            arguments.extend(flag("--ui-codec-endpoint", format!("{}/codec", ports.api_url())));
+        }
         let arguments = Box::new(move || Ok(arguments.clone()));
         Self { name: "temporal", program, arguments, environment: BTreeMap::new(), is_server: true }
     }

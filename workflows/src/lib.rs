@@ -4,6 +4,7 @@
 
 mod asked;
 mod backtest;
+pub mod codec;
 mod details;
 mod feedback;
 mod fine_tuning;
@@ -24,6 +25,7 @@ mod upkeep;
 
 pub use self::{
     backtest::BacktestWorkflow,
+    codec::Codec,
     details::pages::set_api_url,
     feedback::FeedbackWorkflow,
     fine_tuning::STAGE as FINE_TUNING_STAGE,

@@ -120,15 +120,20 @@ impl Orchestrator {
     /// Pauses a schedule, and notes why.
     pub async fn pause_schedule(&self, schedule: Schedule, note: &str) -> Result<(), Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
-        let paused = handle.pause(Some(note), PauseScheduleOptions::builder().build()).await;
+        let paused = handle.pause(Some(self.note(note)), PauseScheduleOptions::builder().build()).await;
         paused.map_err(|error| not_done(schedule, error))
     }
 
     /// Lets a paused schedule go on, and notes why.
     pub async fn resume_schedule(&self, schedule: Schedule, note: &str) -> Result<(), Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
-        let resumed = handle.unpause(Some(note), UnpauseScheduleOptions::builder().build()).await;
+        let resumed = handle.unpause(Some(self.note(note)), UnpauseScheduleOptions::builder().build()).await;
         resumed.map_err(|error| not_done(schedule, error))
+    }
+
+    /// Temporal keeps a schedule's notes in the clear.
+    fn note<'a>(&self, note: &'a str) -> &'a str {
+        if self.codec().encrypts() { "the reason is in the audit trail" } else { note }
     }
 
     /// Starts a scheduled run now, unless one is going.

@@ -34,6 +34,8 @@ struct State {
     promotion_refused: Option<String>,
     /// Why no workflow can be started at the moment.
     temporal_trouble: Option<String>,
+    /// Keys that payloads for Temporal are encrypted with, as `id:fingerprint`, the one that encrypts first.
+    payload_keys: Option<Vec<String>>,
 }
 
 /// What this is.
@@ -151,6 +153,9 @@ impl Health {
             trouble: stale.map(|stale| stale.reason).or_else(|| self.0.serving.trouble()).map(told),
             promotion_refused: self.0.trust.known_objection().map(told),
             temporal_trouble: self.0.temporal.outage().map(|outage| told(outage.reason)),
+            payload_keys: is_trusted
+                .then(|| self.0.orchestrator.codec().names())
+                .map(|names| names.iter().map(|name| format!("{}:{}", name.id, name.fingerprint)).collect()),
         }
     }
 }

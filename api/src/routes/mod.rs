@@ -3,6 +3,7 @@
 mod audit;
 mod backtests;
 mod batch;
+mod codec;
 mod curves;
 mod discovery;
 mod drift;
@@ -57,7 +58,7 @@ pub(crate) type Api = (
     shadow::ShadowRoutes,
     training::Training,
     promotion::Promotion,
-    runs::Runs,
+    (runs::Runs, codec::CodecRoutes),
     audit::Audit,
     health::Health,
 );
@@ -80,7 +81,7 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         shadow::ShadowRoutes(context.clone()),
         training::Training(context.clone()),
         promotion::Promotion(context.clone()),
-        runs::Runs(context.clone()),
+        (runs::Runs(context.clone()), codec::CodecRoutes(context.clone())),
         audit::Audit(context.clone()),
         health::Health(context.clone()),
     );

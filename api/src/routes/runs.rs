@@ -38,8 +38,8 @@ impl Run {
     /// A run that was started, with the address of its page.
     pub(super) fn new(started: Started, context: &Context) -> Self {
         let Started { workflow_id, run_id } = started;
-        let temporal_url =
-            context.temporal_ui.as_ref().map(|ui| format!("{ui}/namespaces/default/workflows/{workflow_id}/{run_id}"));
+        let page = |ui| format!("{ui}/namespaces/{}/workflows/{workflow_id}/{run_id}", context.temporal_namespace);
+        let temporal_url = context.temporal_ui.as_ref().map(page);
         Self { workflow_id, run_id, temporal_url }
     }
 }

@@ -1,43 +1,83 @@
-//! The connection to Temporal, and what must be there before a workflow runs.
+//! The connection to Temporal.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use temporalio_client::{
-    Client, ClientOptions, Connection, NamespacedClient,
-    envconfig::{DataSource, LoadClientConfigProfileOptions},
-    tonic,
-};
-use temporalio_common::protos::temporal::api::{
-    operatorservice::v1::{AddSearchAttributesRequest, ListSearchAttributesRequest},
-    workflowservice::v1::GetSystemInfoRequest,
+use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, NamespacedClient, tonic};
+use temporalio_common::{
+    data_converters::{DataConverter, DefaultFailureConverter, PayloadConverter},
+    envconfig::{DataSource, LoadClientConfigProfileOptions, load_client_config_profile},
+    protos::temporal::api::workflowservice::v1::{DescribeNamespaceRequest, GetSystemInfoRequest},
 };
 
-use super::{Error, Orchestrator};
-use crate::ATTRIBUTES;
+use super::{Error, Orchestrator, refusal};
 
 /// A server on the same network answers within this time or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
-
-/// The innermost cause: the SDK's own words quote the structure of what is in between.
-fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
-}
+/// Temporal's namespace where none is named.
+const NAMESPACE: &str = "default";
+/// Variables that name files.
+const FILES: [&str; 3] =
+    ["TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_TLS_SERVER_CA_CERT_PATH"];
 
 impl Orchestrator {
-    /// The client; connects if it has not yet. Bounded: two seconds for the connection.
+    /// The client; connects if it has not yet, and asks whether the namespace is there. Bounded: two seconds for the
+    /// connection.
+    ///
+    /// What a setting is to blame for is [`Error::Settings`], and names it.
     pub async fn client(&self) -> Result<Client, Error> {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let profile = if self.reads_settings {
-            LoadClientConfigProfileOptions::default()
-        } else {
-            // A configuration that says nothing, in place of the user's.
-            let nothing = DataSource::Data(b"[profile.default]\n".to_vec());
-            LoadClientConfigProfileOptions::builder().config_source(nothing).disable_env(true).build()
+        let (connection, mut options) = self.options()?;
+        let address = connection.target.to_string();
+        let connection = Connection::connect(connection).await.map_err(|error| refusal::of(&error, &address))?;
+        // Failures' messages are encrypted with the rest; they are data like any other.
+        let failures = DefaultFailureConverter::new(self.codec.encrypts());
+        options.data_converter = DataConverter::new(PayloadConverter::default(), failures, self.codec.clone());
+        let client = Client::new(connection, options).map_err(|error| Error::Settings(error.to_string()))?;
+        require_namespace(&client, &address).await?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// The namespace that the settings name. Asks nobody.
+    pub fn namespace(&self) -> Result<String, Error> {
+        Ok(self.options()?.1.namespace)
+    }
+
+    /// Where Temporal is by the settings, as `host:port`. Asks nobody.
+    pub fn place(&self) -> Result<String, Error> {
+        let target = self.options()?.0.target;
+        let host = target.host_str().unwrap_or_default();
+        Ok(target.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    }
+
+    /// Does Temporal answer? One small request.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let mut service = self.client().await?.connection().workflow_service();
+        let asked = service.get_system_info(tonic::Request::new(GetSystemInfoRequest {})).await;
+        asked.map(|_| ()).map_err(|status| Error::Unreachable(status.message().to_owned()))
+    }
+
+    fn options(&self) -> Result<(ConnectionOptions, ClientOptions), Error> {
+        let wrong = |error: &dyn std::error::Error| Error::Settings(error.to_string());
+        let variables = self.variables.clone().unwrap_or_default();
+        for name in FILES {
+            if let Some(path) = variables.get(name).filter(|path| !Path::new(path).is_file()) {
+                return Err(Error::Settings(format!("{name} is {path}, and there is no such file")));
+            }
+        }
+        let profile = match &self.variables {
+            Some(_) => LoadClientConfigProfileOptions::default(),
+            None => {
+                // A configuration that says nothing, in place of the user's.
+                let nothing = DataSource::Data(b"[profile.default]\n".to_vec());
+                LoadClientConfigProfileOptions::builder().config_source(nothing).disable_env(true).build()
+            }
         };
-        let (mut connection, options) =
-            ClientOptions::load_from_config(profile).map_err(|error| Error::Settings(error.to_string()))?;
+        let variables = variables.into_iter().collect();
+        let profile = load_client_config_profile(profile, Some(&variables)).map_err(|error| wrong(&error))?;
+        let namespace = profile.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned());
+        let mut connection = ConnectionOptions::try_from(profile).map_err(|error| wrong(&error))?;
         if let Some(address) = &self.address {
             // As the SDK does: a bare address is encrypted if TLS or an API key is configured.
             let is_encrypted = connection.tls_options.is_some() || connection.api_key.is_some();
@@ -48,38 +88,20 @@ impl Orchestrator {
         connection.identity.clone_from(&self.identity);
         connection.connect_timeout = Some(CONNECT);
         connection.metrics_meter.clone_from(&self.meter);
-        let connection =
-            Connection::connect(connection).await.map_err(|error| Error::Unreachable(innermost(&error)))?;
-        let client = Client::new(connection, options).map_err(|error| Error::Settings(error.to_string()))?;
-        Ok(self.client.get_or_init(|| client).clone())
+        Ok((connection, ClientOptions::new(namespace).build()))
     }
+}
 
-    /// Does Temporal answer? One small request.
-    pub async fn ping(&self) -> Result<(), Error> {
-        let mut service = self.client().await?.connection().workflow_service();
-        let asked = service.get_system_info(tonic::Request::new(GetSystemInfoRequest {})).await;
-        asked.map(|_| ()).map_err(|status| Error::Unreachable(status.message().to_owned()))
-    }
-
-    /// Creates the search attributes unless they exist.
-    pub async fn ensure_search_attributes(&self) -> Result<(), Error> {
-        let client = self.client().await?;
-        let namespace = client.namespace();
-        let mut operator = client.connection().operator_service();
-        let unreachable = |status: tonic::Status| Error::Unreachable(status.message().to_owned());
-        let request = ListSearchAttributesRequest { namespace: namespace.clone() };
-        let listed = operator.list_search_attributes(tonic::Request::new(request)).await.map_err(unreachable)?;
-        let known = listed.into_inner().custom_attributes;
-        let missing = ATTRIBUTES.iter().filter(|(name, _)| !known.contains_key(*name));
-        let missing: Vec<(String, i32)> = missing.map(|(name, kind)| ((*name).to_owned(), *kind as i32)).collect();
-        if missing.is_empty() {
-            return Ok(());
+async fn require_namespace(client: &Client, address: &str) -> Result<(), Error> {
+    let namespace = client.namespace();
+    let request = DescribeNamespaceRequest { namespace: namespace.clone(), ..Default::default() };
+    let described = client.connection().workflow_service().describe_namespace(tonic::Request::new(request)).await;
+    match described {
+        Err(status) if status.code() == tonic::Code::NotFound => Err(refusal::no_namespace(&namespace, address)),
+        Err(status) if matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::PermissionDenied) => {
+            Err(refusal::of_status(&status, address))
         }
-        let request = AddSearchAttributesRequest { search_attributes: missing.into_iter().collect(), namespace };
-        match operator.add_search_attributes(tonic::Request::new(request)).await {
-            // Another worker may have been quicker.
-            Err(status) if status.code() != tonic::Code::AlreadyExists => Err(unreachable(status)),
-            _ => Ok(()),
-        }
+        // A server that does not tell may work all the same; one that is gone is found by the next request.
+        _ => Ok(()),
     }
 }

@@ -4,24 +4,30 @@
 
 mod approval;
 mod asking;
+mod attributes;
+
 mod connection;
 mod history;
+mod refusal;
 mod starting;
 
-use std::sync::OnceLock;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use temporalio_client::Client;
 use temporalio_common::telemetry::metrics::TemporalMeter;
 
 pub(crate) use self::asking::status_of;
 pub use self::history::RecordedRun;
+use crate::Codec;
 
 /// A connection to Temporal that is made on demand.
 pub struct Orchestrator {
     address: Option<String>,
     identity: String,
     meter: Option<TemporalMeter>,
-    reads_settings: bool,
+    /// None where no settings count.
+    variables: Option<BTreeMap<String, String>>,
+    codec: Codec,
     client: OnceLock<Client>,
 }
 
@@ -73,16 +79,31 @@ pub enum Error {
 }
 
 impl Orchestrator {
-    /// A connection to `address` (`host:port`), else to what the `TEMPORAL_*` variables or Temporal's own
-    /// configuration file say. `identity` is how Temporal shows this process.
+    /// A connection to `address` (`host:port`), else to what `TEMPORAL_*` variables or Temporal's own configuration file
+    /// say. `identity` is how Temporal shows this process.
+    ///
+    /// No variables are known yet, and nothing is encrypted.
     #[must_use]
     pub fn new(address: Option<String>, identity: String, meter: Option<TemporalMeter>) -> Self {
-        Self { address, identity, meter, reads_settings: true, client: OnceLock::new() }
+        let variables = Some(BTreeMap::new());
+        Self { address, identity, meter, variables, codec: Codec::default(), client: OnceLock::new() }
     }
 
-    /// Whether the `TEMPORAL_*` variables and Temporal's own configuration file count; they do unless told otherwise.
+    /// The `TEMPORAL_*` variables; with none at all Temporal's own configuration file does not count either.
     #[must_use]
-    pub fn with_settings_of_others(self, reads_settings: bool) -> Self {
-        Self { reads_settings, ..self }
+    pub fn with_variables(self, variables: Option<BTreeMap<String, String>>) -> Self {
+        Self { variables, ..self }
+    }
+
+    /// What encrypts and decrypts whatever goes to Temporal and comes from it.
+    #[must_use]
+    pub fn with_codec(self, codec: Codec) -> Self {
+        Self { codec, ..self }
+    }
+
+    /// What encrypts and decrypts whatever goes to Temporal and comes from it.
+    #[must_use]
+    pub fn codec(&self) -> &Codec {
+        &self.codec
     }
 }

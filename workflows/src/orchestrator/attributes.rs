@@ -1,0 +1,94 @@
+//! The search attributes that must be there before a workflow runs.
+
+use temporalio_client::{Client, NamespacedClient, tonic};
+use temporalio_common::protos::temporal::api::{
+    enums::v1::IndexedValueType,
+    operatorservice::v1::{AddSearchAttributesRequest, ListSearchAttributesRequest},
+};
+
+use super::{Error, Orchestrator};
+use crate::ATTRIBUTES;
+
+type Attribute = (&'static str, IndexedValueType);
+
+impl Orchestrator {
+    /// The search attributes that the namespace lacks.
+    ///
+    /// One that is there with another type is [`Error::Settings`]: runs that set it would hang.
+    pub async fn missing_search_attributes(&self) -> Result<Vec<Attribute>, Error> {
+        missing(&self.client().await?).await
+    }
+
+    /// Creates the search attributes unless they exist.
+    pub async fn ensure_search_attributes(&self) -> Result<(), Error> {
+        let client = self.client().await?;
+        let missing = missing(&client).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let attributes = missing.iter().map(|(name, kind)| ((*name).to_owned(), *kind as i32)).collect();
+        let request = AddSearchAttributesRequest { search_attributes: attributes, namespace: client.namespace() };
+        match client.connection().operator_service().add_search_attributes(tonic::Request::new(request)).await {
+            // Another worker may have been quicker.
+            Err(status) if status.code() == tonic::Code::AlreadyExists => Ok(()),
+            Err(status) if is_refused(&status) => {
+                let command = self.command_for(&missing)?;
+                Err(Error::Settings(format!(
+                    "search attributes are missing, and we may not make them: run `{command}`"
+                )))
+            }
+            Err(status) => Err(unreachable(&status)),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// The command of the Temporal CLI that makes search attributes.
+    pub fn command_for(&self, attributes: &[Attribute]) -> Result<String, Error> {
+        let (address, namespace) = (self.place()?, self.namespace()?);
+        let flags = attributes.iter().map(|(name, kind)| format!(" --name {name} --type {}", words(*kind)));
+        Ok(format!(
+            "temporal operator search-attribute create --address {address} --namespace {namespace}{}",
+            flags.collect::<String>()
+        ))
+    }
+}
+
+async fn missing(client: &Client) -> Result<Vec<Attribute>, Error> {
+    let request = ListSearchAttributesRequest { namespace: client.namespace() };
+    let listed = client.connection().operator_service().list_search_attributes(tonic::Request::new(request)).await;
+    let known = listed.map_err(|status| unreachable(&status))?.into_inner().custom_attributes;
+    for (name, kind) in ATTRIBUTES {
+        if let Some(other) = known.get(name).copied().filter(|known| *known != kind as i32) {
+            let other = IndexedValueType::try_from(other).map_or("another one", words);
+            return Err(Error::Settings(format!(
+                "the search attribute {name} of the namespace {} is of the type {other}, and must be {}: use a namespace \
+                 in which it is",
+                client.namespace(),
+                words(kind)
+            )));
+        }
+    }
+    Ok(ATTRIBUTES.into_iter().filter(|(name, _)| !known.contains_key(*name)).collect())
+}
+
+/// A type as the Temporal CLI calls it.
+fn words(kind: IndexedValueType) -> &'static str {
+    match kind {
+        IndexedValueType::Keyword => "Keyword",
+        IndexedValueType::Double => "Double",
+        IndexedValueType::Text => "Text",
+        IndexedValueType::Int => "Int",
+        IndexedValueType::Bool => "Bool",
+        IndexedValueType::Datetime => "Datetime",
+        IndexedValueType::KeywordList => "KeywordList",
+        IndexedValueType::Unspecified => "Unspecified",
+    }
+}
+
+fn is_refused(status: &tonic::Status) -> bool {
+    matches!(status.code(), tonic::Code::PermissionDenied | tonic::Code::Unauthenticated | tonic::Code::Unimplemented)
+}
+
+fn unreachable(status: &tonic::Status) -> Error {
+    Error::Unreachable(status.message().to_owned())
+}

@@ -1,0 +1,87 @@
+//! Why a connection is refused, by the setting that is to blame.
+
+use std::error::Error as _;
+
+use temporalio_client::{errors::ClientConnectError, tonic};
+
+use super::Error;
+
+/// What the words of TLS mean for an operator: part of the cause, what is wrong, the settings. The first that fits counts.
+const CAUSES: [(&str, &str); 10] = [
+    (
+        "UnknownIssuer",
+        "its certificate is not by an authority that is trusted here: name the authority's certificate in \
+         TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    ),
+    ("certificate not valid for name", "its certificate is for another name: name that in TEMPORAL_TLS_SERVER_NAME"),
+    ("invalid peer certificate", "its certificate cannot be trusted; see TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+    (
+        "CertificateRequired",
+        "it asks for a client certificate: set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH",
+    ),
+    ("CertificateExpired", "the client certificate of TEMPORAL_TLS_CLIENT_CERT_PATH has expired"),
+    ("CertificateRevoked", "the client certificate of TEMPORAL_TLS_CLIENT_CERT_PATH was revoked"),
+    ("UnknownCA", "it does not know who signed the client certificate of TEMPORAL_TLS_CLIENT_CERT_PATH"),
+    // An old server's only word for several of these.
+    (
+        "received fatal alert",
+        "it refuses the client certificate, or asks for one: see TEMPORAL_TLS_CLIENT_CERT_PATH and \
+         TEMPORAL_TLS_CLIENT_KEY_PATH",
+    ),
+    (
+        "InvalidContentType",
+        "it does not speak TLS: unset TEMPORAL_TLS, TEMPORAL_TLS_* and TEMPORAL_API_KEY, or set \
+      TEMPORAL_TLS=false",
+    ),
+    ("KeyMismatch", "TEMPORAL_TLS_CLIENT_KEY_PATH is not the key of TEMPORAL_TLS_CLIENT_CERT_PATH"),
+];
+
+/// Why there is no connection to `address`.
+pub(super) fn of(error: &ClientConnectError, address: &str) -> Error {
+    if let ClientConnectError::SystemInfoCallError(status) = error {
+        return of_status(status, address);
+    }
+    of_words(&chain(error), &innermost(error), address)
+}
+
+/// Why a request to `address` was not answered.
+pub(super) fn of_status(status: &tonic::Status, address: &str) -> Error {
+    let said = status.message();
+    match status.code() {
+        tonic::Code::Unauthenticated => {
+            Error::Settings(format!("{address} does not accept TEMPORAL_API_KEY, or asks for one: {said}"))
+        }
+        tonic::Code::PermissionDenied => Error::Settings(format!(
+            "{address} refuses us: {said}; see TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS_CLIENT_CERT_PATH"
+        )),
+        _ => match status.source() {
+            Some(source) => of_words(&chain(source), &innermost(source), address),
+            None => of_words(said, said, address),
+        },
+    }
+}
+
+/// The namespace is not there.
+pub(super) fn no_namespace(namespace: &str, address: &str) -> Error {
+    let place = address.split_once("://").map_or(address, |(_, place)| place).trim_end_matches('/');
+    Error::Settings(format!(
+        "there is no namespace `{namespace}`: name another one in TEMPORAL_NAMESPACE, or make it with `temporal operator \
+         namespace create --address {place} --namespace {namespace}`"
+    ))
+}
+
+fn of_words(chain: &str, innermost: &str, address: &str) -> Error {
+    match CAUSES.iter().find(|(words, _)| chain.contains(words)) {
+        Some((_, meaning)) => Error::Settings(format!("no connection to {address}: {meaning} ({innermost})")),
+        None => Error::Unreachable(innermost.to_owned()),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", chain(source)))
+}
+
+/// The innermost cause: the SDK's own words quote the structure of what is in between.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
