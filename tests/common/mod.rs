@@ -170,6 +170,11 @@ impl Up {
     /// Ends this run and gives its directory and ports to the next.
     pub fn into_parts(mut self) -> (TempDir, Ports) {
         self.stop("-TERM");
+        self.left_behind()
+    }
+
+    /// What a run that has ended leaves to the next.
+    pub fn left_behind(mut self) -> (TempDir, Ports) {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         (dir, self.ports.clone())
     }

@@ -3,7 +3,7 @@
 use temporalio_client::Client;
 use workflows::steps::{PruneInput, Pruned};
 
-use super::{Activities, now_millis};
+use super::Activities;
 use crate::failure::Failure;
 
 impl Activities {
@@ -11,7 +11,7 @@ impl Activities {
         let running = workflows::running(&client).await?;
         let in_use: Vec<_> = running.iter().flat_map(|run| run.status.versions.iter().cloned()).collect();
         let is_busy = running.iter().any(workflows::Running::makes_models);
-        let pruned = self.registry.prune(&PruneInput { in_use, is_busy, ..input }, now_millis()).await?;
+        let pruned = self.registry.prune(&PruneInput { in_use, is_busy, ..input }, self.registry.now()).await?;
         tracing::info!(versions = pruned.versions.len(), blobs = pruned.blobs, bytes = pruned.bytes, "pruned");
         Ok(pruned)
     }

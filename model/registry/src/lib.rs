@@ -10,6 +10,7 @@ mod backtest;
 mod bundle;
 mod cache;
 mod card;
+mod clock;
 mod dataset;
 mod drift;
 mod error;
@@ -27,6 +28,7 @@ mod retention;
 mod s3;
 mod shadow;
 mod store;
+mod unreadable;
 mod verification;
 
 use std::{
@@ -121,7 +123,8 @@ impl Registry {
     /// The artifact's bytes, checked against the digest.
     pub async fn artifact(&self, digest: &Digest) -> Result<Bytes, Error> {
         let key = Key::Blob(digest);
-        let bytes = self.require(key).await?;
+        let path = key.path();
+        let bytes = self.read_or_condemn(&path).await?.ok_or(Error::NotFound { what: key.what(), path })?;
         if Digest::of(&bytes) != *digest {
             return Err(key.corrupt("its bytes do not have the digest it is named by"));
         }
@@ -200,6 +203,12 @@ impl Registry {
         let (manifest, manifest_digest) = self.manifest(version).await?;
         let model = self.model(&manifest.artifact).await?;
         Ok(LoadedModel { manifest, manifest_digest, model })
+    }
+
+    /// The store's time: milliseconds since 1970, UTC.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.store.now()
     }
 
     /// Does the store answer? One small read, tried once.

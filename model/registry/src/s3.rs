@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use aws_credential_types::Credentials;
 use aws_sdk_s3::{
     Client,
-    config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{BehaviorVersion, Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
 };
 use aws_smithy_http_client::{
@@ -17,15 +17,21 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::{Created, Store, StoreError, store::Entry};
+use crate::{Created, Store, StoreError, clock::StoreClock, store::Entry};
 
 /// A connection that is not made in this time will not be: the server is on the same network.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Objects are at most some tens of MB; one try that takes longer is stuck.
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// Tries of an operation.
-const TRIES: u32 = 3;
-/// Three tries with back-off; a promotion must not hang longer on a silent store.
+/// Tries of an operation: of a thousand that meet a store which fails three calls of ten, 999 succeed.
+///
+/// Where it fails all of them, the SDK's budget ends the repetitions: a hundred, and one more for every five successes.
+const TRIES: u32 = 6;
+/// Before the second try; each pause is twice the one before, times a random number below one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Tries of a body that breaks off or is not what was stored. The SDK looks at the head alone.
+const BODIES: u32 = 3;
+/// All tries and the pauses between; a promotion must not hang longer on a silent store.
 const OPERATION: Duration = Duration::from_secs(15);
 /// A listing has a page a thousand objects.
 const LISTING: Duration = Duration::from_mins(2);
@@ -89,6 +95,7 @@ pub struct S3Store {
     client: Client,
     bucket: String,
     places: Arc<Semaphore>,
+    clock: StoreClock,
 }
 
 impl S3Store {
@@ -109,6 +116,9 @@ impl S3Store {
             "threatwatch settings",
         );
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
+        // A body of which nothing comes is given up as a head is.
+        let stalled = StalledStreamProtectionConfig::enabled().grace_period(ATTEMPT).build();
+        let clock = StoreClock::default();
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http)
@@ -117,10 +127,12 @@ impl S3Store {
             .region(Region::new(settings.region.clone()))
             .credentials_provider(credentials)
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+            .stalled_stream_protection(stalled)
+            .retry_config(retry(TRIES))
+            .interceptor(clock.clone())
             .build();
         let places = Arc::new(Semaphore::new(OPERATIONS_AT_ONCE));
-        Self { client: Client::from_conf(config), bucket: settings.bucket.clone(), places }
+        Self { client: Client::from_conf(config), bucket: settings.bucket.clone(), places, clock }
     }
 
     /// Creates the bucket unless it is there; given up like any other operation.
@@ -156,15 +168,20 @@ impl S3Store {
     }
 
     async fn try_get(&self, name: &str, tries: u32) -> Result<Option<Bytes>, StoreError> {
-        let get = self.client.get_object().bucket(&self.bucket).key(name).customize();
-        let object = match get.config_override(with_tries(tries)).send().await {
-            Ok(object) => object,
-            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
-            Err(error) => return Err(failure("read", name, error)),
-        };
-        match object.body.collect().await {
-            Ok(body) => Ok(Some(body.into_bytes())),
-            Err(error) => Err(broken_off("read", name, error.to_string(), Some(error.into()))),
+        let mut bodies = tries.min(BODIES);
+        loop {
+            let get = self.client.get_object().bucket(&self.bucket).key(name).customize();
+            let object = match get.config_override(with_tries(tries)).send().await {
+                Ok(object) => object,
+                Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+                Err(error) => return Err(failure("read", name, error)),
+            };
+            bodies -= 1;
+            match object.body.collect().await {
+                Ok(body) => return Ok(Some(body.into_bytes())),
+                Err(error) if bodies == 0 => return Err(broken_off("read", name, causes(&error), Some(error.into()))),
+                Err(error) => tracing::debug!(name, reason = causes(&error), "a body is asked for again"),
+            }
         }
     }
 
@@ -185,8 +202,12 @@ impl S3Store {
     async fn try_entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
         let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failure("list", prefix, error))?;
+        loop {
+            let next = async {
+                let page = pages.next().await.transpose();
+                page.map_err(|error| failure("list", prefix, error))
+            };
+            let Some(page) = within(OPERATION, "list", prefix, next).await? else { break };
             let found = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
                 let written = object.last_modified.and_then(|at| at.to_millis().ok()).unwrap_or(i64::MAX);
                 Some(Entry { name: object.key?, written, bytes: object.size.unwrap_or(0).max(0) as u64 })
@@ -249,10 +270,18 @@ impl Store for S3Store {
     async fn refuses_a_wrong_checksum(&self, name: &str) -> Result<bool, StoreError> {
         self.within(OPERATION, "write", name, Box::pin(self.try_refuses_a_wrong_checksum(name))).await
     }
+
+    fn now(&self) -> i64 {
+        self.clock.now()
+    }
+}
+
+fn retry(tries: u32) -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(tries).with_initial_backoff(FIRST_PAUSE)
 }
 
 fn with_tries(tries: u32) -> aws_sdk_s3::config::Builder {
-    aws_sdk_s3::Config::builder().retry_config(RetryConfig::standard().with_max_attempts(tries))
+    aws_sdk_s3::Config::builder().retry_config(retry(tries))
 }
 
 /// Gives an operation up after a time, tries and bodies included.

@@ -1,5 +1,7 @@
 //! A small HTTP client that shows what happens on its connection.
 
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},

@@ -1,8 +1,10 @@
 //! `threatwatch serve` as a process of a test's own, and what it uses.
 
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -25,6 +27,7 @@ pub(crate) struct Plan {
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
     files: Option<u32>,
+    log: Option<PathBuf>,
 }
 
 impl Plan {
@@ -38,7 +41,31 @@ impl Plan {
             arguments: Vec::new(),
             environment: Vec::new(),
             files: None,
+            log: None,
         }
+    }
+
+    /// With nothing but what these variables say; the state directory is empty.
+    pub(crate) fn alone(environment: Vec<(&'static str, String)>) -> Self {
+        let (dir, port) = (Arc::new(tempfile::tempdir().unwrap()), free_ports().api);
+        let state_dir = dir.path().join("state");
+        Self { state_dir, dir, port, linger: 0, arguments: Vec::new(), environment, files: None, log: None }
+    }
+
+    pub(crate) fn with_variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// With its cache in this folder.
+    pub(crate) fn cached_in(self, folder: &Path) -> Self {
+        self.with(&["--cache-dir", folder.to_str().unwrap()])
+    }
+
+    /// With a log in this file.
+    pub(crate) fn logged_in(mut self, file: &Path) -> Self {
+        self.log = Some(file.to_owned());
+        self
     }
 
     /// With the store of `up`, reached through a proxy.
@@ -89,12 +116,15 @@ impl Plan {
         };
         command.args(["serve", "--address", &format!("127.0.0.1:{}", self.port)]);
         command.args(["--linger-seconds", &self.linger.to_string()]);
-        command.arg("--state-dir").arg(&self.state_dir).arg("--cache-dir").arg(self.cache()).args(&self.arguments);
+        command.arg("--state-dir").arg(&self.state_dir).args(&self.arguments);
+        if !self.arguments.iter().any(|argument| argument == "--cache-dir") {
+            command.arg("--cache-dir").arg(self.cache());
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let path = log(&self.dir);
-        let log = fs::File::options().create(true).append(true).open(path).unwrap();
+        let path = self.log.clone().unwrap_or_else(|| self.dir.path().join("log"));
+        let log = fs::File::options().create(true).append(true).open(&path).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        Serve { process: command.spawn().unwrap(), port: self.port, dir: Arc::clone(&self.dir) }
+        Serve { process: command.spawn().unwrap(), port: self.port, log: path, _dir: Arc::clone(&self.dir) }
     }
 
     /// Starts it and waits until it knows what is in production.
@@ -104,11 +134,6 @@ impl Plan {
         assert!(wait_for(Duration::from_secs(20), is_ready), "it does not serve: {}", serve.log());
         serve
     }
-}
-
-/// What every `serve` of a plan writes to.
-fn log(dir: &TempDir) -> PathBuf {
-    dir.path().join("log")
 }
 
 /// What makes a process use a bucket at an endpoint.
@@ -126,7 +151,8 @@ pub(crate) fn store_variables(up: &Up, endpoint: String, bucket: &str) -> Vec<(&
 pub(crate) struct Serve {
     process: Child,
     pub(crate) port: u16,
-    dir: Arc<TempDir>,
+    log: PathBuf,
+    _dir: Arc<TempDir>,
 }
 
 impl Serve {
@@ -135,7 +161,7 @@ impl Serve {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(log(&self.dir)).unwrap()
+        fs::read_to_string(&self.log).unwrap()
     }
 
     pub(crate) fn kill(mut self) {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     Stage,
-    client::{Answer, Asking, Connection, ask, predict, request},
+    client::{Answer, Asking, Connection, ask, p99, predict, request},
     common::wait_for,
     process::{Plan, Serve},
     proxy::{Mode, Proxy},
@@ -154,6 +154,7 @@ fn f4_a_store_that_refuses_stops_no_verdict_and_is_told_of_at_once() {
     let serve = Plan::new(&stage.up).through(&stage.up, &proxy).start_ready();
     let requests = requests_for_the_store(&stage);
     let asking = Asking::start(serve.port);
+    std::thread::sleep(SOON);
 
     proxy.set(Mode::Refuse);
     let away = Instant::now();
@@ -164,7 +165,17 @@ fn f4_a_store_that_refuses_stops_no_verdict_and_is_told_of_at_once() {
     while away.elapsed() < SOON {
         later = later.max(all_are_refused(&serve, &requests));
     }
-    asking.end().require_all();
+    // What the store does not slow down: the requests that are refused have ended.
+    let alone = Instant::now();
+    std::thread::sleep(SOON);
+    let asked = asking.end();
+    asked.require_all();
+    let in_time = |is_meant: &dyn Fn(Instant) -> bool| {
+        p99(asked.verdicts.iter().filter(|(at, _)| is_meant(*at)).map(|&(_, took)| took))
+    };
+    let (before, during) = (in_time(&|at| at < away), in_time(&|at| at >= alone));
+    eprintln!("F4: p99 {before:?} before, {during:?} while it is away; {} verdicts, errors 0", asked.verdicts.len());
+    assert!(during <= 3 * before + Duration::from_millis(20), "p99 {before:?}, then {during:?}");
 
     let share = serve.cpu_share_over(Duration::from_secs(10));
     proxy.set(Mode::Pass);

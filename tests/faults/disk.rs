@@ -1,0 +1,77 @@
+//! File systems of a test's own: a small one in memory, and one in a file whose copy is what a power loss leaves.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+use crate::common::both;
+
+/// A mounted file system, gone when dropped.
+pub(crate) struct Mounted {
+    place: PathBuf,
+}
+
+impl Mounted {
+    /// In memory, of so many megabytes. None where mounting is not permitted, which is a failure for root under CI.
+    pub(crate) fn in_memory(place: &Path, megabytes: u32) -> Option<Self> {
+        Self::mount(place, &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
+    }
+
+    /// What is in a file.
+    pub(crate) fn image(place: &Path, image: &Path) -> Option<Self> {
+        Self::mount(place, &["-o", "loop", image.to_str().unwrap()])
+    }
+
+    fn mount(place: &Path, arguments: &[&str]) -> Option<Self> {
+        fs::create_dir_all(place).unwrap();
+        let mounted = Command::new("mount").args(arguments).arg(place).output().unwrap();
+        if mounted.status.success() {
+            return Some(Self { place: place.to_owned() });
+        }
+        let reason = both(&mounted);
+        let is_ci = std::env::var_os("CI").is_some() && rustix::process::geteuid().is_root();
+        assert!(!is_ci, "this test needs to mount {}: {reason}", place.display());
+        eprintln!("not run: {} cannot be mounted: {}", place.display(), reason.trim());
+        None
+    }
+
+    /// Takes all the room that is left; it is free again when what comes back is removed.
+    pub(crate) fn fill(&self) -> Filler {
+        let path = self.place.join("filler");
+        let mut file = fs::File::create(&path).unwrap();
+        for size in [1 << 20, 1 << 12, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+        Filler(path)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: a server that is just being killed may still hold files.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.place).status();
+    }
+}
+
+/// A file that takes the room of others.
+pub(crate) struct Filler(PathBuf);
+
+impl Filler {
+    pub(crate) fn remove(self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// A file with an empty ext4 of so many megabytes.
+pub(crate) fn image(dir: &TempDir, megabytes: u64) -> PathBuf {
+    let path = dir.path().join("image");
+    fs::File::create(&path).unwrap().set_len(megabytes << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&path).output().unwrap();
+    assert!(made.status.success(), "{}", both(&made));
+    path
+}

@@ -1,0 +1,106 @@
+//! `kill -9` of each part that `up` runs and of `up` itself; a store that is silent when `up` starts for the first time.
+
+use std::{
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::{
+    client::{Asking, address},
+    common::{Up, both, free_ports, processes_with, signal, wait_for},
+};
+
+/// `up` waits a second before it starts a part again; what the part then needs is its own affair. The matrix has no
+/// bound; this is three times what a quiet machine takes at most.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// The program of the store, whichever it is.
+fn store_of(up: &Up) -> &'static str {
+    if up.pids("weed mini").is_empty() { "minio server" } else { "weed mini" }
+}
+
+#[test]
+fn each_part_that_is_killed_runs_again_and_an_up_that_is_killed_leaves_nobody_and_goes_on() {
+    let up = Up::start();
+    let asking = Asking::start(up.ports.api);
+    let parts = [("the worker", "threatwatch worker"), ("Temporal", "temporal server"), ("S3", store_of(&up))];
+    let mut figures = Vec::new();
+    for (part, word) in parts {
+        let killed = Instant::now();
+        up.kill_9(word);
+        let gone = up.output().matches("runs again").count();
+        assert!(wait_for(AGAIN, || up.output().matches("runs again").count() > gone), "{part}: {}", up.output());
+        // A promotion that writes nothing needs all of them.
+        let (version, dry) = (up.get_json("/models/production")["version"].clone(), true);
+        let works = || up.post("/promote", &json!({ "version": version, "dry_run": dry })).0 == 200;
+        assert!(wait_for(AGAIN, works), "{part}: {:?}", up.post("/promote", &json!({ "version": version })));
+        figures.push(format!("{part} {:.1?}", killed.elapsed()));
+    }
+    let asked = asking.end();
+    asked.require_all();
+    let killed = Instant::now();
+    up.kill_9("threatwatch serve");
+    let serves = || TcpStream::connect(address(up.ports.api)).is_ok() && up.get("/health/ready").0 == 200;
+    assert!(wait_for(AGAIN, serves), "{}", up.output());
+    figures.push(format!("the API {:.1?}", killed.elapsed()));
+    eprintln!("kill -9, until all works again: {}; {} verdicts, errors 0", figures.join(", "), asked.verdicts.len());
+
+    let before = up.get_json("/models/production");
+    up.start_training("under-way", &[r#"{"trainers":["multinomial_nb"]}"#]);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut up = up;
+    let dir = up.dir.path().display().to_string();
+    let (code, _) = up.stop("-KILL");
+    let killed = Instant::now();
+    assert_eq!(code, None);
+    assert!(wait_for(Duration::from_secs(10), || processes_with(&dir).is_empty()), "{:?}", processes_with(&dir));
+    let gone = killed.elapsed();
+    let (handle, ports) = up.left_behind();
+    let started = Instant::now();
+    let up = Up::start_in(handle, ports, &[]);
+    let again = started.elapsed();
+    assert!(up.result("under-way").contains("COMPLETED"), "{}", up.output());
+    let models = up.get_json("/models");
+    let of_run = models["models"].as_array().unwrap().iter().filter(|model| model["workflow_id"] == "under-way");
+    assert_eq!(of_run.count(), 1, "{models}");
+    let after = up.get_json("/models/production");
+    assert_eq!((&after["version"], &after["generation"]), (&before["version"], &before["generation"]));
+    let verified = up.run(&["models", "verify"]);
+    assert!(verified.status.success(), "{}", both(&verified));
+    eprintln!("kill -9 of `up`: no orphan after {gone:.1?}; up again in {again:.1?}; the run under way made 1 version");
+}
+
+#[test]
+fn an_up_whose_own_store_falls_silent_at_its_first_start_starts_it_again() {
+    let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports());
+    let (place, port) = (dir.path().display().to_string(), ports.s3);
+    let started = Instant::now();
+    let up = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| Up::start_in(dir, ports, &[]));
+        // As soon as it listens, before the bucket is made.
+        let listening = Instant::now();
+        while TcpStream::connect(address(port)).is_err() {
+            assert!(listening.elapsed() < Duration::from_mins(1), "the store does not listen");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let servers = processes_with(&place).into_iter();
+        let stores = servers.filter(|(_, line)| line.contains("weed mini") || line.contains("minio server"));
+        for (pid, line) in stores {
+            // Not `up` starting it, which is another process with the same words.
+            if !line.contains("run-bound") {
+                signal("-STOP", pid);
+            }
+        }
+        starting.join().unwrap()
+    });
+    let took = started.elapsed();
+    let said = up.output();
+    assert!(said.contains("the object store takes no write"), "it was not silent: {said}");
+    assert!(said.contains("s3 ended (it did not answer)") && said.contains("s3 runs again"), "{said}");
+    assert_eq!(up.post("/predict", &json!({ "text": "I will kill you" })).0, 200);
+    eprintln!("a store that is silent at the first start: `up` is up after {took:.1?}");
+    // 20 s of silence, one try of 15 s that began before their end, and a start.
+    assert!(took < Duration::from_secs(3 * 50), "{took:?}");
+}

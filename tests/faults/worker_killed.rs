@@ -1,0 +1,93 @@
+//! F1: the worker is killed in the middle of training runs.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use model::Digest;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use registry::{Key, S3Store, Store as _};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{Stage, block_on, median_and_most, seed, tenant::Tenant};
+
+/// Namespaces in which runs are killed at the same time: most of each is waiting.
+const LANES: usize = 4;
+/// Kills in each; 20 in all.
+const KILLS: usize = 5;
+/// A dead worker is noticed after 8 s by its heartbeat, 10 s by its workflow task; then half a second of back-off and
+/// the start of the next worker. The matrix has 10 s and back-off; twice that is for machines that do other things.
+const RESUMED: Duration = Duration::from_secs(22);
+
+/// When something of a run was first started after a moment.
+fn resumed(tenant: &Tenant, id: &str, after: SystemTime) -> Option<Duration> {
+    let started =
+        tenant.events(id).into_iter().filter(|event| event["eventType"].as_str().unwrap().ends_with("_STARTED"));
+    let times = started.map(|event| {
+        let at = OffsetDateTime::parse(event["eventTime"].as_str().unwrap(), &Rfc3339).unwrap();
+        SystemTime::from(at)
+    });
+    times.filter(|&at| at > after).min().map(|at| at.duration_since(after).unwrap())
+}
+
+/// Kills a worker in the middle of five runs; answers how long each took to go on.
+fn lane(number: usize, seed: u64) -> (Tenant, Vec<Duration>) {
+    let tenant = Tenant::new(&Stage::shared(), &format!("killed-{number}"));
+    let workplace = tenant.worker();
+    let mut worker = workplace.start_ready();
+    let started = Instant::now();
+    tenant.start_training("undisturbed", "never");
+    assert!(tenant.result("undisturbed").contains("COMPLETED"));
+    let whole = started.elapsed();
+    let mut random = StdRng::seed_from_u64(seed + number as u64);
+    let mut took = Vec::new();
+    for attempt in 0.. {
+        let id = format!("run-{attempt}");
+        tenant.start_training(&id, "never");
+        std::thread::sleep(whole.mul_f64(random.random_range(0.0..0.9)));
+        worker.kill();
+        let killed = SystemTime::now();
+        worker = workplace.start();
+        let result = tenant.result(&id);
+        assert!(result.contains("COMPLETED"), "{id}: {result}\n{}", worker.log());
+        assert_eq!(tenant.versions_of(&id), 1, "{id}");
+        // None where the run had ended before.
+        took.extend(resumed(&tenant, &id, killed));
+        if took.len() == KILLS {
+            return (tenant, took);
+        }
+        assert!(attempt < 4 * KILLS, "runs end before they are killed: {whole:?}");
+    }
+    unreachable!("attempts are counted without an end")
+}
+
+#[test]
+fn f1_runs_whose_worker_is_killed_at_twenty_random_moments_go_on_and_make_one_version_each() {
+    let seed = seed("F1");
+    let lanes: Vec<_> = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES).map(|number| scope.spawn(move || lane(number, seed))).collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
+    });
+    let took: Vec<Duration> = lanes.iter().flat_map(|(_, took)| took.clone()).collect();
+    let (median, most) = median_and_most(&took);
+    let mut objects = 0;
+    for (tenant, _) in &lanes {
+        let found = block_on(tenant.registry().verify()).unwrap();
+        assert_eq!(found.problems, Vec::<String>::new());
+        let store = Arc::new(S3Store::new(&tenant.s3()));
+        objects += block_on(async {
+            let blobs = store.list(Key::BLOBS).await.unwrap();
+            for blob in &blobs {
+                let digest = Digest::of(&store.get(blob).await.unwrap().unwrap());
+                assert!(blob.ends_with(&digest.to_string()), "{blob} is partial");
+            }
+            blobs.len()
+        });
+    }
+    eprintln!(
+        "F1: {} kills, 1 version a run, 0 of {objects} blobs partial; resumed after {median:.1?}, {most:.1?} at most",
+        took.len()
+    );
+    assert!(most <= RESUMED, "{took:?}");
+}
