@@ -49,3 +49,33 @@ async fn every_recorded_history_replays() {
     }
     assert!(replayed >= 20, "{replayed} histories");
 }
+
+/// Every way in which a run goes: a history of it, how that ends, and whether a step of it was tried again.
+const SHAPES: [(&str, &str, &str, bool); 10] = [
+    ("completed", "train", "Completed", false),
+    ("failed", "train-failed", "Failed", false),
+    ("refused by the gate", "train-gate-refused", "Completed", false),
+    ("refused by the gate, and that is a failure", "promote-refused", "Failed", false),
+    ("approved", "train-approved", "Completed", false),
+    ("rejected", "train-rejected", "Completed", false),
+    ("expired", "train-expired", "Completed", false),
+    ("cancelled", "train-cancelled", "Canceled", false),
+    ("retried", "train-retried", "Completed", true),
+    ("resumed from a checkpoint", "train-resumed", "Completed", true),
+];
+
+#[test]
+fn there_is_a_history_of_every_way_that_a_run_goes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
+    for (way, name, end, is_tried_again) in SHAPES {
+        let json =
+            fs::read(folder.join(format!("{name}.json"))).unwrap_or_else(|_| panic!("none of a run that is {way}"));
+        let history: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let events = history["events"].as_array().unwrap();
+        let last = &events[events.len() - 1]["attributes"];
+        assert!(last.get(format!("WorkflowExecution{end}EventAttributes")).is_some(), "{way}: {last}");
+        let attempt =
+            |event: &serde_json::Value| event["attributes"]["ActivityTaskStartedEventAttributes"]["attempt"].as_i64();
+        assert_eq!(events.iter().filter_map(attempt).any(|attempt| attempt > 1), is_tried_again, "{way}");
+    }
+}

@@ -154,9 +154,12 @@ impl Up {
     pub fn kill_9(&self, word: &str) {
         let pids = self.pids(word);
         assert!(!pids.is_empty(), "no process with {word}");
-        for pid in pids {
+        for &pid in &pids {
             signal("-KILL", pid);
         }
+        // The kernel may take a moment, and who looks for the next one must not find this one.
+        let are_gone = || self.pids(word).iter().all(|pid| !pids.contains(pid));
+        assert!(wait_for(Duration::from_secs(10), are_gone), "{word} does not die");
     }
 
     /// Sends a signal to `up` itself and waits for its end; answers its exit code and how long it took.
