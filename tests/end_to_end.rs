@@ -94,7 +94,7 @@ fn training_starts_in_every_way_that_the_temporal_cli_offers() {
     up.record_history("asked", "train-promoted");
     up.record_history("wrong-type", "train-invalid-input");
     up.record_history("unknown-dataset", "train-failed");
-    let listed = up.temporal(&["workflow", "list", "--query", "GateResult='pass' AND Trainer='multinomial_nb'"]);
+    let listed = up.temporal(&["workflow", "list", "--query", "GateResult='passed' AND Trainer='multinomial_nb'"]);
     assert!(both(&listed).contains("asked"), "{}", both(&listed));
 }
 

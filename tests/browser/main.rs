@@ -206,6 +206,28 @@ fn a_run_is_started_followed_and_approved() {
     stage.play("training");
 }
 
+/// The Temporal Web UI as an operator finds it: a run that is over, one that waits for somebody, and one that failed.
+#[test]
+fn the_temporal_web_ui_shows_what_a_run_found_waits_for_and_failed_of() {
+    let Some(stage) = Stage::enter() else { return };
+    let up = &stage.up;
+    let start = |body: serde_json::Value| {
+        let (status, started) = up.post_json("/train", &body);
+        assert_eq!(status, 202, "{started}");
+        started["workflow_id"].as_str().unwrap().to_owned()
+    };
+    let done = start(serde_json::json!({ "actor": "rosa", "reason": "the weekly run" }));
+    up.result(&done);
+    let waits = start(serde_json::json!({ "trainers": ["multinomial_nb"], "auto_promote": "after_approval" }));
+    let stage_of = || up.get_json(&format!("/runs/status?workflow_id={waits}"))["stage"].clone();
+    assert!(wait_for(Duration::from_mins(1), || stage_of() == "approval"), "{}", stage_of());
+    up.train_by_cli("gone", &[&format!(r#"{{"dataset":"{}"}}"#, "ab".repeat(32))]);
+    let ui = up.ports.temporal_ui_url();
+    let runs = [("TEMPORAL_UI", ui.as_str()), ("DONE", &done), ("WAITS", &waits), ("FAILED", "gone")];
+    stage.tools.play(up, "temporal", &runs);
+    up.succeed(&["reject", &waits, "--reason", "a test"]);
+}
+
 #[test]
 fn the_live_figures_follow_the_traffic() {
     let Some(stage) = Stage::enter() else { return };

@@ -29,7 +29,10 @@ impl Asked for TrainRequest {
 
     fn facts(&self) -> Vec<(&'static str, String)> {
         let dataset = match &self.dataset {
-            None => "the newest imported one, else the sample".to_owned(),
+            None => self.source.as_deref().map_or_else(
+                || "the newest imported one, else the sample".to_owned(),
+                |source| format!("from the source {}", plain(source)),
+            ),
             Some(DatasetChoice::Stored(digest)) => format!("`{}`", digest.short()),
             Some(DatasetChoice::LatestWithFeedback) => "the newest with what reviewers decided".to_owned(),
         };

@@ -9,11 +9,12 @@ use crate::{
     details::{Section, list, tables},
     headline::{not_started, of_child, rethrow},
     policy,
-    progress::{Progress, Tells, asked, begin, end, enter, is_findable, step_done, tell},
+    progress::{Progress, Tells, asked, begin, end, enter, hide, is_findable, step_done, tell},
     search,
     signatures::Steps,
     steps::{
-        BuildInput, BuiltDataset, DatasetChoice, FeedbackReport, FeedbackRequest, Status, TrainReport, TrainRequest,
+        AutoPromote, BuildInput, BuiltDataset, DatasetChoice, FeedbackReport, FeedbackRequest, Status, TrainReport,
+        TrainRequest,
     },
 };
 
@@ -69,6 +70,13 @@ async fn learn(ctx: &Context) -> Result<FeedbackReport, WorkflowTermination> {
     }
     let id = format!("{}-train", ctx.workflow_id());
     enter(ctx, "train", format!("{new} new decisions: the run `{id}` trains, is held against the gate and waits"));
+    if request.training.auto_promote == AutoPromote::AfterApproval {
+        let waits = format!(
+            "The run `{id}` will wait for somebody to decide, if the gate passes: open it, or\n\n```\nthreatwatch approve \
+             {id} --reason \"WHY\"\n```"
+        );
+        tell(ctx, Section::Waiting, waits);
+    }
     let training = TrainRequest { dataset: Some(DatasetChoice::Stored(built.dataset.clone())), ..request.training };
     let options = ChildWorkflowOptions::builder()
         .workflow_id(id.clone())
@@ -78,6 +86,7 @@ async fn learn(ctx: &Context) -> Result<FeedbackReport, WorkflowTermination> {
     let started = ctx.start_child_workflow(TrainWorkflow::run, Lenient::from(training), options).await;
     let run = started.map_err(|error| not_started("train", &id, error))?;
     let trained: TrainReport = run.result().await.map_err(|error| of_child("train", &id, error))?;
+    hide(ctx, Section::Waiting);
     tell_trained(ctx, &trained);
     step_done(ctx);
     let became = if trained.promoted { "is in production" } else { "is registered" };

@@ -8,7 +8,7 @@ use temporalio_sdk::{ActivityExecutionError, WorkflowContext, WorkflowTerminatio
 use crate::{
     CODE_VERSION, CODE_VERSION_MEMO,
     asked::Asked,
-    details::{Details, Section},
+    details::{Details, Ending, Section},
     headline::{one_line, rethrow},
     search,
     steps::Status,
@@ -104,12 +104,16 @@ pub(crate) fn end<W: Tells, T>(
     ctx: &WorkflowContext<W>,
     ended: Result<T, WorkflowTermination>,
 ) -> Result<T, WorkflowTermination> {
-    let cause = match &ended {
-        Err(WorkflowTermination::Failed(error)) if error.as_cancelled().is_none() => one_line(&error.to_string()),
-        Err(WorkflowTermination::Failed(_) | WorkflowTermination::Cancelled { .. }) => "it was cancelled".to_owned(),
+    let (ending, cause) = match &ended {
+        Err(WorkflowTermination::Failed(error)) if error.as_cancelled().is_none() => {
+            (Ending::Failed, one_line(&error.to_string()))
+        }
+        Err(WorkflowTermination::Failed(_) | WorkflowTermination::Cancelled { .. }) => {
+            (Ending::Cancelled, String::new())
+        }
         _ => return ended,
     };
-    ctx.state_mut(|w| w.progress_mut().details.fail(cause));
+    ctx.state_mut(|w| w.progress_mut().details.end(ending, cause));
     show(ctx);
     ended
 }

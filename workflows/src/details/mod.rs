@@ -29,11 +29,18 @@ pub(crate) enum Section {
     Asked,
 }
 
+/// How a run ends that has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Failed,
+    Cancelled,
+}
+
 /// What the page says beside the run's status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Details {
     sections: BTreeMap<Section, String>,
-    failed: Option<String>,
+    ended: Option<(Ending, String)>,
 }
 
 impl Details {
@@ -47,22 +54,25 @@ impl Details {
         self.sections.remove(&section);
     }
 
-    /// Says that the run ends without a result, and why. It waits for nobody any more.
-    pub(crate) fn fail(&mut self, cause: String) {
+    /// Says that the run ends without a result, how and why. It waits for nobody any more.
+    pub(crate) fn end(&mut self, ending: Ending, cause: String) {
         self.remove(Section::Waiting);
-        self.failed = Some(cause);
+        self.ended = Some((ending, cause));
     }
 
     /// The page.
     pub(crate) fn page(&self, status: &Status) -> String {
         let Status { stage, done, total, message, versions, .. } = status;
         let steps = format!("{done} of {total} steps");
-        let first = match &self.failed {
-            Some(cause) => format!("**failed** in the stage `{stage}` ({steps}): {}", plain(cause)),
+        let first = match &self.ended {
+            Some((Ending::Failed, cause)) => format!("**failed** in the stage `{stage}` ({steps}): {}", plain(cause)),
+            Some((Ending::Cancelled, _)) => format!("**cancelled** in the stage `{stage}` ({steps})"),
             None => format!("**{stage}** ({steps}): {}", plain(message)),
         };
         let links = pages::links(versions);
-        let parts = [first].into_iter().chain(self.sections.values().cloned()).chain(links);
+        // Without the blank lines that tables end with.
+        let sections = self.sections.values().map(|text| text.trim_end().to_owned());
+        let parts = [first].into_iter().chain(sections).chain(links);
         parts.collect::<Vec<_>>().join("\n\n") + "\n"
     }
 }
@@ -124,7 +134,7 @@ mod tests {
     fn a_run_that_failed_says_where_and_why_and_waits_for_nobody() {
         let mut details = Details::default();
         details.set(Section::Waiting, "waits".to_owned());
-        details.fail("train: the store is <away>".to_owned());
+        details.end(Ending::Failed, "train: the store is <away>".to_owned());
         let page = details.page(&status());
         assert_eq!(page, "**failed** in the stage `train` (1 of 8 steps): train: the store is \\<away\\>\n");
     }

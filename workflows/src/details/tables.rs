@@ -1,6 +1,9 @@
 //! The tables of a run's details: data, figures, the gate's checks.
 
-use model::evaluation::{Evaluation, bootstrap::Interval};
+use model::{
+    evaluation::{Evaluation, bootstrap::Interval},
+    gate::Finding,
+};
 
 use super::plain;
 use crate::{
@@ -8,19 +11,20 @@ use crate::{
     steps::{Candidate, Gated, Ingested, Trained},
 };
 
+// The Web UI gives the details half of its width, and its tables have no gaps between columns: few columns, and cells
+// that begin with a space that stays.
+const GAP: char = '\u{a0}';
+
 /// What a run trains on, in counts.
 pub(crate) fn data(found: &Ingested) -> String {
     let Ingested { dataset, source, sentences, threats, comments, commenters, quarantined, held_out, .. } = found;
     let mut text = String::from("| data | |\n|---|---|\n");
-    let mut row = |name: &str, value: String| text += &format!("| {name} | {value} |\n");
+    let mut row = |name: &str, value: String| text += &format!("| {name} | {GAP}{value} |\n");
     row("dataset", format!("`{}`, source `{source}`", dataset.short()));
     row("sentences", format!("{sentences}, of these {threats} threats"));
     row("comments", format!("{comments} of {commenters} commenters"));
-    row("quarantined", format!("{quarantined} malformed rows, set aside"));
-    let duplicates = found.duplicates.map_or_else(
-        || "not counted".to_owned(),
-        |duplicates| format!("{duplicates} sentences that stand there more than once, apart from the first"),
-    );
+    row("quarantined", format!("{quarantined} malformed rows"));
+    let duplicates = found.duplicates.map_or_else(|| "not counted".to_owned(), |d| format!("{d} sentences once more"));
     row("duplicates", duplicates);
     if found.sample.is_some() {
         row("sample in memory", format!("{} sentences", found.sampled));
@@ -31,67 +35,55 @@ pub(crate) fn data(found: &Ingested) -> String {
 
 /// What each trainer is worth by cross-validation, before the held-out rows are looked at.
 pub(crate) fn of_training(trained: &[&Trained]) -> String {
-    let mut text = head("trainer", &[]);
-    for Trained { trainer, cross_validation, .. } in trained {
-        text += &line(&format!("`{trainer}`"), &[&cross_validation.sentence]);
-    }
-    text
+    let lines = trained.iter().map(|t| line(&t.trainer, "by cross-validation", &t.cross_validation.sentence));
+    lines.fold(head(), |table, line| table + &line)
 }
 
 /// What each version is worth, best first.
 pub(crate) fn figures(candidates: &[Candidate]) -> String {
-    let mut text = head("version", &[" held out"]);
-    for c in candidates {
-        let name = format!("`{}` {}", c.version, c.trainer);
-        text += &line(&name, &[&c.cross_validation.sentence, &c.held_out.sentence]);
+    let names = candidates.iter().map(|c| format!("`{}` by {}", c.version, c.trainer));
+    let mut text = format!("Versions, best first: {}.\n\n{}", names.collect::<Vec<_>>().join(", "), head());
+    for Candidate { trainer, cross_validation, held_out, .. } in candidates {
+        text += &line(trainer, "by cross-validation", &cross_validation.sentence);
+        text += &line(trainer, "held out", &held_out.sentence);
     }
     text
 }
 
-fn head(of: &str, others: &[&str]) -> String {
-    let names = |on: &str| format!(" PR-AUC{on} | F1{on} | recall at 5% false alarms{on} |");
-    let rule = "---|".repeat(3 * (1 + others.len()));
-    let others: String = others.iter().map(|on| names(on)).collect();
-    format!("Figures by sentence, in brackets where they lie with 95%:\n\n| {of} |{}{others}\n|---|{rule}\n", names(""))
+fn head() -> String {
+    let names = ["PR-AUC", "F1", "recall at 5% false alarms"].map(|name| format!(" {GAP}{name} |")).concat();
+    format!("Figures by sentence, each with the range that it lies in with 95%:\n\n| |{names}\n|---|---|---|---|\n")
 }
 
-fn line(name: &str, evaluations: &[&Evaluation]) -> String {
-    let figures = |e: &&Evaluation| {
-        let intervals = e.intervals.as_ref();
-        let [pr_auc, f1, recall] = [
-            figure(e.pr_auc, intervals.map(|i| i.pr_auc)),
-            figure(e.f1, intervals.map(|i| i.f1)),
-            figure(e.recall_at_fpr_5, intervals.map(|i| i.recall_at_fpr_5)),
-        ];
-        format!(" {pr_auc} | {f1} | {recall} |")
-    };
-    format!("| {name} |{}\n", evaluations.iter().map(figures).collect::<String>())
+fn line(trainer: &str, on: &str, evaluation: &Evaluation) -> String {
+    let intervals = evaluation.intervals.as_ref();
+    let figures = [
+        figure(evaluation.pr_auc, intervals.map(|i| i.pr_auc)),
+        figure(evaluation.f1, intervals.map(|i| i.f1)),
+        figure(evaluation.recall_at_fpr_5, intervals.map(|i| i.recall_at_fpr_5)),
+    ];
+    format!("| {trainer}, {on} |{}\n", figures.map(|figure| format!(" {GAP}{figure} |")).concat())
 }
 
 /// A figure with its interval, where there is one.
 fn figure(value: f64, interval: Option<Interval>) -> String {
-    interval.map_or_else(|| format!("{value:.3}"), |[low, high]| format!("{value:.3} ({low:.3} to {high:.3})"))
+    interval.map_or_else(|| format!("{value:.3}"), |[low, high]| format!("{value:.3} ({low:.3}–{high:.3})"))
 }
 
-/// The gate's report.
+/// The gate's report; what a check means only where it did not pass.
 pub(crate) fn gate(gate: &Gated) -> String {
     let against = gate.against.as_ref().map_or_else(
         || "nothing is in production to compare with".to_owned(),
         |version| format!("compared with `{version}`, which is in production"),
     );
-    let mut text = format!(
-        "The gate **{}**; {against}.\n\n| check | result | value | bound | meaning |\n|---|---|---|---|---|\n",
-        verdict(gate.passed)
-    );
+    let mut text = format!("The gate **{}**; {against}.\n\n", verdict(gate.passed));
+    for f in gate.checks.iter().filter(|f| !f.passed) {
+        text += &format!("- **{}**: {}\n", f.check, plain(&f.meaning));
+    }
+    text += &format!("\n| check | {GAP}result | {GAP}value | {GAP}needed |\n|---|---|---|---|\n");
     for f in &gate.checks {
-        text += &format!(
-            "| {} | {} | {:.3} | {} | {} |\n",
-            f.check,
-            verdict(f.passed),
-            f.value,
-            f.bound(),
-            plain(&f.meaning)
-        );
+        let (result, value) = (verdict(f.passed), number(f.value));
+        text += &format!("| {} | {GAP}{result} | {GAP}{value} | {GAP}{} |\n", f.check, bound(f));
     }
     let flips = &gate.flips;
     if flips.missed + flips.flagged > 0 {
@@ -103,13 +95,33 @@ pub(crate) fn gate(gate: &Gated) -> String {
     text
 }
 
+/// What passes, in as few letters as can be.
+fn bound(finding: &Finding) -> String {
+    match (finding.at_least, finding.at_most) {
+        (Some(least), _) => format!("≥{GAP}{}", number(least)),
+        (None, Some(most)) => format!("≤{GAP}{}", number(most)),
+        (None, None) => "any".to_owned(),
+    }
+}
+
+/// Three digits behind the point are enough, and none for what is counted in thousands.
+fn number(value: f64) -> String {
+    if value.abs() >= 1000.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn numbers_are_as_short_as_they_can_be() {
+        let told = [1.0, 0.149_02, 103_894.88, -0.5, 0.0].map(number);
+        assert_eq!(told, ["1", "0.149", "103895", "-0.500", "0"]);
+    }
+
+    #[test]
     fn a_figure_has_its_interval_where_there_is_one() {
-        assert_eq!(figure(0.61234, Some([0.5, 0.7])), "0.612 (0.500 to 0.700)");
+        assert_eq!(figure(0.61234, Some([0.5, 0.7])), "0.612 (0.500–0.700)");
         assert_eq!(figure(0.61234, None), "0.612");
     }
 
@@ -128,6 +140,6 @@ mod tests {
         };
         let table = figures(&[candidate.clone(), candidate]);
         let cells: Vec<usize> = table.lines().filter(|l| l.starts_with('|')).map(|l| l.matches('|').count()).collect();
-        assert_eq!(cells, [8, 8, 8, 8], "{table}");
+        assert_eq!(cells, [5; 6], "{table}");
     }
 }

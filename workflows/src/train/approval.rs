@@ -75,12 +75,11 @@ pub(super) async fn await_approval(
 
 /// What the details say while somebody is waited for.
 fn how_to_answer(id: &str, until: i64) -> String {
-    let say = r#"{"actor":"YOUR NAME","reason":"WHY"}"#;
     format!(
         "**Somebody has to decide, until {}**; after that the run ends and nothing is promoted. On the web page \
          under *Training*, or by one of these:\n\n```\nthreatwatch approve {id} --reason \"WHY\"\n\
-         threatwatch reject {id} --reason \"WHY\"\n\
-         temporal workflow update execute --name approve -w {id} --input '{say}'\n```",
+         threatwatch reject {id} --reason \"WHY\"\ntemporal workflow update execute \\\n    --name approve -w {id} \\\n    \
+         --input '{{\"actor\":\"YOU\",\"reason\":\"WHY\"}}'\n```",
         when(until)
     )
 }

@@ -97,6 +97,8 @@ async fn train(ctx: &Context) -> Result<TrainReport, WorkflowTermination> {
     let evaluated = steps::evaluate(ctx, &trained).await?;
     let mut candidates = steps::register(ctx, trained, evaluated).await?;
     candidates.sort_by(best_first);
+    // Best first, as the figures are.
+    ctx.state_mut(|w| w.progress.status.versions = candidates.iter().map(|c| c.version.clone()).collect());
     tell(ctx, Section::Figures, tables::figures(&candidates));
     let best = candidates[0].clone();
     let decided = decide(ctx, &request, &best).await?;
