@@ -5,7 +5,7 @@ use model::Digest;
 use registry::{AuditEntry, Key, ModelManifest, Promotion, Verification};
 use temporalio_client::{WorkflowExecutionStatus, WorkflowListOptions};
 use workflows::{
-    orchestrator::Started,
+    orchestrator::{Error, Started},
     steps::{Outcome, PromoteReport},
 };
 
@@ -54,7 +54,8 @@ impl From<ModelManifest> for Made {
 pub(crate) struct Run {
     pub(crate) workflow_id: String,
     pub(crate) run_id: String,
-    pub(crate) is_complete: bool,
+    /// Why a training run failed: the kind of failure, and its words.
+    pub(crate) failure: Option<(String, String)>,
     /// The generation that it says it wrote.
     pub(crate) generation: Option<u64>,
     /// The versions that it says it made, with their trainers.
@@ -103,11 +104,16 @@ async fn runs(stack: &Stack) -> Vec<Run> {
         let listed = listed.unwrap();
         let started = Started { workflow_id: listed.id().to_owned(), run_id: listed.run_id().to_owned() };
         let is_complete = listed.status() == WorkflowExecutionStatus::Completed;
-        let mut run = Run { is_complete, ..Run::default() };
-        if is_complete && listed.workflow_type() == "TrainWorkflow" {
-            let report = stack.orchestrator.trained(&started).await.unwrap();
-            run.generation = report.generation.filter(|_| report.promoted).map(|generation| generation.0);
-            run.versions = report.candidates.into_iter().map(|c| (c.version.to_string(), c.trainer)).collect();
+        let mut run = Run::default();
+        if listed.workflow_type() == "TrainWorkflow" {
+            match stack.orchestrator.trained(&started).await {
+                Ok(report) => {
+                    run.generation = report.generation.filter(|_| report.promoted).map(|generation| generation.0);
+                    run.versions = report.candidates.into_iter().map(|c| (c.version.to_string(), c.trainer)).collect();
+                }
+                Err(Error::Failed { kind, message }) => run.failure = Some((kind, message)),
+                Err(error) => panic!("{started}: {error}"),
+            }
         } else if is_complete {
             let report: PromoteReport = match listed.workflow_type() {
                 "PromoteWorkflow" => stack.orchestrator.promoted(&started).await.unwrap(),

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     chaos::Strikes,
-    evidence::Evidence,
+    evidence::{Evidence, Run},
+    invariants::ROLLBACK,
     leaks::{Life, MEASURES, OURS},
+    ledger::{End, Race},
     load::RATE,
     objects::{self, Counts},
     plan::Plan,
@@ -57,10 +59,16 @@ impl Course<'_> {
         let Evidence { ledger, runs, .. } = self.evidence;
         let answers: Vec<String> =
             ledger.answers.iter().map(|((what, status), count)| format!("{what} {status}: {count}")).collect();
-        let incomplete = runs.iter().filter(|run| run.workflow_id.starts_with("soak-") && !run.is_complete);
+        let failed: Vec<&Run> = runs.iter().filter(|run| run.failure.is_some()).collect();
+        // The version is there all the same: what the gate compared it with was no longer in production.
+        let is_late = |run: &&&Run| run.failure.as_ref().is_some_and(|(kind, _)| kind == workflows::failure::CONFLICT);
+        let late = failed.iter().filter(is_late).count();
         let kept = self.stack.runtime.block_on(self.stack.registry.feedback()).unwrap();
         let kept: BTreeSet<String> = kept.keys().map(ToString::to_string).collect();
         let lost = ledger.feedback.iter().filter(|id| !kept.contains(*id)).cloned().collect();
+        // Half a minute may be too short for one that meets a fault.
+        let idle = Deed::ALL.into_iter().filter(|deed| self.plan.is_long() && deed.done(self.evidence) == 0);
+        let idle = idle.map(|deed| format!("there are no {}", deed.name())).collect();
         let kill = |part: Part| {
             let missed = self.strikes.missed(part).map_or_else(String::new, |(median, most)| {
                 format!(" (missed {:.1} s, {:.1} s at most)", median.as_secs_f64(), most.as_secs_f64())
@@ -68,10 +76,13 @@ impl Course<'_> {
             format!("{} {}{missed}", part.name(), self.strikes.of(part))
         };
         vec![
-            Finding::new("training", "every run that was started is completed")
-                .figures(format!("{} runs", ledger.trainings.len()))
-                .broken(incomplete.map(|run| run.change_id()).collect())
+            Finding::new("training", "every run is completed, or was late with its promotion")
+                .figures(format!("{} runs, {late} late", ledger.trainings.len()))
+                .broken(failed.iter().filter(|run| !is_late(run)).map(|run| format!("{run:?}")).collect())
                 .broken_if(ledger.trainings.is_empty(), "none was started"),
+            Finding::new("promotions", "promotions, rollbacks, races, training and retention all took place")
+                .figures(Deed::ALL.map(|deed| format!("{} {}", deed.done(self.evidence), deed.name())).join(", "))
+                .broken(idle),
             Finding::new("answers", "none but what a fault or somebody else explains; 0: the API was killed")
                 .figures(answers.join(", "))
                 .broken(ledger.unexpected.clone()),
@@ -165,6 +176,39 @@ impl Course<'_> {
                 .figures(format!("before -> at rest -> after retention: {}", lines.join(", ")))
                 .broken(objects::unneeded(self.stack, &promoted)),
         ]
+    }
+}
+
+/// What must have happened, for the checks to say anything.
+#[derive(Clone, Copy)]
+enum Deed {
+    Promotions,
+    Rollbacks,
+    Races,
+    Retentions,
+}
+
+impl Deed {
+    const ALL: [Self; 4] = [Self::Promotions, Self::Rollbacks, Self::Races, Self::Retentions];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Promotions => "promotions that an API told of",
+            Self::Rollbacks => "rollbacks in the history",
+            Self::Races => "races that somebody won",
+            Self::Retentions => "times retention",
+        }
+    }
+
+    fn done(self, evidence: &Evidence) -> usize {
+        let Evidence { ledger, history, .. } = evidence;
+        let is_won = |race: &&Race| race.racers.iter().any(|racer| matches!(racer.end, End::Won(_)));
+        match self {
+            Self::Promotions => ledger.told.len(),
+            Self::Rollbacks => history.iter().filter(|promotion| promotion.record.reason == ROLLBACK).count(),
+            Self::Races => ledger.races.iter().filter(is_won).count(),
+            Self::Retentions => ledger.retentions as usize,
+        }
     }
 }
 

@@ -5,8 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod chaos;
-#[path = "../network/client.rs"]
-#[allow(dead_code, reason = "the tests of the network use all of it")]
+#[path = "../common/client.rs"]
 mod client;
 #[path = "../common/mod.rs"]
 mod common;

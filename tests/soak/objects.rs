@@ -14,7 +14,7 @@ use crate::{operator::now, stack::Stack};
 /// What a run leaves that dies before it registers its version, a probe that dies, and fine-tuning that nobody goes on with.
 const LITTER: [&str; 3] = ["an artifact that no manifest names", "probe/50a4c0de", "checkpoints"];
 /// Versions that stay beside those of the history.
-const KEEP: u32 = 5;
+pub(crate) const KEEP: u32 = 2;
 
 /// The objects of a bucket by the first part of their names.
 pub(crate) type Counts = BTreeMap<String, u64>;

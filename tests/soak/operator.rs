@@ -2,7 +2,7 @@
 
 use std::{
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use model::{
@@ -17,6 +17,7 @@ use workflows::steps::{AutoPromote, RetentionRequest, TrainRequest};
 use crate::{
     invariants::ROLLBACK,
     ledger::{End, Ledger, Race, Racer},
+    objects::KEEP,
     plan::{Bag, Clock, Plan, between},
     stack::Stack,
 };
@@ -25,12 +26,12 @@ use crate::{
 const TRAIN_EVERY: Duration = Duration::from_mins(1);
 /// From one deed to the next.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
-/// A promotion answers within 25 s, on a machine that keeps up.
+/// A promotion waits ten seconds for a replica that was killed, and its route 25 s for the promotion.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// A racer asks again for so long while the store is away.
 const RACE: Duration = Duration::from_secs(40);
-/// Versions that stay beside those of the history.
-const KEEP: u32 = 5;
+/// Of so many of the newest one is promoted.
+const CANDIDATES: usize = 4;
 /// What a day is for retention while everything runs: longer than a promotion takes from its checks to its write.
 const SHORT_DAY: Duration = Duration::from_mins(2);
 const DAY: Duration = Duration::from_hours(24);
@@ -114,7 +115,10 @@ impl Operator<'_> {
             Some((paths.iter().filter_map(|path| Key::version_of(path)).collect::<Vec<_>>(), live))
         })?;
         let newest = versions.into_iter().rev().filter(|version| *version != live.record.version);
-        let newest: Vec<Version> = newest.take(KEEP as usize).collect();
+        // Half of them are never promoted, if others are there: retention must have something to delete.
+        let (to_go_live, others): (Vec<Version>, Vec<Version>) = newest.partition(is_to_go_live);
+        let choice = if to_go_live.is_empty() { others } else { to_go_live };
+        let newest: Vec<Version> = choice.into_iter().take(CANDIDATES).collect();
         Some((newest.get(self.chance.below(newest.len().max(1)))?.clone(), live.record.generation.0))
     }
 
@@ -126,14 +130,12 @@ impl Operator<'_> {
     fn promote(&mut self) {
         let Some((version, _)) = self.candidate() else { return };
         let body = json!({ "version": version.as_str(), "force": true, "reason": "soak", "actor": "operator" });
-        let api = self.api();
-        let answer = self.post(api, "/promote", &body);
+        let answer = self.post_in_turn("/promote", &body);
         self.note("promote", &[200, 202, 404, 409, 503], answer);
     }
 
     fn roll_back(&mut self) {
-        let api = self.api();
-        let answer = self.post(api, "/rollback", &json!({ "reason": ROLLBACK, "actor": "operator" }));
+        let answer = self.post_in_turn("/rollback", &json!({ "reason": ROLLBACK, "actor": "operator" }));
         self.note("rollback", &[200, 202, 409, 503], answer);
     }
 
@@ -221,6 +223,21 @@ impl Operator<'_> {
         }
     }
 
+    /// Asks again for as long as another promotion is under way, as a person does.
+    fn post_in_turn(&mut self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let started = Instant::now();
+        loop {
+            let api = self.api();
+            let answer = self.post(api, path, body);
+            let is_busy =
+                |(status, body): &(u16, Value)| *status == 409 && body["type"] == "/problems/operation-in-progress";
+            if !answer.as_ref().is_some_and(is_busy) || started.elapsed() > PATIENCE {
+                return answer;
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
     fn post(&self, api: u16, path: &str, body: &Value) -> Option<(u16, Value)> {
         self.stack.runtime.block_on(async {
             let answer = self.http.post(format!("http://127.0.0.1:{api}{path}")).json(body).send().await.ok()?;
@@ -245,7 +262,7 @@ impl Operator<'_> {
 
 /// As an activity that is tried again: with the same change id until the answer is no mere failure.
 async fn race_once(stack: &Stack, input: PromoteInput) -> Racer {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let end = loop {
         match stack.registry.promote(&input, now()).await {
             Ok(promoted) if promoted.is_new => break End::Won(promoted.generation.0),
@@ -257,6 +274,11 @@ async fn race_once(stack: &Stack, input: PromoteInput) -> Racer {
         }
     };
     Racer { change_id: Some(input.change_id), end }
+}
+
+/// By the last digit of its name, which is that of a digest.
+fn is_to_go_live(version: &Version) -> bool {
+    version.as_str().bytes().last().is_some_and(|digit| digit % 2 == 0)
 }
 
 /// Milliseconds since 1970.

@@ -8,12 +8,19 @@ use std::{
 use model::Digest;
 use registry::{Error, Key};
 
-use crate::{plan::Clock, stack::Stack, verdicts::Wrong};
+use crate::{
+    plan::Clock,
+    say,
+    stack::{Part, Stack},
+    verdicts::Wrong,
+};
 
 /// From one look to the next.
 const LOOK: Duration = Duration::from_secs(2);
 /// From one check of the whole registry to the next.
 const CHECK: Duration = Duration::from_secs(10);
+/// Who waits for hours is told this often that it goes on.
+const TOLD: Duration = Duration::from_mins(10);
 /// A promotion of a new version during the check looks like a problem; the next check does not see it any more.
 const TRIES: usize = 3;
 
@@ -40,9 +47,9 @@ pub(crate) fn run(stack: &Stack, clock: Clock) -> Seen {
     let mut seen = Seen::default();
     // By port and process: a replica that was killed while the store was away may start with an older model.
     let mut newest: BTreeMap<(u16, Option<u32>), u64> = BTreeMap::new();
-    let (mut in_store, mut last_check) = (0, Instant::now());
+    let (mut in_store, mut last_check, mut last_told) = (0, Instant::now(), Instant::now());
     while clock.sleep(LOOK) {
-        for (port, part) in stack.apis.into_iter().zip([crate::stack::Part::Api, crate::stack::Part::Replica]) {
+        for (port, part) in stack.apis.into_iter().zip([Part::Api, Part::Replica]) {
             let (before, serves, after) = (stack.pid(part), stack.serves(port), stack.pid(part));
             if let Some(generation) = serves.filter(|_| before == after) {
                 let known = newest.entry((port, before)).or_default();
@@ -64,6 +71,14 @@ pub(crate) fn run(stack: &Stack, clock: Clock) -> Seen {
         if last_check.elapsed() >= CHECK {
             stack.runtime.block_on(seen.check(stack));
             last_check = Instant::now();
+        }
+        if last_told.elapsed() >= TOLD {
+            let (minutes, problems) = (clock.elapsed().as_secs() / 60, seen.problems.len());
+            say(&format!(
+                "soak: {minutes} minutes, generation {in_store}, {} checks, {problems} problems",
+                seen.checks
+            ));
+            last_told = Instant::now();
         }
     }
     seen

@@ -37,7 +37,7 @@ fn history(versions: &[u64]) -> Vec<Promotion> {
 
 fn run(number: u64, generation: Option<u64>) -> Run {
     let (workflow_id, run_id) = ("w".to_owned(), number.to_string());
-    Run { workflow_id, run_id, is_complete: true, generation, versions: Vec::new() }
+    Run { workflow_id, run_id, generation, ..Run::default() }
 }
 
 #[test]
