@@ -128,12 +128,17 @@ pub async fn run(
         .into();
     let mut tuner = Worker::new(runtime, client, options).map_err(|error| wrong(error.to_string()))?;
     let shut_down = [worker.shutdown_handle(), tuner.shutdown_handle()];
-    tokio::spawn(async move {
-        stop.await;
-        for shut_down in shut_down {
+    let shut_down = Arc::new(move || shut_down.iter().for_each(|shut_down| shut_down()));
+    let stopping = tokio::spawn({
+        let shut_down = Arc::clone(&shut_down);
+        async move {
+            stop.await;
             shut_down();
         }
     });
-    tokio::try_join!(worker.run(), tuner.run()).map_err(|error| wrong(error.to_string()))?;
-    Ok(())
+    let worked = tokio::try_join!(worker.run(), tuner.run());
+    // Where one has failed, the other is not there for its queue any more.
+    stopping.abort();
+    shut_down();
+    worked.map(drop).map_err(|error| wrong(error.to_string()))
 }

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use activities::{Added, Deployment, FineTuning, Parts};
@@ -37,6 +37,9 @@ use crate::{
 
 /// Pause between tries while a part that the worker needs is away.
 const RETRY: Duration = Duration::from_secs(2);
+/// First pause of a worker that lacks a key; doubles up to [`LONGEST_PAUSE`], with which the tries of an activity last hours.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// How soon a worker that lacks a key stops taking work.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -132,8 +135,10 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: A
             tracing::warn!(objection, "{} is not used: runs have no links to the API", names::URL);
         }
         let plugin = activities::plugin(Parts { registry, metrics, tuning, threads, extensions });
+        let mut pause = FIRST_PAUSE;
         loop {
             is_ready.store(true, Ordering::Relaxed);
+            let since = Instant::now();
             say_working(deployment.as_ref());
             let (told, lacking) = (stop.clone(), codec.clone());
             let stop_working = async move {
@@ -143,17 +148,25 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: A
                 }
             };
             let (client, plugin) = (client.clone(), plugin.clone());
-            activities::run(&telemetry.runtime, client, plugin, deployment.clone(), stop_working).await?;
-            if tokio::time::timeout(Duration::ZERO, stop.received()).await.is_ok() {
-                return anyhow::Ok(());
-            }
+            let worked = activities::run(&telemetry.runtime, client, plugin, deployment.clone(), stop_working).await;
             is_ready.store(false, Ordering::Relaxed);
-            if let Some(key) = codec.lacking() {
-                // Each task that it took would fail, until its run has no try left.
-                let error = codec::Error::NoKey(key);
-                tracing::error!(%error, "no work is taken until the key is there");
-                until(|| codec.lacking().is_none()).await;
+            if tokio::time::timeout(Duration::ZERO, stop.received()).await.is_ok() {
+                break worked;
             }
+            let Some(key) = codec.lacking() else {
+                // The key may just have come.
+                worked?;
+                continue;
+            };
+            if since.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            // Each task that it takes fails, until its run has no try left; others' runs need their turn all the same.
+            let (error, seconds) = (codec::Error::NoKey(key), pause.as_secs());
+            tracing::error!(%error, "no work is taken for {seconds} s, or until the key is there");
+            let _ = tokio::time::timeout(pause, until(|| codec.lacking().is_none())).await;
+            codec.try_again();
+            pause = (2 * pause).min(LONGEST_PAUSE);
         }
     };
     tokio::select! {

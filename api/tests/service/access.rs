@@ -78,6 +78,8 @@ async fn every_route_asks_for_its_role_once_there_is_a_key() {
         (Method::POST, "/promote", Some("operate")),
         (Method::POST, "/rollback", Some("operate")),
         (Method::GET, "/audit", Some("operate")),
+        (Method::POST, "/codec/encode", Some("operate")),
+        (Method::POST, "/codec/decode", Some("operate")),
         (Method::POST, "/runs/approve", Some("review")),
         (Method::POST, "/runs/reject", Some("review")),
         (Method::GET, "/runs/status?workflow_id=a", None),

@@ -101,6 +101,11 @@ impl Codec {
         self.0.lacking.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Forgets which key was not here: whoever needs it will say so again.
+    pub fn try_again(&self) {
+        *self.0.lacking.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Encrypts payloads with the first key. What is encrypted already stays as it is, and without keys everything does.
     pub fn seal(&self, payloads: Vec<Payload>) -> Result<Vec<Payload>, Error> {
         let keys = self.keys();
@@ -171,8 +176,15 @@ impl PayloadCodec for Codec {
         ready(self.seal(payloads).map_err(Into::into)).boxed()
     }
 
+    /// A damaged payload stays as it is: a workflow then says that its input is no JSON, and fails. An error would be
+    /// tried again for ever.
     fn decode(&self, _: &SerializationContextData, payloads: Vec<Payload>) -> Coded {
-        ready(self.open(payloads).map_err(Into::into)).boxed()
+        let opened = payloads.into_iter().map(|payload| match self.open(vec![payload.clone()]) {
+            Err(Error::Damaged(_)) => Ok(vec![payload]),
+            opened => opened,
+        });
+        let opened: Result<Vec<_>, _> = opened.collect();
+        ready(opened.map(|opened| opened.concat()).map_err(Into::into)).boxed()
     }
 }
 
