@@ -126,11 +126,11 @@ fn f9_a_full_disk_under_temporal_is_told_and_runs_start_again_when_there_is_room
 
 #[test]
 fn f9_a_full_disk_under_the_api_and_the_worker_stops_neither() {
-    let stage = Stage::enter();
+    let up = Stage::shared();
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = Mounted::in_memory(&dir.path().join("disk"), 2) else { return };
     let place = dir.path().join("disk");
-    let tenant = Tenant::new(&stage.up, "cache");
+    let tenant = Tenant::new(&up, "cache");
     // Everything that either writes is on the small disk.
     let full = place.to_str().unwrap();
     let worker = tenant.worker().logged_in(&place.join("worker.log")).with_variable("TMPDIR", full).start_ready();

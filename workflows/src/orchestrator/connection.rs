@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use temporalio_client::{
-    Client, ClientOptions, Connection, NamespacedClient,
+    Client, ClientKeepAliveOptions, ClientOptions, Connection, NamespacedClient,
     envconfig::{DataSource, LoadClientConfigProfileOptions},
     tonic,
 };
@@ -17,6 +17,10 @@ use crate::ATTRIBUTES;
 
 /// A server on the same network answers within this time or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
+/// A connection is probed this often, as often as Temporal permits, and given up when no answer comes: one that a
+/// firewall forgot is made anew in a quarter of a minute.
+const PROBE: Duration = Duration::from_secs(10);
+const PROBE_ANSWER: Duration = Duration::from_secs(5);
 
 /// The innermost cause: the SDK's own words quote the structure of what is in between.
 fn innermost(error: &dyn std::error::Error) -> String {
@@ -47,6 +51,8 @@ impl Orchestrator {
         }
         connection.identity.clone_from(&self.identity);
         connection.connect_timeout = Some(CONNECT);
+        let probes = ClientKeepAliveOptions::builder().interval(PROBE).timeout(PROBE_ANSWER);
+        connection.keep_alive = Some(probes.build());
         connection.metrics_meter.clone_from(&self.meter);
         let connection =
             Connection::connect(connection).await.map_err(|error| Error::Unreachable(innermost(&error)))?;
