@@ -1,5 +1,13 @@
 //! `threatwatch up`: every part on this machine, as processes of their own, with durable state.
 
+/// Prints a line. Standard output may be a file on a full disk: then the line is lost, and the parts are looked after.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod parts;
 mod ports;
 pub(crate) mod supervisor;
@@ -73,9 +81,9 @@ pub async fn up(options: Options) -> anyhow::Result<()> {
     match outcome {
         Ok(()) => {
             stop.received().await;
-            println!("\nstopping");
+            say!("\nstopping");
             supervisor.stop().await;
-            println!("stopped; `up` goes on from here");
+            say!("stopped; `up` goes on from here");
             Ok(())
         }
         Err(error) => {
@@ -144,7 +152,7 @@ async fn start(
         import(&registry, file).await?;
     }
     if registry.production().await?.is_none() {
-        first_model(&settings, "threatwatch up", &|words| println!("{words}")).await?;
+        first_model(&settings, "threatwatch up", &|words| say!("{words}")).await?;
     }
     // Without a model the parts are still worth running: the page says what to do.
     if registry.production().await?.is_some() {
@@ -182,7 +190,7 @@ async fn open_store(store: S3Store, supervisor: &Supervisor) -> anyhow::Result<R
         }
         if is_slow && started.elapsed() > restart_at {
             supervisor.restart("s3");
-            println!("  ! the object store takes no write: {error}");
+            say!("  ! the object store takes no write: {error}");
             restart_at *= 2;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -269,7 +277,7 @@ async fn start_servers(
     supervisor: &mut Supervisor,
 ) -> anyhow::Result<()> {
     let tools = tools(&state.dir);
-    let say = |text: &str| println!("  {text}");
+    let say = |text: &str| say!("  {text}");
     if external.temporal.is_none() {
         let program = programs::temporal(&tools, &say)?;
         supervisor.start(Part::temporal(program, &state.dir, &options.ports, environment))?;
@@ -312,7 +320,7 @@ async fn start_ourselves(
 
 async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {
     let manifest = corpus_file::import(registry, file).await?;
-    println!(
+    say!(
         "  dataset {}: {} sentences, {} threats, {} rows quarantined",
         manifest.digest.short(),
         manifest.sentences,
@@ -360,19 +368,17 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
         ("Metrics of the worker", ports.worker_url() + "/metrics"),
         ("Object store", external.s3.clone().unwrap_or_else(|| ports.s3_url())),
     ];
-    println!("\nthreatwatch is up. Ctrl-C stops it.\n");
-    println!("  For this machine only: no TLS, and no API keys until you make one (`threatwatch keys new`).\n");
+    say!("\nthreatwatch is up. Ctrl-C stops it.\n");
+    say!("  For this machine only: no TLS, and no API keys until you make one (`threatwatch keys new`).\n");
     for (what, link) in rows {
-        println!("  {what:<22} {link}");
+        say!("  {what:<22} {link}");
     }
-    println!("\n  Logs: {}", options.state_dir.join("logs").display());
+    say!("\n  Logs: {}", options.state_dir.join("logs").display());
     let cli = programs::installed_temporal(&tools(&options.state_dir));
     let cli = cli.map_or_else(|| "temporal".to_owned(), |installed| installed.display().to_string());
     let flag = address_flag(settings);
-    println!("  Try:  {cli} workflow start --type TrainWorkflow --task-queue threatwatch{flag}");
-    println!(
-        "  For the best model, about an hour on two cores:  threatwatch train --trainer stacked_encoder --promote\n"
-    );
+    say!("  Try:  {cli} workflow start --type TrainWorkflow --task-queue threatwatch{flag}");
+    say!("  For the best model, about an hour on two cores:  threatwatch train --trainer stacked_encoder --promote\n");
 }
 
 /// The Temporal CLI's own default needs no flag.

@@ -148,7 +148,7 @@ async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, re
             pause = FIRST_PAUSE;
         }
         let (name, path) = (part.name, log.display());
-        println!("  ! {name} ended ({ended}); it is started again in {} s; log: {path}", pause.as_secs());
+        say!("  ! {name} ended ({ended}); it is started again in {} s; log: {path}", pause.as_secs());
         child = loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -157,10 +157,10 @@ async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, re
             pause = (pause * 2).min(LONGEST_PAUSE);
             match spawn(&part, &log) {
                 Ok(child) => break child,
-                Err(error) => println!("  ! {name}: {error:#}; next try in {} s", pause.as_secs()),
+                Err(error) => say!("  ! {name}: {error:#}; next try in {} s", pause.as_secs()),
             }
         };
-        println!("  {name} runs again");
+        say!("  {name} runs again");
     }
 }
 

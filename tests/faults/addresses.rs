@@ -11,7 +11,7 @@ use crate::{
 
 #[test]
 fn f20_no_way_in_takes_an_address_and_nothing_is_asked_for_at_one() {
-    let stage = Stage::enter();
+    let up = Stage::shared();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let here = listener.local_addr().unwrap();
@@ -23,12 +23,12 @@ fn f20_no_way_in_takes_an_address_and_nothing_is_asked_for_at_one() {
         format!("//{here}/data.jsonl"),
     ];
     for address in &addresses {
-        let (status, problem) = stage.up.post_json("/train", &json!({ "dataset": address }));
+        let (status, problem) = up.post_json("/train", &json!({ "dataset": address }));
         assert_eq!((status, problem["type"].as_str()), (422, Some("/problems/invalid-input")), "{address}: {problem}");
-        let imported = stage.up.run(&["dataset", "import", address]);
+        let imported = up.run(&["dataset", "import", address]);
         assert!(!imported.status.success(), "{address}: {}", both(&imported));
     }
-    let result = stage.up.train_by_cli("an-address", &[&json!({ "dataset": addresses[0] }).to_string()]);
+    let result = up.train_by_cli("an-address", &[&json!({ "dataset": addresses[0] }).to_string()]);
     assert!(result.contains("FAILED") && result.contains("`dataset`"), "{result}");
     // What a run may use that names no dataset: the newest import, and what ships with the program.
     let names: Vec<&str> = activities::sources::SOURCES.iter().map(|source| source.name()).collect();

@@ -78,8 +78,8 @@ fn work(tenant: &Tenant, library: &std::path::Path, [of_worker, of_api]: [&str; 
 #[test]
 fn f16_clocks_that_are_an_hour_off_change_no_order_and_delete_nothing_that_is_young() {
     let Some(library) = faketime() else { return };
-    let stage = Stage::enter();
-    let tenant = Tenant::new(&stage.up, "clocks");
+    let up = Stage::shared();
+    let tenant = Tenant::new(&up, "clocks");
     let first = work(&tenant, &library, ["+1h", "-1h"], 0);
     let second = work(&tenant, &library, ["-1h", "+1h"], first);
     let history = block_on(tenant.registry().history()).unwrap();
@@ -115,11 +115,11 @@ fn f16_clocks_that_are_an_hour_off_change_no_order_and_delete_nothing_that_is_yo
 #[test]
 fn f16_a_store_that_refuses_a_clock_is_told_by_name() {
     install_crypto();
-    let stage = Stage::enter();
-    let proxy = Proxy::of_http(stage.up.ports.s3);
-    let serve = Plan::new(&stage.up).through(&stage.up, &proxy).start_ready();
+    let up = Stage::shared();
+    let proxy = Proxy::of_http(up.ports.s3);
+    let serve = Plan::new(&up).through(&up, &proxy).start_ready();
     proxy.on(|_| Fault::Error(403, "RequestTimeTooSkewed"));
-    let settings = S3Settings { endpoint: proxy.url(), ..stage.up.settings().s3().unwrap() };
+    let settings = S3Settings { endpoint: proxy.url(), ..up.settings().s3().unwrap() };
     let started = Instant::now();
     let store: Arc<dyn Store> = Arc::new(S3Store::new(&settings));
     let error = block_on(store.get("anything")).unwrap_err();

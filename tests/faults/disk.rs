@@ -5,6 +5,12 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -40,14 +46,25 @@ impl Mounted {
         None
     }
 
-    /// Takes all the room that is left; it is free again when what comes back is removed.
+    /// Takes all the room that is left, and what becomes free; it is free again when what comes back is removed.
     pub(crate) fn fill(&self) -> Filler {
         let path = self.place.join("filler");
         let mut file = fs::File::create(&path).unwrap();
-        for size in [1 << 20, 1 << 12, 1] {
-            while file.write_all(&vec![1; size]).is_ok() {}
-        }
-        Filler(path)
+        let mut take_all = move || {
+            for size in [1 << 20, 1 << 12, 1] {
+                while file.write_all(&vec![1; size]).is_ok() {}
+            }
+        };
+        take_all();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            while !over.load(Ordering::SeqCst) {
+                take_all();
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        Filler { path, is_over, thread: Some(thread) }
     }
 }
 
@@ -59,11 +76,26 @@ impl Drop for Mounted {
 }
 
 /// A file that takes the room of others.
-pub(crate) struct Filler(PathBuf);
+pub(crate) struct Filler {
+    path: PathBuf,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Filler {
     pub(crate) fn remove(self) {
-        fs::remove_file(&self.0).unwrap();
+        let path = self.path.clone();
+        drop(self);
+        fs::remove_file(path).unwrap();
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! `kill -9` of each part that `up` runs and of `up` itself; a store that is silent when `up` starts for the first time.
 
 use std::{
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
 use crate::{
-    client::{Asking, address},
+    client::{Asking, address, get},
     common::{Up, both, free_ports, processes_with, signal, wait_for},
 };
 
@@ -27,22 +27,22 @@ fn each_part_that_is_killed_runs_again_and_an_up_that_is_killed_leaves_nobody_an
     let asking = Asking::start(up.ports.api);
     let parts = [("the worker", "threatwatch worker"), ("Temporal", "temporal server"), ("S3", store_of(&up))];
     let mut figures = Vec::new();
+    let dry = json!({ "version": up.get_json("/models/production")["version"], "dry_run": true });
     for (part, word) in parts {
         let killed = Instant::now();
         up.kill_9(word);
         let gone = up.output().matches("runs again").count();
         assert!(wait_for(AGAIN, || up.output().matches("runs again").count() > gone), "{part}: {}", up.output());
         // A promotion that writes nothing needs all of them.
-        let (version, dry) = (up.get_json("/models/production")["version"].clone(), true);
-        let works = || up.post("/promote", &json!({ "version": version, "dry_run": dry })).0 == 200;
-        assert!(wait_for(AGAIN, works), "{part}: {:?}", up.post("/promote", &json!({ "version": version })));
+        let works = || up.post("/promote", &dry).0 == 200;
+        assert!(wait_for(AGAIN, works), "{part}: {:?}", up.post("/promote", &dry));
         figures.push(format!("{part} {:.1?}", killed.elapsed()));
     }
     let asked = asking.end();
     asked.require_all();
     let killed = Instant::now();
     up.kill_9("threatwatch serve");
-    let serves = || TcpStream::connect(address(up.ports.api)).is_ok() && up.get("/health/ready").0 == 200;
+    let serves = || get(up.ports.api, "/health/ready").is_ok_and(|answer| answer.status == 200);
     assert!(wait_for(AGAIN, serves), "{}", up.output());
     figures.push(format!("the API {:.1?}", killed.elapsed()));
     eprintln!("kill -9, until all works again: {}; {} verdicts, errors 0", figures.join(", "), asked.verdicts.len());
@@ -58,6 +58,10 @@ fn each_part_that_is_killed_runs_again_and_an_up_that_is_killed_leaves_nobody_an
     assert!(wait_for(Duration::from_secs(10), || processes_with(&dir).is_empty()), "{:?}", processes_with(&dir));
     let gone = killed.elapsed();
     let (handle, ports) = up.left_behind();
+    // A process that ends loses its name before its sockets.
+    for port in [ports.api, ports.temporal, ports.temporal_ui, ports.s3, ports.worker] {
+        assert!(wait_for(Duration::from_secs(10), || TcpListener::bind(address(port)).is_ok()), "{port} is taken");
+    }
     let started = Instant::now();
     let up = Up::start_in(handle, ports, &[]);
     let again = started.elapsed();

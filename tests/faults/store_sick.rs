@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::{
     Stage, block_on,
     client::{Asking, p99},
-    common::{install_crypto, wait_for},
+    common::{Up, install_crypto, wait_for},
     process::Plan,
     proxy::{Asked, Fault, Mode, Proxy},
     seed,
@@ -31,9 +31,9 @@ const BOUND: Duration = Duration::from_secs(15 + 3);
 const POSITIONS: usize = 100;
 
 /// A store behind a proxy. `region` gives it a budget for repetitions of its own: the SDK has one for each region.
-fn store_behind(stage: &Stage, proxy: &Proxy, region: &str) -> S3Store {
+fn store_behind(up: &Up, proxy: &Proxy, region: &str) -> S3Store {
     install_crypto();
-    let ours = stage.up.settings().s3().unwrap();
+    let ours = up.settings().s3().unwrap();
     S3Store::new(&S3Settings { endpoint: proxy.url(), region: region.to_owned(), ..ours })
 }
 
@@ -45,9 +45,9 @@ fn share(seed: u64, text: &str, number: usize) -> f64 {
 
 #[test]
 fn f5_every_operation_on_a_silent_store_ends_in_time() {
-    let stage = Stage::enter();
-    let proxy = Proxy::of_http(stage.up.ports.s3);
-    let store = store_behind(&stage, &proxy, "f5");
+    let up = Stage::shared();
+    let proxy = Proxy::of_http(up.ports.s3);
+    let store = store_behind(&up, &proxy, "f5");
     block_on(store.create("faults/f5", Bytes::from(vec![7; 100_000]))).unwrap();
     // In the middle of a body first, then from the first byte on.
     proxy.on(|asked| if asked.method == "GET" { Fault::SilentBody(1000) } else { Fault::None });
@@ -84,9 +84,9 @@ fn f6_a_store_that_fails_three_calls_of_ten_is_used_all_the_same_and_one_that_fa
     const OBJECTS: usize = 500;
     // The first number of an attempt at a request decides, not chance: the same in every run.
     let seed = std::env::var("THREATWATCH_SEED").map_or(6, |seed| seed.parse().unwrap());
-    let stage = Stage::enter();
-    let proxy = Proxy::of_http(stage.up.ports.s3);
-    let store = store_behind(&stage, &proxy, "f6");
+    let up = Stage::shared();
+    let proxy = Proxy::of_http(up.ports.s3);
+    let store = store_behind(&up, &proxy, "f6");
     let calls = Arc::new(AtomicUsize::new(0));
     let attempts = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
     let (counted, seen) = (Arc::clone(&calls), Arc::clone(&attempts));
@@ -155,7 +155,7 @@ fn f6_a_store_that_fails_three_calls_of_ten_is_used_all_the_same_and_one_that_fa
 fn f6_a_lost_reply_is_read_back_and_a_slow_store_is_waited_for() {
     let stage = Stage::enter();
     let proxy = Proxy::of_http(stage.up.ports.s3);
-    let registry = Registry::new(Arc::new(store_behind(&stage, &proxy, "lost")));
+    let registry = Registry::new(Arc::new(store_behind(&stage.up, &proxy, "lost")));
     let live: Version = Version::parse(&stage.production().0).unwrap();
     // The first reply to each request is lost: the repetition finds what the first did.
     let seen = Mutex::new(HashMap::<String, usize>::new());
@@ -182,7 +182,7 @@ fn f6_a_lost_reply_is_read_back_and_a_slow_store_is_waited_for() {
 fn f7_spoilt_bodies_are_refused_at_every_position_and_the_old_model_serves() {
     let stage = Stage::enter();
     let proxy = Proxy::of_http(stage.up.ports.s3);
-    let registry = Registry::new(Arc::new(store_behind(&stage, &proxy, "f7")));
+    let registry = Registry::new(Arc::new(store_behind(&stage.up, &proxy, "f7")));
     let other = Version::parse(&stage.other_version()).unwrap();
     let loaded = block_on(registry.load(&other)).unwrap();
     let (digest, length) = (loaded.manifest.artifact.clone(), loaded.manifest.artifact_bytes as usize);

@@ -74,7 +74,7 @@ impl Tenant {
     }
 
     pub(crate) fn worker(&self) -> Workplace {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
         let log = dir.path().join("log");
         Workplace { dir, log, port: free_ports().worker, variables: self.variables() }
     }
@@ -122,7 +122,7 @@ impl Tenant {
 
 /// Where a worker runs, as often as a test likes.
 pub(crate) struct Workplace {
-    dir: TempDir,
+    dir: Arc<TempDir>,
     log: PathBuf,
     port: u16,
     variables: Vec<(&'static str, String)>,
@@ -148,7 +148,7 @@ impl Workplace {
         let log = self.log.clone();
         let output = fs::File::options().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
-        Worker { process: command.spawn().unwrap(), port: self.port, log }
+        Worker { process: command.spawn().unwrap(), port: self.port, log, _dir: Arc::clone(&self.dir) }
     }
 
     /// Starts it and waits until it works.
@@ -164,6 +164,7 @@ pub(crate) struct Worker {
     process: Child,
     port: u16,
     log: PathBuf,
+    _dir: Arc<TempDir>,
 }
 
 impl Worker {
@@ -172,7 +173,7 @@ impl Worker {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// As `kill -9` does.

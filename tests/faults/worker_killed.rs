@@ -39,7 +39,7 @@ fn lane(number: usize, seed: u64) -> (Tenant, Vec<Duration>) {
     let started = Instant::now();
     tenant.start_training("undisturbed", "never");
     assert!(tenant.result("undisturbed").contains("COMPLETED"));
-    let whole = started.elapsed();
+    let mut whole = started.elapsed();
     let mut random = StdRng::seed_from_u64(seed + number as u64);
     let mut took = Vec::new();
     for attempt in 0.. {
@@ -52,12 +52,15 @@ fn lane(number: usize, seed: u64) -> (Tenant, Vec<Duration>) {
         let result = tenant.result(&id);
         assert!(result.contains("COMPLETED"), "{id}: {result}\n{}", worker.log());
         assert_eq!(tenant.versions_of(&id), 1, "{id}");
-        // None where the run had ended before.
-        took.extend(resumed(&tenant, &id, killed));
+        match resumed(&tenant, &id, killed) {
+            Some(resumed) => took.push(resumed),
+            // It had ended before: the first took longer, as first runs do.
+            None => whole = whole.mul_f64(0.7),
+        }
         if took.len() == KILLS {
             return (tenant, took);
         }
-        assert!(attempt < 4 * KILLS, "runs end before they are killed: {whole:?}");
+        assert!(attempt < 4 * KILLS, "runs end before they are killed");
     }
     unreachable!("attempts are counted without an end")
 }

@@ -11,7 +11,9 @@ use model::{
     backtest::{self, Backtest, BacktestId, Case, Comment, Piece, Source},
 };
 
-use crate::{Error, FeedbackItem, Key, Label, ModelManifest, REQUESTS_AT_ONCE, Registry, blocking};
+use crate::{
+    Error, FeedbackItem, Key, Label, ModelManifest, REQUESTS_AT_ONCE, Registry, blocking, compression::decompress,
+};
 
 /// Reviewed comments of a piece: some seconds of small reads.
 const COMMENTS_A_PIECE: usize = 10_000;
@@ -101,7 +103,7 @@ impl Registry {
         let key = Key::Cases(version, id, number);
         let body = self.require(key).await?;
         let decode = move || {
-            let lines = zstd::stream::decode_all(&body[..]).ok()?;
+            let lines = decompress(&body).ok()?;
             let lines = lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
             lines.map(|line| serde_json::from_slice(line).ok()).collect::<Option<Vec<Case>>>()
         };

@@ -11,6 +11,7 @@ mod bundle;
 mod cache;
 mod card;
 mod clock;
+mod compression;
 mod dataset;
 mod drift;
 mod error;
@@ -114,7 +115,7 @@ impl Registry {
     pub async fn counts(&self, digest: &Digest) -> Result<CountsByFold, Error> {
         let bytes = self.artifact(digest).await?;
         let decode = move || {
-            let bytes = zstd::stream::decode_all(&bytes[..]).map_err(|_| "it cannot be decompressed".to_owned())?;
+            let bytes = compression::decompress(&bytes)?;
             CountsByFold::decode(&bytes).map_err(|error| error.to_string())
         };
         blocking(decode).await?.map_err(|reason| Key::Blob(digest).corrupt(reason))

@@ -2,7 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, NamespacedClient, tonic};
+use temporalio_client::{
+    Client, ClientKeepAliveOptions, ClientOptions, Connection, ConnectionOptions, NamespacedClient, tonic,
+};
 use temporalio_common::{
     data_converters::{DataConverter, DefaultFailureConverter, PayloadConverter},
     envconfig::{DataSource, LoadClientConfigProfileOptions, load_client_config_profile},
@@ -13,6 +15,10 @@ use super::{Error, Orchestrator, refusal};
 
 /// A server on the same network answers within this time or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
+/// A connection is probed this often, as often as Temporal permits, and given up when no answer comes: one that a
+/// firewall forgot is made anew in a quarter of a minute.
+const PROBE: Duration = Duration::from_secs(10);
+const PROBE_ANSWER: Duration = Duration::from_secs(5);
 /// Temporal's namespace where none is named.
 const NAMESPACE: &str = "default";
 /// Variables that name files.
@@ -87,6 +93,8 @@ impl Orchestrator {
         }
         connection.identity.clone_from(&self.identity);
         connection.connect_timeout = Some(CONNECT);
+        let probes = ClientKeepAliveOptions::builder().interval(PROBE).timeout(PROBE_ANSWER);
+        connection.keep_alive = Some(probes.build());
         connection.metrics_meter.clone_from(&self.meter);
         Ok((connection, ClientOptions::new(namespace).build()))
     }

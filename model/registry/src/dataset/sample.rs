@@ -5,9 +5,9 @@ use model::{Digest, Row};
 use super::{
     DatasetManifest,
     builder::Builder,
-    shard::{COMPRESSION_LEVEL, SHARD_ROWS, decompress, parse_lines, write_line},
+    shard::{COMPRESSION_LEVEL, SHARD_ROWS, parse_lines, write_line},
 };
-use crate::{Error, Key, Registry, blocking};
+use crate::{Error, Key, Registry, blocking, compression::decompress};
 
 impl Registry {
     /// Stores rows on their way into a sample, compressed, under the digest of their bytes.

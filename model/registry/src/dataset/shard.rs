@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use model::{Digest, Row, version::Digester};
 
 use super::{DatasetManifest, Shard};
-use crate::{Error, Key, Registry, blocking};
+use crate::{Error, Key, Registry, blocking, compression::decompress};
 
 /// Rows of a shard: some MB of text, so a shard is one object and one unit of work.
 pub(super) const SHARD_ROWS: usize = 20_000;
@@ -90,10 +90,6 @@ fn decode(body: &[u8], expected: &Digest) -> Result<Vec<Row>, &'static str> {
         return Err("its rows do not have the digest in the manifest");
     }
     parse_lines(&text)
-}
-
-pub(super) fn decompress(body: &[u8]) -> Result<Vec<u8>, &'static str> {
-    zstd::stream::decode_all(body).map_err(|_| "it cannot be decompressed")
 }
 
 pub(super) fn parse_lines(text: &[u8]) -> Result<Vec<Row>, &'static str> {
