@@ -15,7 +15,7 @@ mod models;
 
 use std::{
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -68,14 +68,14 @@ impl Contender {
     }
 
     /// Each round imports into a bucket of its own: a dataset that is there is not written again.
-    fn import(&mut self, runtime: &Runtime, round: u64, file: &PathBuf) {
+    fn import(&mut self, runtime: &Runtime, round: u64, file: &Path) {
         let settings = S3Settings { bucket: format!("import-{round}"), ..self.up.settings().s3().unwrap() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
         let sentences = runtime.block_on(async {
             let store = S3Store::new(&settings);
             store.ensure_bucket().await.unwrap();
             let started = Instant::now();
-            let imported = Registry::new(Arc::new(store)).import_dataset("measured.jsonl", file.clone(), now).await;
+            let imported = Registry::new(Arc::new(store)).import_dataset("measured.jsonl", file.to_owned(), now).await;
             self.imported.push(started.elapsed());
             imported.unwrap().sentences
         });
@@ -100,7 +100,7 @@ fn main() {
     // `cargo bench` gives `--bench`.
     let file = env::args().skip(1).find(|argument| !argument.starts_with("--")).map(PathBuf::from);
     let path = env::var("PATH").unwrap();
-    let has_minio = |folder: &PathBuf| folder.join("minio").is_file();
+    let has_minio = |folder: &Path| folder.join("minio").is_file();
     assert!(env::split_paths(&path).any(|folder| has_minio(&folder)), "`minio` is not on PATH");
     let without = env::join_paths(env::split_paths(&path).filter(|folder| !has_minio(folder))).unwrap();
     let mut contenders = [
@@ -115,7 +115,7 @@ fn main() {
     }
     for round in 0..file.iter().len() as u64 * 2 {
         for contender in &mut contenders {
-            contender.import(&runtime, round, file.as_ref().unwrap());
+            contender.import(&runtime, round, file.as_deref().unwrap());
         }
         contenders.reverse();
     }

@@ -98,7 +98,7 @@ fn f9_a_full_disk_under_temporal_is_told_and_runs_start_again_when_there_is_room
         refused = (answer.status != 202).then_some((answer, took));
         refused.is_some()
     };
-    assert!(wait_for(Duration::from_secs(60), is_refused), "runs are started on a full disk");
+    assert!(wait_for(Duration::from_mins(1), is_refused), "runs are started on a full disk");
     let (answer, took) = refused.unwrap();
     let kind = answer.problem();
     assert!(answer.status == 503 && kind == "/problems/orchestrator-unavailable", "{answer:?}");

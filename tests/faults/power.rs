@@ -99,7 +99,9 @@ fn a_power_loss_under_the_store_leaves_every_synchronised_object_whole_and_none_
             std::thread::sleep(Duration::from_millis(1));
         }
         let servers = [up.pids("weed mini"), up.pids("minio server")].concat();
-        servers.iter().for_each(|&pid| signal("-STOP", pid));
+        for &pid in &servers {
+            signal("-STOP", pid);
+        }
         let after = acknowledged.lock().unwrap().clone();
         let copied = Command::new("cp").arg("--sparse=always").arg(&disk).arg(files.path().join("crash")).status();
         assert!(copied.unwrap().success());

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use model::{Digest, Version};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use registry::{Created, Key, Registry, S3Settings, S3Store, Store, StoreError};
@@ -40,7 +40,7 @@ fn store_behind(up: &Up, proxy: &Proxy, region: &str) -> S3Store {
 /// A hash of a text and a number, evenly in 0..1.
 fn share(seed: u64, text: &str, number: usize) -> f64 {
     let digest = Digest::of(format!("{seed} {text} {number}").as_bytes()).to_string();
-    u32::from_str_radix(&digest[..8], 16).unwrap() as f64 / f64::from(u32::MAX)
+    f64::from(u32::from_str_radix(&digest[..8], 16).unwrap()) / f64::from(u32::MAX)
 }
 
 #[test]
@@ -57,26 +57,26 @@ fn f5_every_operation_on_a_silent_store_ends_in_time() {
     assert!(error.is_transient && in_a_body <= BOUND, "{in_a_body:?}: {error}");
 
     proxy.set(Mode::Silent);
-    let timed = |name: &'static str, work: futures_util::future::BoxFuture<'static, Result<(), StoreError>>| async move {
-        let started = Instant::now();
-        let error = work.await.unwrap_err();
-        assert!(error.is_transient, "{name}: {error}");
-        assert!(started.elapsed() <= BOUND, "{name}: {:?}", started.elapsed());
-        started.elapsed()
-    };
-    let own = || store.clone();
     let took = block_on(async {
-        let [a, b, c, d, e, f] = std::array::from_fn(|_| own());
         tokio::join!(
-            timed("get", Box::pin(async move { a.get("faults/f5").await.map(drop) })),
-            timed("get at once", Box::pin(async move { b.get_at_once("faults/f5").await.map(drop) })),
-            timed("create", Box::pin(async move { c.create("faults/new", Bytes::new()).await.map(drop) })),
-            timed("list", Box::pin(async move { d.list("faults/").await.map(drop) })),
-            timed("delete", Box::pin(async move { e.delete("faults/f5").await })),
-            timed("open", Box::pin(async move { f.ensure_bucket().await })),
+            given_up("get", Box::pin(async { store.get("faults/f5").await.map(drop) })),
+            given_up("get at once", Box::pin(async { store.get_at_once("faults/f5").await.map(drop) })),
+            given_up("create", Box::pin(async { store.create("faults/new", Bytes::new()).await.map(drop) })),
+            given_up("list", Box::pin(async { store.list("faults/").await.map(drop) })),
+            given_up("delete", Box::pin(async { store.delete("faults/f5").await })),
+            given_up("open", Box::pin(async { store.ensure_bucket().await })),
         )
     });
     eprintln!("F5: silent in a body: {in_a_body:.1?}; get, get at once, create, list, delete, open: {took:.1?}");
+}
+
+/// How long it took to give up.
+async fn given_up(name: &str, work: BoxFuture<'_, Result<(), StoreError>>) -> Duration {
+    let started = Instant::now();
+    let error = work.await.unwrap_err();
+    assert!(error.is_transient, "{name}: {error}");
+    assert!(started.elapsed() <= BOUND, "{name}: {:?}", started.elapsed());
+    started.elapsed()
 }
 
 #[test]

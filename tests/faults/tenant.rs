@@ -135,7 +135,7 @@ impl Workplace {
     }
 
     pub(crate) fn logged_in(mut self, file: &Path) -> Self {
-        self.log = file.to_owned();
+        file.clone_into(&mut self.log);
         self
     }
 

@@ -83,7 +83,7 @@ impl Life {
     /// How long it was looked at.
     pub(crate) fn window(&self) -> Duration {
         let warm = self.warm();
-        warm.first().zip(warm.last()).map_or(Duration::ZERO, |(first, last)| last.at - first.at)
+        warm.first().zip(warm.last()).map_or(Duration::ZERO, |(first, last)| last.at.saturating_sub(first.at))
     }
 
     /// What each measure grew by; none where too little was seen.
@@ -109,7 +109,7 @@ fn slope(samples: &[Sample], measure: usize) -> f64 {
     let mut slopes = Vec::new();
     for (at, first) in samples.iter().enumerate() {
         for second in &samples[at + 1..] {
-            let seconds = (second.at - first.at).as_secs_f64();
+            let seconds = second.at.saturating_sub(first.at).as_secs_f64();
             slopes.push((second.values[measure] - first.values[measure]) / seconds.max(0.001));
         }
     }

@@ -204,7 +204,7 @@ impl Operator<'_> {
             let in_use = running.iter().flat_map(|run| run.status.versions.iter().cloned()).collect();
             let is_busy = running.iter().any(workflows::Running::makes_models);
             let input = PruneInput { keep: KEEP, in_use, is_busy, ..PruneInput::default() };
-            self.stack.registry.prune(&input, now() + (DAY - SHORT_DAY).as_millis() as i64).await.ok()
+            self.stack.registry.prune(&input, now() + DAY.saturating_sub(SHORT_DAY).as_millis() as i64).await.ok()
         };
         let pruned = self.stack.runtime.block_on(async { tokio::time::timeout(PATIENCE, pruning).await });
         if let Ok(Some(pruned)) = pruned {

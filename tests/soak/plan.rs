@@ -90,7 +90,7 @@ impl<T: Copy> Bag<T> {
 
 /// A duration between two others, by chance.
 pub(crate) fn between(chance: &mut SplitMix, least: Duration, most: Duration) -> Duration {
-    least + Duration::from_millis(chance.below((most - least).as_millis() as usize + 1) as u64)
+    least + Duration::from_millis(chance.below(most.saturating_sub(least).as_millis() as usize + 1) as u64)
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Stack {
     }
 
     /// The generation that an API serves.
-    pub(crate) fn serves(&self, port: u16) -> Option<u64> {
+    pub(crate) fn serves(port: u16) -> Option<u64> {
         let answer = client::get(port, "/health/ready").ok()?;
         serde_json::from_str::<Value>(&answer.body).ok()?["generation"].as_u64()
     }
@@ -176,7 +176,7 @@ impl Stack {
             || self.runtime.block_on(self.registry.production()).ok()?.map(|newest| newest.record.generation.0);
         let is_served = || {
             let newest = newest();
-            newest.is_some() && self.apis.iter().all(|&port| self.serves(port) == newest)
+            newest.is_some() && self.apis.iter().all(|&port| Self::serves(port) == newest)
         };
         assert!(wait_for(Duration::from_mins(1), is_served), "an API does not serve generation {:?}", newest());
         let doctor = self.up.run(&["doctor"]);

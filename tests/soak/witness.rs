@@ -50,7 +50,7 @@ pub(crate) fn run(stack: &Stack, clock: Clock) -> Seen {
     let (mut in_store, mut last_check, mut last_told) = (0, Instant::now(), Instant::now());
     while clock.sleep(LOOK) {
         for (port, part) in stack.apis.into_iter().zip([Part::Api, Part::Replica]) {
-            let (before, serves, after) = (stack.pid(part), stack.serves(port), stack.pid(part));
+            let (before, serves, after) = (stack.pid(part), Stack::serves(port), stack.pid(part));
             if let Some(generation) = serves.filter(|_| before == after) {
                 let known = newest.entry((port, before)).or_default();
                 seen.notice_fall(&format!("the API at {port}"), *known, generation);

@@ -72,13 +72,12 @@ impl Orchestrator {
                 return Err(Error::Settings(format!("{name} is {path}, and there is no such file")));
             }
         }
-        let profile = match &self.variables {
-            Some(_) => LoadClientConfigProfileOptions::default(),
-            None => {
-                // A configuration that says nothing, in place of the user's.
-                let nothing = DataSource::Data(b"[profile.default]\n".to_vec());
-                LoadClientConfigProfileOptions::builder().config_source(nothing).disable_env(true).build()
-            }
+        let profile = if self.variables.is_some() {
+            LoadClientConfigProfileOptions::default()
+        } else {
+            // A configuration that says nothing, in place of the user's.
+            let nothing = DataSource::Data(b"[profile.default]\n".to_vec());
+            LoadClientConfigProfileOptions::builder().config_source(nothing).disable_env(true).build()
         };
         let variables = variables.into_iter().collect();
         let profile = load_client_config_profile(profile, Some(&variables)).map_err(|error| wrong(&error))?;
