@@ -70,7 +70,7 @@ fn temporal_of_doctor(variables: &[(&str, String)]) -> String {
 
 /// Runs a command that doctor printed between backticks, as an operator would.
 fn run_as_told(line: &str) {
-    let told = line.split('`').filter(|part| part.starts_with("temporal operator")).last();
+    let told = line.split('`').rfind(|part| part.starts_with("temporal operator"));
     let told = told.unwrap_or_else(|| panic!("no command in: {line}"));
     let words = told.split_whitespace().skip(1);
     let done = Command::new(temporal_cli()).args(words).env("TEMPORAL_CONFIG_FILE", "none.toml").output().unwrap();
