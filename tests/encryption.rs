@@ -78,7 +78,7 @@ impl Encrypted for Up {
         let input = json!({ "trainers": ["multinomial_nb"], "auto_promote": "after_approval", "reason": CANARY });
         self.start_run("TrainWorkflow", id, &input);
         let stage = || self.get(&format!("/runs/status?workflow_id={id}")).1;
-        assert!(wait_for(Duration::from_secs(60), || stage().contains(r#""stage":"approval""#)), "{}", stage());
+        assert!(wait_for(Duration::from_mins(1), || stage().contains(r#""stage":"approval""#)), "{}", stage());
     }
 
     fn worker_state(&self) -> Value {
@@ -102,7 +102,7 @@ impl Encrypted for Up {
 fn payloads<'a>(value: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
     match value {
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(at, item)| payloads(item, &format!("{path}/{at}"), found))
+            items.iter().enumerate().for_each(|(at, item)| payloads(item, &format!("{path}/{at}"), found));
         }
         Value::Object(fields)
             if fields.get("metadata").is_some_and(Value::is_object) && !fields.contains_key("payloads") =>
@@ -110,7 +110,7 @@ fn payloads<'a>(value: &'a Value, path: &str, found: &mut Vec<(String, &'a Value
             found.push((path.to_owned(), value));
         }
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, field)| payloads(field, &format!("{path}/{name}"), found))
+            fields.iter().for_each(|(name, field)| payloads(field, &format!("{path}/{name}"), found));
         }
         _ => {}
     }
@@ -244,7 +244,7 @@ fn temporal_holds_no_plain_text_and_everything_works_as_before() {
         let ui = up.ports.temporal_ui_url();
         let page = format!("{ui}/namespaces/default/workflows/approved/{}/timeline", run.as_str().unwrap());
         let shown = || dump_dom(&browser, &page).contains(CANARY);
-        assert!(wait_for(Duration::from_secs(60), shown), "{}", dump_dom(&browser, &page));
+        assert!(wait_for(Duration::from_mins(1), shown), "{}", dump_dom(&browser, &page));
     }
     let well = up.run(&["doctor"]);
     assert!(well.status.success() && both(&well).contains("encrypted in Temporal with the key k1:"), "{}", both(&well));
@@ -350,7 +350,7 @@ fn keys_are_changed_while_runs_go_on_and_a_key_that_is_gone_stops_nothing_for_go
         lacks()
     };
     let log = || fs::read_to_string(up.state_dir().join("logs/worker.log")).unwrap();
-    assert!(wait_for(Duration::from_secs(60), asked), "{}: {}", up.worker_state(), log());
+    assert!(wait_for(Duration::from_mins(1), asked), "{}: {}", up.worker_state(), log());
     let doctor = up.run(&["doctor"]);
     assert!(!doctor.status.success() && both(&doctor).contains("takes no work"), "{}", both(&doctor));
     let described = both(&up.temporal(&["workflow", "describe", "-w", "later", "-o", "json"]));
@@ -359,7 +359,7 @@ fn keys_are_changed_while_runs_go_on_and_a_key_that_is_gone_stops_nothing_for_go
     write_keys(&keys, &["k2", "k1"]);
     assert!(wait_for(Duration::from_secs(20), || up.worker_state()["lacking"].is_null()), "{}", up.worker_state());
     let approved = || up.run(&["approve", "later", "--reason", "the key is back"]).status.success();
-    assert!(wait_for(Duration::from_secs(60), approved), "{}", both(&up.run(&["approve", "later", "--reason", "x"])));
+    assert!(wait_for(Duration::from_mins(1), approved), "{}", both(&up.run(&["approve", "later", "--reason", "x"])));
     let done = up.decoded(&["workflow", "result", "-w", "later"]);
     assert!(done.contains("COMPLETED") && done.contains("the key is back"), "{done}");
 

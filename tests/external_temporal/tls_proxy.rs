@@ -131,7 +131,7 @@ async fn forward(
     let path = request.uri().path().to_owned();
     *request.uri_mut() = format!("http://127.0.0.1:{temporal}{path}").parse().unwrap();
     match sender.send_request(request).await {
-        Ok(response) => Ok(response.map(BodyExt::boxed)),
+        Ok(response) => Ok(response.map(http_body_util::BodyExt::boxed)),
         Err(error) => Ok(status("14", &error.to_string())),
     }
 }
