@@ -216,8 +216,9 @@ fn f7_spoilt_bodies_are_refused_at_every_position_and_the_old_model_serves() {
     };
     assert_eq!(failures(), 0);
     let body = json!({ "version": other, "force": true, "reason": "a spoilt one" });
+    // 202 where the replica that cannot load it is waited for longer than the caller is.
     let (status, done) = stage.up.post_json("/promote", &body);
-    assert_eq!(status, 200, "{done}");
+    assert!(matches!(status, 200 | 202), "{status}: {done}");
     assert!(wait_for(Duration::from_secs(30), || failures() > 0), "{}", serve.log());
     let ready = serve.get("/health/ready").unwrap().json();
     assert_eq!(ready["generation"], before, "{ready}");

@@ -13,9 +13,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{Stage, block_on, median_and_most, seed, tenant::Tenant};
 
 /// Namespaces in which runs are killed at the same time: most of each is waiting.
-const LANES: usize = 4;
+const LANES: usize = 5;
 /// Kills in each; 20 in all.
-const KILLS: usize = 5;
+const KILLS: usize = 4;
 /// A dead worker is noticed after 8 s by its heartbeat, 10 s by its workflow task; then half a second of back-off and
 /// the start of the next worker. The matrix has 10 s and back-off; twice that is for machines that do other things.
 const RESUMED: Duration = Duration::from_secs(22);
@@ -31,7 +31,7 @@ fn resumed(tenant: &Tenant, id: &str, after: SystemTime) -> Option<Duration> {
     times.filter(|&at| at > after).min().map(|at| at.duration_since(after).unwrap())
 }
 
-/// Kills a worker in the middle of five runs; answers how long each took to go on.
+/// Kills a worker in the middle of four runs; answers how long each took to go on.
 fn lane(number: usize, seed: u64) -> (Tenant, Vec<Duration>) {
     let tenant = Tenant::new(&Stage::shared(), &format!("killed-{number}"));
     let workplace = tenant.worker();
