@@ -161,7 +161,7 @@ fn starters_say_what_they_ask_for(up: &Up, live: &str, other: &model::Version) {
     });
     let reproduce = format!("reproduce-{other}");
     for (id, summary, details) in [
-        ("asked-train", "train multinomial_nb", "asked by: rosa"),
+        ("asked-train", "train multinomial_nb", "seed: "),
         ("promote-production", "promote ", "generation in production before"),
         ("retention", "say what nothing needs", "the newest 20 versions"),
         (&reproduce, "again", "the bytes of the artifact"),
@@ -169,6 +169,7 @@ fn starters_say_what_they_ask_for(up: &Up, live: &str, other: &model::Version) {
     ] {
         let (told, more) = told_at_start(up, id).unwrap_or_else(|| panic!("{id} was started without a word"));
         assert!(told.contains(summary) && more.contains(details), "{id}: {told}: {more}");
+        assert!(!more.contains("rosa"), "no codec encrypts it: {more}");
     }
     // A connection does not outlive its runtime.
     let orchestrator = up.settings().orchestrator("test");

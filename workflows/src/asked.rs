@@ -20,6 +20,12 @@ pub(crate) trait Asked {
     fn told(&self) -> String {
         format!("Asked to {}:\n\n{}", plain(&self.summary()), list(&self.facts()))
     }
+
+    /// What a run carries beside its input, where no codec encrypts it: without who asked and why.
+    fn told_in_the_clear(&self) -> String {
+        let facts: Vec<_> = self.facts().into_iter().filter(|(name, _)| !OF_PEOPLE.contains(name)).collect();
+        format!("Asked to {}:\n\n{}", plain(&self.summary()), list(&facts))
+    }
 }
 
 impl Asked for TrainRequest {
@@ -137,9 +143,11 @@ impl Asked for FeedbackRequest {
     }
 }
 
+/// Facts in the words of people.
+const OF_PEOPLE: [&str; 2] = ["asked by", "reason"];
+
 fn by<'a>(actor: Option<&'a str>, reason: Option<&'a str>) -> impl Iterator<Item = (&'static str, String)> {
-    let told = [("asked by", actor), ("reason", reason)];
-    told.into_iter().filter_map(|(name, text)| Some((name, plain(text?))))
+    OF_PEOPLE.into_iter().zip([actor, reason]).filter_map(|(name, text)| Some((name, plain(text?))))
 }
 
 /// Seconds in words, in the largest unit that fits: `3 s`, `5 h`, `2.5 d`.
@@ -169,6 +177,8 @@ mod tests {
             assert!(told.contains(words), "{words}: {told}");
         }
         assert!(!TrainRequest::default().told().contains("asked by"));
+        let clear = request.told_in_the_clear();
+        assert!(clear.contains("approves within 3 d") && !clear.contains("mona") && !clear.contains("fair"), "{clear}");
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn learn(ctx: &Context) -> Result<FeedbackReport, WorkflowTermination> {
     let options = ChildWorkflowOptions::builder()
         .workflow_id(id.clone())
         .static_summary(format!("train with {new} new decisions"))
-        .static_details(training.told())
+        .static_details(training.told_in_the_clear())
         .build();
     let started = ctx.start_child_workflow(TrainWorkflow::run, Lenient::from(training), options).await;
     let run = started.map_err(|error| not_started("train", &id, error))?;

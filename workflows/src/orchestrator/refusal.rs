@@ -7,14 +7,17 @@ use temporalio_client::{errors::ClientConnectError, tonic};
 use super::Error;
 
 /// What the words of TLS mean for an operator: part of the cause, what is wrong, the settings. The first that fits counts.
-const CAUSES: [(&str, &str); 10] = [
+const CAUSES: [(&str, &str); 11] = [
     (
         "UnknownIssuer",
         "its certificate is not by an authority that is trusted here: name the authority's certificate in \
          TEMPORAL_TLS_SERVER_CA_CERT_PATH",
     ),
     ("certificate not valid for name", "its certificate is for another name: name that in TEMPORAL_TLS_SERVER_NAME"),
-    ("invalid peer certificate", "its certificate cannot be trusted; see TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+    (
+        "invalid peer certificate",
+        "its certificate is not by an authority that is trusted here, or damaged: see TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    ),
     (
         "CertificateRequired",
         "it asks for a client certificate: set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH",
@@ -33,8 +36,12 @@ const CAUSES: [(&str, &str); 10] = [
         "it does not speak TLS: unset TEMPORAL_TLS, TEMPORAL_TLS_* and TEMPORAL_API_KEY, or set \
       TEMPORAL_TLS=false",
     ),
+    ("frame with invalid size", "it does not speak plain HTTP/2: if it speaks TLS, set TEMPORAL_TLS=true"),
     ("KeyMismatch", "TEMPORAL_TLS_CLIENT_KEY_PATH is not the key of TEMPORAL_TLS_CLIENT_CERT_PATH"),
 ];
+
+/// How a connection ends that was made and not kept. TLS 1.3 refuses a client's certificate only after its handshake.
+const CLOSED: [&str; 3] = ["connection closed", "Connection reset", "Broken pipe"];
 
 /// Why there is no connection to `address`.
 pub(super) fn of(error: &ClientConnectError, address: &str) -> Error {
@@ -73,6 +80,12 @@ pub(super) fn no_namespace(namespace: &str, address: &str) -> Error {
 fn of_words(chain: &str, innermost: &str, address: &str) -> Error {
     match CAUSES.iter().find(|(words, _)| chain.contains(words)) {
         Some((_, meaning)) => Error::Settings(format!("no connection to {address}: {meaning} ({innermost})")),
+        None if address.starts_with("https") && CLOSED.iter().any(|words| chain.contains(words)) => {
+            Error::Unreachable(format!(
+                "{innermost}, with TLS; so does a server that asks for a client certificate and is given none, or one that \
+                 it does not accept: see TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
+            ))
+        }
         None => Error::Unreachable(innermost.to_owned()),
     }
 }

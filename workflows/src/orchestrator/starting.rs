@@ -100,7 +100,7 @@ impl Limits<'_> {
             .id_conflict_policy(self.if_running)
             .execution_timeout(self.at_most)
             .static_summary(request.summary())
-            .static_details(request.told())
+            .static_details(request.told_in_the_clear())
             .memo(memo)
             .build()
     }
