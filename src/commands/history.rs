@@ -1,6 +1,6 @@
 //! `threatwatch history`: keeps the history of a run, for the tests that replay it with a later release.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -49,7 +49,10 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         bail!(taken());
     }
     let recorded = settings.orchestrator("cli").history(&workflow_id, run_id.as_deref()).await?;
-    let mut created = match fs::File::create_new(&file) {
+    let mut private = fs::OpenOptions::new();
+    // It may say who asked for what, and why.
+    private.write(true).create_new(true).mode(0o600);
+    let mut created = match private.open(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => bail!(taken()),
         created => created.with_context(|| format!("create {}", file.display()))?,
     };

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use futures_util::FutureExt;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::{Child, Command},
@@ -156,7 +157,11 @@ async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, re
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
             match spawn(&part, &log) {
-                Ok(child) => break child,
+                Ok(child) => {
+                    // Asked of the process that has ended by itself meanwhile.
+                    let _ = restart.notified().now_or_never();
+                    break child;
+                }
                 Err(error) => say!("  ! {name}: {error:#}; next try in {} s", pause.as_secs()),
             }
         };

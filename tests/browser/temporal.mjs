@@ -27,7 +27,7 @@ await flow(
     await picture(done, "temporal-run", { height: 1350 });
 
     const waits = await metadata(open, WAITS);
-    await shows(waits, [/train multinomial_nb/, /Somebody has to decide, until/, new RegExp(`threatwatch approve ${WAITS}`)]);
+    await shows(waits, [/train multinomial_nb/, /Somebody has to decide, until/, /threatwatch approve/]);
     await fits(waits);
 
     // The cause is on the first page that an operator sees, and on this one.

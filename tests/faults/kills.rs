@@ -29,9 +29,9 @@ fn each_part_that_is_killed_runs_again_and_an_up_that_is_killed_leaves_nobody_an
     let mut figures = Vec::new();
     let dry = json!({ "version": up.get_json("/models/production")["version"], "dry_run": true });
     for (part, word) in parts {
+        let gone = up.output().matches("runs again").count();
         let killed = Instant::now();
         up.kill_9(word);
-        let gone = up.output().matches("runs again").count();
         assert!(wait_for(AGAIN, || up.output().matches("runs again").count() > gone), "{part}: {}", up.output());
         // A promotion that writes nothing needs all of them.
         let works = || up.post("/promote", &dry).0 == 200;

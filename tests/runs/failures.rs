@@ -117,7 +117,8 @@ fn what_a_run_started(up: &Up) {
 fn a_run_that_is_cancelled(up: &Up) {
     let stage = || up.get_json("/runs/status?workflow_id=taken-train")["stage"].clone();
     assert!(wait_for(Duration::from_mins(1), || stage() == "approval"), "{}", stage());
-    assert!(metadata(up, "taken-train").contains("threatwatch approve taken-train"), "{}", metadata(up, "taken-train"));
+    let told = metadata(up, "taken-train");
+    assert!(told.contains("threatwatch approve") && told.contains("-w taken-train"), "{told}");
     let cancelled = up.temporal(&["workflow", "cancel", "--workflow-id", "taken-train"]);
     assert!(cancelled.status.success(), "{}", both(&cancelled));
     assert!(up.result("taken-train").contains("CANCELED"));

@@ -53,7 +53,7 @@ pub const RETENTION_WORKFLOW_ID: &str = "retention";
 
 /// The release that this code is of, as manifests and the memos of runs name it.
 pub const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Where a run's memo has the release that runs it; until a worker takes the run, the one that started it.
+/// Where a run's memo has the release that began it; until a worker takes the run, the one that asked for it.
 pub const CODE_VERSION_MEMO: &str = "code_version";
 
 /// Types of failures that end a run at once: trying again cannot help.

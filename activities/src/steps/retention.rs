@@ -3,7 +3,7 @@
 use temporalio_client::Client;
 use workflows::steps::{PruneInput, Pruned};
 
-use super::Activities;
+use super::{Activities, now_millis};
 use crate::failure::Failure;
 
 impl Activities {
@@ -11,7 +11,10 @@ impl Activities {
         let running = workflows::running(&client).await?;
         let in_use: Vec<_> = running.iter().flat_map(|run| run.status.versions.iter().cloned()).collect();
         let is_busy = running.iter().any(workflows::Running::makes_models);
-        let pruned = self.registry.prune(&PruneInput { in_use, is_busy, ..input }, self.registry.now()).await?;
+        // The store's clock as it is now. Where ours is behind it, ours: too late does no harm.
+        self.registry.ping().await?;
+        let now = self.registry.now().min(now_millis());
+        let pruned = self.registry.prune(&PruneInput { in_use, is_busy, ..input }, now).await?;
         tracing::info!(versions = pruned.versions.len(), blobs = pruned.blobs, bytes = pruned.bytes, "pruned");
         Ok(pruned)
     }

@@ -7,32 +7,36 @@ use model::Digest;
 
 use crate::{Created, Error, Key, Registry, StoreError};
 
-/// Single reads that must fail, too, while the store reads others; as many as this time has room for.
+/// Single reads that must fail, too, while the store reads others between them.
 const READS: u32 = 3;
-const READING: Duration = Duration::from_secs(4);
+/// Pause before each of them: a part of the store that starts again is back by the last.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A read that goes on for so long gets bytes, only slowly: no sign that the object is broken. One that stalls ends sooner.
+const SLOW: Duration = Duration::from_secs(10);
+/// The other object is small; a store that needs longer for it is not well.
+const OTHER: Duration = Duration::from_secs(5);
 
 impl Registry {
-    /// An object's bytes. [`Error::Corrupt`] if the store reads other objects before and after, and never this one.
+    /// An object's bytes. [`Error::Corrupt`] if the store reads other objects again and again, and never this one.
     ///
     /// Stores check what is on their disks. On a wrong byte one answers 500, the next cuts its answer short, a third says
-    /// nothing more: each looks like an outage, and no outage is over while one object stays away. Waiting for it would
-    /// keep promotions and rollbacks waiting, too.
+    /// nothing more: each looks like an outage. Waiting for it would keep promotions and rollbacks waiting, too. Of a
+    /// store of several machines one may be away, with this object alone: half a minute tells that from a restart of it,
+    /// and not from more. Bounded: a minute.
     pub(crate) async fn read_or_condemn(&self, path: &str) -> Result<Option<Bytes>, Error> {
         let mut error = match self.store.get(path).await {
             Err(error) if error.is_transient => error,
             read => return Ok(read?),
         };
-        if !self.reads_others().await {
-            return Err(error.into());
-        }
-        let started = Instant::now();
         for _ in 0..READS {
-            match self.store.get_at_once(path).await {
-                Err(again) if again.is_transient => error = again,
-                read => return Ok(read?),
+            if !self.reads_others().await {
+                return Err(error.into());
             }
-            if started.elapsed() > READING {
-                break;
+            tokio::time::sleep(PAUSE).await;
+            let started = Instant::now();
+            match self.store.get_at_once(path).await {
+                Err(again) if again.is_transient && started.elapsed() < SLOW => error = again,
+                read => return Ok(read?),
             }
         }
         if !self.reads_others().await {
@@ -42,18 +46,18 @@ impl Registry {
         Err(Error::Corrupt { path: path.to_owned(), reason })
     }
 
-    /// Whether the store takes a small object and gives it back.
+    /// Whether the store takes a small object and gives it back, by one read.
     async fn reads_others(&self) -> bool {
         let nonce = Digest::of(&rand::random::<[u8; 16]>());
         let (name, body) = (format!("{}{}-read", Key::PROBES, nonce.short()), Bytes::from(nonce.to_string()));
         let read = async {
             // A lost reply makes the repetition find its own object.
             let (Created::New | Created::Exists) = self.store.create(&name, body.clone()).await?;
-            Ok::<_, StoreError>(self.store.get(&name).await? == Some(body))
+            let read = self.store.get_at_once(&name).await? == Some(body);
+            // What stays behind is pruned in a day.
+            let _ = self.store.delete_at_once(&name).await;
+            Ok::<_, StoreError>(read)
         };
-        let reads = read.await.unwrap_or(false);
-        // What stays behind is pruned in a day.
-        let _ = self.store.delete(&name).await;
-        reads
+        matches!(tokio::time::timeout(OTHER, read).await, Ok(Ok(true)))
     }
 }

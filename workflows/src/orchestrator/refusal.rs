@@ -7,13 +7,15 @@ use temporalio_client::{errors::ClientConnectError, tonic};
 use super::Error;
 
 /// What the words of TLS mean for an operator: part of the cause, what is wrong, the settings. The first that fits counts.
-const CAUSES: [(&str, &str); 11] = [
+const CAUSES: [(&str, &str); 13] = [
     (
         "UnknownIssuer",
         "its certificate is not by an authority that is trusted here: name the authority's certificate in \
          TEMPORAL_TLS_SERVER_CA_CERT_PATH",
     ),
     ("certificate not valid for name", "its certificate is for another name: name that in TEMPORAL_TLS_SERVER_NAME"),
+    ("certificate expired", "its certificate has expired"),
+    ("certificate not valid yet", "its certificate is not valid yet, or this machine's clock is behind"),
     (
         "invalid peer certificate",
         "its certificate is not by an authority that is trusted here, or damaged: see TEMPORAL_TLS_SERVER_CA_CERT_PATH",

@@ -73,13 +73,22 @@ pub(super) async fn await_approval(
     Ok(ctx.state_mut(|w| w.approval.get_or_insert_with(expired).clone()))
 }
 
-/// What the details say while somebody is waited for.
+/// What the details say while somebody is waited for. Lines are short: the Web UI cuts off what is wider than its half.
 fn how_to_answer(id: &str, until: i64) -> String {
-    format!(
-        "**Somebody has to decide, until {}**; after that the run ends and nothing is promoted. On the web page \
-         under *Training*, or by one of these:\n\n```\nthreatwatch approve {id} --reason \"WHY\"\n\
-         threatwatch reject {id} --reason \"WHY\"\ntemporal workflow update execute \\\n    --name approve -w {id} \\\n    \
-         --input '{{\"actor\":\"YOU\",\"reason\":\"WHY\"}}'\n```",
-        when(until)
-    )
+    let until = when(until);
+    let decide = format!(
+        "**Somebody has to decide, until {until}**; after that the run ends and nothing is promoted. On the web page under \
+         *Training*"
+    );
+    // Whoever starts a run chooses its id, and people copy this into their shells.
+    if !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':')) {
+        return format!("{decide}, or with `threatwatch approve` or `threatwatch reject`.");
+    }
+    let commands = [
+        &format!("threatwatch approve \\\n    {id} \\\n    --reason \"WHY\""),
+        &format!("threatwatch reject \\\n    {id} \\\n    --reason \"WHY\""),
+        &format!("temporal workflow update execute \\\n    --name approve \\\n    -w {id} \\"),
+        "    --input '{\"actor\":\"YOU\",\"reason\":\"WHY\"}'",
+    ];
+    format!("{decide}, or by one of these:\n\n```\n{}\n```", commands.join("\n"))
 }
