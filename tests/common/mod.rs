@@ -86,7 +86,10 @@ impl Up {
             Some(other) => (other.address, TemporalOfOthers::namespace(self.dir.path())),
             None => (self.ports.temporal_address(), "default".to_owned()),
         };
-        command.args(arguments).args(["--address", &address, "--namespace", &namespace]);
+        command.args(arguments).args(["--address", &address]);
+        if !arguments.contains(&"--namespace") {
+            command.args(["--namespace", &namespace]);
+        }
         command.env("TEMPORAL_CONFIG_FILE", self.dir.path().join("none.toml")).output().unwrap()
     }
 

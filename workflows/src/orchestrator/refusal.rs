@@ -82,11 +82,14 @@ pub(super) fn no_namespace(namespace: &str, address: &str) -> Error {
 fn of_words(chain: &str, innermost: &str, address: &str) -> Error {
     match CAUSES.iter().find(|(words, _)| chain.contains(words)) {
         Some((_, meaning)) => Error::Settings(format!("no connection to {address}: {meaning} ({innermost})")),
-        None if address.starts_with("https") && CLOSED.iter().any(|words| chain.contains(words)) => {
-            Error::Unreachable(format!(
-                "{innermost}, with TLS; so does a server that asks for a client certificate and is given none, or one that \
-                 it does not accept: see TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
-            ))
+        None if CLOSED.iter().any(|words| chain.contains(words)) => {
+            let hint = if address.starts_with("https") {
+                "with TLS; so does a server that asks for a client certificate and is given none, or one that it does not \
+                 accept: see TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
+            } else {
+                "without TLS; so does a server that speaks TLS: then set TEMPORAL_TLS=true"
+            };
+            Error::Unreachable(format!("{innermost}, {hint}"))
         }
         None => Error::Unreachable(innermost.to_owned()),
     }
