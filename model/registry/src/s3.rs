@@ -274,10 +274,6 @@ impl Store for S3Store {
     fn now(&self) -> i64 {
         self.clock.now()
     }
-
-    async fn pause(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-    }
 }
 
 fn retry(tries: u32) -> RetryConfig {

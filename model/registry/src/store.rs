@@ -1,6 +1,6 @@
 //! What the registry needs of a store: a few operations, one of them atomic.
 
-use std::{error, fmt, time::Duration};
+use std::{error, fmt};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -45,9 +45,6 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn now(&self) -> i64 {
         crate::now_millis()
     }
-
-    /// Waits before the next call, where the store is one that waiting can help. The registry itself knows no clock.
-    async fn pause(&self, _: Duration) {}
 
     /// Names that start with `prefix`, ascending.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {

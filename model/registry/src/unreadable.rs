@@ -9,8 +9,6 @@ use crate::{Created, Error, Key, Registry, StoreError};
 
 /// Single reads that must fail, too, while the store reads others between them.
 const READS: u32 = 3;
-/// Pause before each of them: a part of the store that starts again is back by the last.
-const PAUSE: Duration = Duration::from_secs(1);
 /// A read that goes on for so long gets bytes, only slowly: no sign that the object is broken. One that stalls ends sooner.
 const SLOW: Duration = Duration::from_secs(10);
 
@@ -19,8 +17,7 @@ impl Registry {
     ///
     /// Stores check what is on their disks. On a wrong byte one answers 500, the next cuts its answer short, a third says
     /// nothing more: each looks like an outage. Waiting for it would keep promotions and rollbacks waiting, too. Of a
-    /// store of several machines one may be away, with this object alone: half a minute tells that from a restart of it,
-    /// and not from more.
+    /// store of several machines one that is away, with this object alone, looks the same.
     pub(crate) async fn read_or_condemn(&self, path: &str) -> Result<Option<Bytes>, Error> {
         let mut error = match self.store.get(path).await {
             Err(error) if error.is_transient => error,
@@ -30,7 +27,6 @@ impl Registry {
             if !self.reads_others().await {
                 return Err(error.into());
             }
-            self.store.pause(PAUSE).await;
             let started = Instant::now();
             match self.store.get_at_once(path).await {
                 Err(again) if again.is_transient && started.elapsed() < SLOW => error = again,

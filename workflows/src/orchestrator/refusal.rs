@@ -43,7 +43,7 @@ const CAUSES: [(&str, &str); 13] = [
 ];
 
 /// How a connection ends that was made and not kept. TLS 1.3 refuses a client's certificate only after its handshake.
-const CLOSED: [&str; 3] = ["connection closed", "Connection reset", "Broken pipe"];
+const CLOSED: [&str; 3] = ["connection closed", "onnection reset", "roken pipe"];
 
 /// Why there is no connection to `address`.
 pub(super) fn of(error: &ClientConnectError, address: &str) -> Error {
