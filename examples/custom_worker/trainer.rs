@@ -2,8 +2,8 @@
 
 use model::{
     Row,
-    counts::{Counter, Counts},
-    features::{FeatureSet, Scratch},
+    counts::Counts,
+    features::FeatureSet,
     linear::{Component, Normalisation, table::Table},
     text::WordRule,
     trainers::{AdditiveLearner, Error, Fitted, Learner, Preset, Trainer},
@@ -28,12 +28,7 @@ impl Trainer for ForumOdds {
 
 impl Learner for ForumOdds {
     fn fit(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error> {
-        let analyser = self.features(preset).analyser()?;
-        let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
-        for row in rows {
-            counter.add(&analyser, &row.text, row.is_threat(), &mut scratch);
-        }
-        self.fit_counts(&counter.finish(), preset)
+        self.fit_counted(rows, preset)
     }
 
     fn as_additive(&self) -> Option<&dyn AdditiveLearner> {

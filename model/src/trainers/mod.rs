@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Row,
     calibration::{OperatingPoint, Platt, operation::EVEN_ODDS},
-    counts::Counts,
-    features::{FeatureSet, UnknownExtractor},
+    counts::{Counter, Counts},
+    features::{FeatureSet, Scratch, UnknownExtractor},
     linear::{self, Component, Model, Spec, table::Table},
     plugins::{Plugins, Refused},
 };
@@ -63,6 +63,15 @@ pub trait AdditiveLearner: Send + Sync {
     fn features(&self, preset: Preset) -> FeatureSet;
     /// Fits a component, the same as [`Learner::fit`] does of the counted rows.
     fn fit_counts(&self, counts: &Counts, preset: Preset) -> Result<Fitted, Error>;
+    /// Counts rows and fits their counts: the whole of [`Learner::fit`].
+    fn fit_counted(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error> {
+        let analyser = self.features(preset).analyser()?;
+        let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
+        for row in rows {
+            counter.add(&analyser, &row.text, row.is_threat(), &mut scratch);
+        }
+        self.fit_counts(&counter.finish(), preset)
+    }
 }
 
 /// Every trainer of this crate, by name.

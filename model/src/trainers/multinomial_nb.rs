@@ -15,8 +15,8 @@ use smartcore::{
 use super::{AdditiveLearner, Error, Fitted, Learner, Preset, Trainer};
 use crate::{
     Row,
-    counts::{Counter, Counts, FeatureCount},
-    features::{FeatureSet, Scratch},
+    counts::{Counts, FeatureCount},
+    features::FeatureSet,
     linear::{Component, Normalisation, table::Table},
     text::WordRule,
 };
@@ -82,12 +82,7 @@ pub(super) struct NaiveBayes;
 
 impl Learner for NaiveBayes {
     fn fit(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error> {
-        let analyser = self.features(preset).analyser()?;
-        let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
-        for row in rows {
-            counter.add(&analyser, &row.text, row.is_threat(), &mut scratch);
-        }
-        self.fit_counts(&counter.finish(), preset)
+        self.fit_counted(rows, preset)
     }
 
     fn as_additive(&self) -> Option<&dyn AdditiveLearner> {
@@ -167,7 +162,7 @@ fn feature_log_prob(sums: &[Vec<u64>; 2], alpha: f64) -> Result<[Vec<f64>; 2], E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{corpus, linear, text, trainers};
+    use crate::{corpus, counts::Counter, features::Scratch, linear, text, trainers};
 
     /// The oracle: smartcore fitted on every row of a dense matrix, words as text.
     #[test]

@@ -96,8 +96,7 @@ impl fmt::Display for KeyName {
 impl Key {
     fn parse(line: &str) -> Result<Self, String> {
         let (id, secret) = line.split_once([' ', '\t']).ok_or("expected an id, a space and a key")?;
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if id.len() > LONGEST_ID || !id.chars().all(is_plain) {
+        if !is_plain(id) {
             return Err(format!("an id has up to {LONGEST_ID} letters, digits, `.`, `_` and `-`"));
         }
         let bytes = bytes(secret.trim()).filter(|bytes| bytes.len() == KEY_BYTES);
@@ -116,6 +115,11 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
         return digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
     }
     STANDARD.decode(text).ok()
+}
+
+/// Whether it may be a key's id: short, and without a character that means something elsewhere.
+pub(super) fn is_plain(id: &str) -> bool {
+    id.len() <= LONGEST_ID && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 #[cfg(test)]

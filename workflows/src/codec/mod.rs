@@ -20,7 +20,7 @@ use temporalio_common::data_converters::{PayloadCodec, PayloadConversionError, S
 /// A payload as Temporal knows it.
 pub use temporalio_common::protos::temporal::api::common::v1::Payload;
 
-use self::keys::Key;
+use self::keys::{Key, is_plain};
 pub use self::keys::{KeyName, Keys};
 
 /// The environment variable that names the key file.
@@ -118,7 +118,11 @@ impl Codec {
         let keys = self.keys();
         let opened: Result<_, _> = payloads.into_iter().map(|payload| open_one(&keys, payload)).collect();
         if let Err(Error::NoKey(name)) = &opened {
-            *self.0.lacking.write().unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
+            let mut lacking = self.0.lacking.write().unwrap_or_else(PoisonError::into_inner);
+            // The key may have come while we looked.
+            if !self.keys().has(name) {
+                *lacking = Some(name.clone());
+            }
         }
         opened
     }
@@ -152,8 +156,10 @@ fn open_one(keys: &Keys, payload: Payload) -> Result<Payload, Error> {
     if !is_encrypted(&payload) {
         return Ok(payload);
     }
-    let text = |name: &str| payload.metadata.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
-    let name = KeyName { id: text(KEY_ID).unwrap_or_default(), fingerprint: text(FINGERPRINT).unwrap_or_default() };
+    // Whoever wrote it may have written anything: what is no name is not repeated.
+    let text = |name: &str| payload.metadata.get(name).and_then(|value| std::str::from_utf8(value).ok());
+    let text = |name: &str| text(name).filter(|text| is_plain(text)).unwrap_or("?").to_owned();
+    let name = KeyName { id: text(KEY_ID), fingerprint: text(FINGERPRINT) };
     let Some(key) = keys.find(&name) else { return Err(Error::NoKey(name)) };
     let damaged = || Error::Damaged(key.name.clone());
     let (nonce, sealed) = payload.data.split_first_chunk().ok_or_else(damaged)?;
