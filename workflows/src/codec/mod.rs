@@ -157,8 +157,10 @@ fn open_one(keys: &Keys, payload: Payload) -> Result<Payload, Error> {
         return Ok(payload);
     }
     // Whoever wrote it may have written anything: what is no name is not repeated.
-    let text = |name: &str| payload.metadata.get(name).and_then(|value| std::str::from_utf8(value).ok());
-    let text = |name: &str| text(name).filter(|text| is_plain(text)).unwrap_or("?").to_owned();
+    let text = |name: &str| match payload.metadata.get(name) {
+        None => String::new(),
+        Some(value) => std::str::from_utf8(value).ok().filter(|text| is_plain(text)).unwrap_or("?").to_owned(),
+    };
     let name = KeyName { id: text(KEY_ID), fingerprint: text(FINGERPRINT) };
     let Some(key) = keys.find(&name) else { return Err(Error::NoKey(name)) };
     let damaged = || Error::Damaged(key.name.clone());
@@ -267,6 +269,18 @@ mod tests {
             assert!(matches!(codec.open(wrong), Err(Error::Damaged(_))), "{at} bytes");
         }
         assert_eq!(codec.lacking(), None, "a damaged payload is no lack of a key");
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_repeated() {
+        let mut payload = Payload { data: vec![0; 40], ..Payload::default() };
+        let long = "x".repeat(10_000);
+        for (id, said) in [("k9", "k9"), ("a word\nmore", "?"), (long.as_str(), "?")] {
+            payload.metadata.insert(ENCODING.to_owned(), ENCRYPTED.to_vec());
+            payload.metadata.insert(KEY_ID.to_owned(), id.as_bytes().to_vec());
+            let refused = Codec::default().open(vec![payload.clone()]).unwrap_err();
+            assert!(matches!(&refused, Error::NoKey(name) if name.id == said), "{refused}");
+        }
     }
 
     #[test]
