@@ -15,6 +15,7 @@ pub mod process;
 pub mod programs;
 mod report;
 pub mod settings;
+mod telemetry;
 pub mod up;
 
 use std::{collections::BTreeSet, process::ExitCode};

@@ -12,7 +12,7 @@ use registry::{Registry, S3Settings, S3Store, Secret};
 use temporalio_common::telemetry::metrics::TemporalMeter;
 use workflows::{Codec, Orchestrator};
 
-use crate::payload_keys;
+use crate::{payload_keys, telemetry};
 
 /// Where `up` keeps everything, by default.
 pub const STATE_DIR: &str = ".threatwatch";
@@ -78,7 +78,7 @@ pub(crate) fn variables() -> impl Iterator<Item = String> {
         names::ENCODER_BASE,
         "RUST_LOG",
     ];
-    own.into_iter().map(str::to_owned)
+    own.into_iter().chain(telemetry::VARIABLES).map(str::to_owned)
 }
 
 /// Where programs and weights are installed.
@@ -176,6 +176,7 @@ impl Settings {
         Orchestrator::new(self.get(names::TEMPORAL_ADDRESS), identity, meter)
             .with_variables(self.temporal_variables())
             .with_codec(self.codec.clone())
+            .with_traces(telemetry::plugin())
     }
 
     /// The `TEMPORAL_*` variables of the Temporal that we use.

@@ -5,6 +5,7 @@ mod extensions;
 mod failure;
 mod fine_tuning;
 mod metrics;
+mod named;
 pub mod sources;
 mod steps;
 pub mod worker;

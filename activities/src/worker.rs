@@ -17,7 +17,7 @@ use workflows::{
     RollbackWorkflow, TASK_QUEUE, TrainWorkflow,
 };
 
-use crate::{Activities, Added, FineTuning, Metrics, metrics::Counted};
+use crate::{Activities, Added, FineTuning, Metrics, metrics::Counted, named::Named};
 
 /// Fits in flight finish or are handed to another worker within this time.
 const GRACE: Duration = Duration::from_secs(3);
@@ -49,7 +49,7 @@ pub struct Parts {
 /// encoders needs a second one of that queue.
 #[must_use]
 pub fn plugin(parts: Parts) -> SimplePlugin {
-    let counted: Arc<dyn ActivityInboundInterceptor> = Arc::new(Counted(Arc::clone(&parts.metrics)));
+    let around: [Arc<dyn ActivityInboundInterceptor>; 2] = [Arc::new(Named), Arc::new(Counted(Arc::clone(&parts.metrics)))];
     let mut activities = ActivityDefinitions::default();
     activities.register_activities(Activities::new(parts));
     let mut definitions = WorkflowDefinitions::new();
@@ -65,7 +65,7 @@ pub fn plugin(parts: Parts) -> SimplePlugin {
     SimplePlugin::builder("threatwatch")
         .activities(activities)
         .workflows(definitions)
-        .activity_inbound_interceptors(vec![counted])
+        .activity_inbound_interceptors(around.to_vec())
         .build()
 }
 
@@ -93,7 +93,7 @@ impl Deployment {
 
 /// Works until `stop` resolves, then lets activities in flight finish for three seconds.
 ///
-/// With a deployment it takes only the runs that Temporal routes to this version; see `docs/versions.md`. Fine-tuning has a queue of its own, from which one encoder is taken at a time. The future stays on its thread:
+/// With a deployment it takes only the runs that Temporal routes to this version; see `docs/upgrade.md`. Fine-tuning has a queue of its own, from which one encoder is taken at a time. The future stays on its thread:
 /// workflows are not `Send`.
 pub async fn run(
     runtime: &Runtime,

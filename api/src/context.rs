@@ -48,6 +48,8 @@ pub(crate) struct Context {
     /// Characters of a comment.
     pub(crate) longest_text: usize,
     pub(crate) stopping: watch::Receiver<bool>,
+    /// Whether each request is a span.
+    pub(crate) traces: bool,
 }
 
 impl Context {
@@ -75,6 +77,7 @@ impl Context {
         let (needs_keys, rate) = (service.needs_keys, limits.requests_per_second);
         let keys = KeyRing::new(registry.clone(), store.clone(), of_keys, needs_keys, rate);
         Self {
+            traces: service.traces,
             trust: Trust::new(registry.clone()),
             pinned: Arc::new(Pinned::new(registry.clone(), service.cascade.pass_from)),
             drift: Arc::new(Drift::new(registry.clone(), Arc::clone(&metrics))),

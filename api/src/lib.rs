@@ -30,6 +30,7 @@ mod serving;
 mod shadow;
 mod slow;
 mod tls;
+mod trace;
 mod written;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -47,6 +48,7 @@ pub use self::{
     cascade::CascadeLimits, limits::Limits, metrics::Metrics, names::Names, routes::PerspectiveSettings,
     tls::CertificateFiles,
 };
+pub use self::request_id::current as request_id;
 use self::{context::Context, keys::KeyRing, limits::Guarded, problem::Methods, server::Server, tls::Certificate};
 
 /// What the service works with.
@@ -77,6 +79,8 @@ pub struct Service {
     pub certificate: Option<CertificateFiles>,
     /// When it is told to stop: how long it still takes new connections, while readiness fails.
     pub linger: Duration,
+    /// Whether each request is a span of OpenTelemetry, by the tracer that the process has set.
+    pub traces: bool,
 }
 
 impl Service {
@@ -97,6 +101,7 @@ impl Service {
             needs_keys: false,
             certificate: None,
             linger: Duration::ZERO,
+            traces: false,
         }
     }
 }
@@ -242,5 +247,6 @@ fn endpoint(context: Context, limits: &Limits, names: Names) -> impl Endpoint<Ou
         bodies: Semaphore::new(limits::BODIES.max(limits.body).max(limits.batch_body)),
         stopping: context.stopping,
         methods,
+        traces: context.traces,
     }
 }

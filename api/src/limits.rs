@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
+use opentelemetry::trace::FutureExt as _;
 use poem::{
     Body, Endpoint, IntoResponse, PathPattern, Request, Response, Result,
     http::{HeaderValue, StatusCode, header, uri::Scheme},
@@ -34,6 +35,7 @@ use crate::{
     problem::{self, Methods, Problem},
     request_id,
     routes::is_lines,
+    trace::Traced,
 };
 
 /// Reading the body may take this long.
@@ -94,6 +96,8 @@ pub(crate) struct Guarded<E> {
     pub(crate) batch_body: usize,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) methods: Methods,
+    /// Whether each request is a span.
+    pub(crate) traces: bool,
 }
 
 impl<E: Endpoint> Endpoint for Guarded<E> {
@@ -104,17 +108,21 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let method = method_label(request.method().as_str());
         let (is_encrypted, is_change) = (*request.scheme() == Scheme::HTTPS, is_change(&request));
         let id = request_id::of(&request);
+        let traced = if self.traces { Traced::begin(&request, method, &id) } else { None };
         // Lines of this crate that everybody sees name the request themselves: a span for each costs as much as half a verdict.
         let span = tracing::debug_span!("request", request.id = %id);
         // In a box of its own: what is as large as all layers and a request together is costly to move.
         let answering = request_id::within(id.clone(), Box::pin(self.answer(request)));
-        let (mut response, request_bytes) = answering.instrument(span).await;
+        let (mut response, request_bytes) = match &traced {
+            None => answering.instrument(span).await,
+            Some(traced) => answering.instrument(span).with_context(traced.context().clone()).await,
+        };
         self.harden(&mut response, is_encrypted);
         response.headers_mut().insert(request_id::HEADER, request_id::value(&id));
         let route = self.metrics.of_route(method, handler(&response));
         let status = response.status();
         let mut answered =
-            Exchange { id, route, is_change, status, started, request_bytes, response_bytes: 0, in_flight };
+            Exchange { id, route, traced, is_change, status, started, request_bytes, response_bytes: 0, in_flight };
         match response.data::<Streamed>().cloned() {
             None => answered.response_bytes = length_of_body(&mut response),
             Some(received) => answered.until_the_end(received, &mut response),
@@ -127,6 +135,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 struct Exchange {
     id: String,
     route: Arc<OfRoute>,
+    traced: Option<Traced>,
     is_change: bool,
     status: StatusCode,
     started: Instant,
@@ -156,7 +165,13 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        log(&self.id, self.route.names(), self.is_change, self.status, took);
+        // The line below is part of the trace.
+        let _trace = self.traced.as_ref().map(|traced| {
+            traced.end(self.route.names(), self.status);
+            traced.context().clone().attach()
+        });
+        let id = std::mem::take(&mut self.id);
+        request_id::within_at_once(id.clone(), || log(&id, self.route.names(), self.is_change, self.status, took));
         self.route.count(self.status, (self.request_bytes, self.response_bytes), took);
     }
 }

@@ -29,8 +29,14 @@ pub(crate) async fn within<T>(id: String, answering: impl Future<Output = T>) ->
     CURRENT.scope(id, answering).await
 }
 
-/// The id of the request that is being answered, if one is.
-pub(crate) fn current() -> Option<String> {
+/// Does `work` at once, under the id of the request that it belongs to.
+pub(crate) fn within_at_once<T>(id: String, work: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(id, work)
+}
+
+/// The id of the request that this task answers, if it answers one: letters, digits, `.`, `_` and `-`.
+#[must_use]
+pub fn current() -> Option<String> {
     CURRENT.try_with(Clone::clone).ok()
 }
 

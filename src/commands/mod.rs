@@ -202,41 +202,6 @@ fn rfc3339(millis: i64) -> String {
     at.unwrap_or(OffsetDateTime::UNIX_EPOCH).format(&Rfc3339).unwrap_or_default()
 }
 
-/// Logs of the long-running parts: to standard error, as text or JSON.
-fn start_logging() {
-    use tracing_subscriber::EnvFilter;
-
-    // The SDK's core logs task tokens and payloads with its warnings: errors are enough.
-    const DEFAULT: &str = "info,temporalio_sdk_core=error,temporalio_client=error";
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| DEFAULT.into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log);
-    if std::env::var(crate::settings::names::LOG_FORMAT).is_ok_and(|format| format == "json") {
-        builder.json().init();
-    } else {
-        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
-    }
-    // The default hook prints a panic's own words, which may quote a comment: where it happened is enough.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked");
-    }));
-}
-
-/// Standard error, which may be a file on a full disk: a line that cannot be written is lost, and the process goes on.
-struct Log;
-
-impl std::io::Write for Log {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        // An error would be printed to standard error, which panics where that cannot be written.
-        let _ = std::io::stderr().write_all(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

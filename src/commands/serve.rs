@@ -13,10 +13,10 @@ use registry::{Cache, Registry, ReplicaId};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::start_logging;
 use crate::{
     process::Process,
     settings::{Settings, names},
+    telemetry::{self, Traces},
     up::supervisor::stop_signal,
 };
 
@@ -158,7 +158,8 @@ struct Perspective {
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
-    start_logging();
+    telemetry::start_logging();
+    let traces = Traces::start("threatwatch-api")?;
     let stop = stop_signal()?;
     let Perspective { aliases, languages } = arguments.perspective;
     let perspective = api::PerspectiveSettings::new(&aliases, &languages).map_err(anyhow::Error::msg)?;
@@ -191,6 +192,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         needs_keys: is_public || arguments.require_keys,
         certificate,
         linger: Duration::from_secs(arguments.linger_seconds.into()),
+        traces: traces.is_on(),
         ..api::Service::new(registry, settings.orchestrator("api"), replica)
     };
     let bound = |address| tracing::info!(%address, "listening");

@@ -26,12 +26,12 @@ use temporalio_common::telemetry::{
 use temporalio_sdk::{Runtime, runtime::RuntimeOptions};
 use workflows::codec::{self, Codec};
 
-use super::start_logging;
 use crate::{
     encoder_base::EncoderBase,
     http,
     process::Process,
     settings::{Settings, names},
+    telemetry::{self, Traces},
     up::supervisor::stop_signal,
 };
 
@@ -99,7 +99,8 @@ fn plain(text: &str, beside: &[char], named: &str) -> Result<String, String> {
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: Added) -> anyhow::Result<()> {
-    start_logging();
+    telemetry::start_logging();
+    let _traces = Traces::start("threatwatch-worker")?;
     let stop = stop_signal()?;
     let telemetry = Telemetry::start()?;
     let metrics = Arc::new(activities::Metrics::new(Box::new(Process)));

@@ -29,6 +29,7 @@ mod retention;
 mod s3;
 mod shadow;
 mod store;
+mod trace;
 mod unreadable;
 mod verification;
 

@@ -2,7 +2,8 @@
 //!
 //! In two steps, a day apart: first an object is marked, then it is deleted. A marked version is not promoted, unless the
 //! history names it; whoever stores or uses a marked blob or dataset takes the mark away. Before it deletes, retention
-//! announces it and looks at everything once more. ARCHITECTURE.md has the argument for each pair that may meet.
+//! announces it and looks at everything once more. The argument for each pair that may meet is in
+//! docs/design/registry.md.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

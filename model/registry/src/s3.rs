@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::{Created, Store, StoreError, clock::StoreClock, store::Entry};
+use crate::{Created, Store, StoreError, clock::StoreClock, store::Entry, trace::traced};
 
 /// A connection that is not made in this time will not be: the server is on the same network.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -164,7 +164,7 @@ impl S3Store {
             let _place = self.places.acquire().await;
             work.await
         };
-        within(time, operation, name, work).await
+        traced(operation, &self.bucket, name, within(time, operation, name, work)).await
     }
 
     async fn try_get(&self, name: &str, tries: u32) -> Result<Option<Bytes>, StoreError> {

@@ -95,7 +95,8 @@ impl Orchestrator {
         let probes = ClientKeepAliveOptions::builder().interval(PROBE).timeout(PROBE_ANSWER);
         connection.keep_alive = Some(probes.build());
         connection.metrics_meter.clone_from(&self.meter);
-        Ok((connection, ClientOptions::new(namespace).build()))
+        let options = ClientOptions::new(namespace).plugins(self.traces.clone());
+        Ok((connection, options.build()))
     }
 }
 

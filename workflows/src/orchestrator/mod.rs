@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use temporalio_client::Client;
 use temporalio_common::telemetry::metrics::TemporalMeter;
+use temporalio_sdk::SimplePlugin;
 
 pub(crate) use self::asking::status_of;
 pub use self::history::RecordedRun;
@@ -28,6 +29,7 @@ pub struct Orchestrator {
     /// None where no settings count.
     variables: Option<BTreeMap<String, String>>,
     codec: Codec,
+    traces: Option<SimplePlugin>,
     client: OnceLock<Client>,
 }
 
@@ -86,7 +88,7 @@ impl Orchestrator {
     #[must_use]
     pub fn new(address: Option<String>, identity: String, meter: Option<TemporalMeter>) -> Self {
         let variables = Some(BTreeMap::new());
-        Self { address, identity, meter, variables, codec: Codec::default(), client: OnceLock::new() }
+        Self { address, identity, meter, variables, codec: Codec::default(), traces: None, client: OnceLock::new() }
     }
 
     /// The `TEMPORAL_*` variables; with none at all Temporal's own configuration file does not count either.
@@ -99,6 +101,12 @@ impl Orchestrator {
     #[must_use]
     pub fn with_codec(self, codec: Codec) -> Self {
         Self { codec, ..self }
+    }
+
+    /// The plug-in that carries trace contexts to Temporal and back, for this client and the workers that are made from it.
+    #[must_use]
+    pub fn with_traces(self, traces: Option<SimplePlugin>) -> Self {
+        Self { traces, ..self }
     }
 
     /// What encrypts and decrypts whatever goes to Temporal and comes from it.

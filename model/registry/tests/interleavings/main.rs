@@ -1,6 +1,7 @@
 //! Promotion, rollback, registration and retention in every order of their operations on the store.
 //!
-//! What protects an object from retention is argued in ARCHITECTURE.md; here each argument is tried, without chance.
+//! What protects an object from retention is argued in docs/design/registry.md; here each argument is tried, without
+//! chance.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../common/mod.rs"]

@@ -1,0 +1,26 @@
+//! Log lines of an activity say which run they belong to.
+
+use futures_util::FutureExt as _;
+use temporalio_sdk::interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next};
+use tracing::Instrument as _;
+
+/// Puts every attempt of an activity into a span of the log with its workflow, run and number.
+pub(crate) struct Named;
+
+impl ActivityInboundInterceptor for Named {
+    fn execute_activity<'a>(
+        &'a self,
+        input: ExecuteActivityInput,
+        next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
+    ) -> ExecuteActivityOutput<'a> {
+        let info = input.activity_info();
+        let span = tracing::info_span!(
+            "activity",
+            workflow_id = info.workflow_id,
+            run_id = info.workflow_run_id,
+            activity = info.activity_type,
+            attempt = info.attempt,
+        );
+        next.run(input).instrument(span).boxed()
+    }
+}

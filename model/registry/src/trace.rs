@@ -1,0 +1,46 @@
+//! A call of the object store as a span of OpenTelemetry, below whatever asked for it.
+
+use opentelemetry::{
+    Context, KeyValue, global,
+    trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _},
+};
+
+use crate::StoreError;
+
+/// Does `work` within a span of its own, if it is part of a trace: what the service asks by itself makes no traces.
+///
+/// The span has the operation, the bucket and the object's name; of what people said, the folder only, since the rest of
+/// such a name is made of their words.
+pub(crate) async fn traced<T>(
+    operation: &'static str,
+    bucket: &str,
+    name: &str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let parent = Context::current();
+    if !parent.span().is_recording() {
+        return work.await;
+    }
+    let tracer = global::tracer("threatwatch");
+    let method = match operation {
+        "read" => "GetObject",
+        "write" => "PutObject",
+        "list" => "ListObjectsV2",
+        _ => "DeleteObject",
+    };
+    let key = if name.starts_with("feedback/") { "feedback/" } else { name };
+    let span = tracer.span_builder(format!("S3.{method}")).with_kind(SpanKind::Client).with_attributes([
+        KeyValue::new("rpc.system", "aws-api"),
+        KeyValue::new("rpc.service", "S3"),
+        KeyValue::new("rpc.method", method),
+        KeyValue::new("aws.s3.bucket", bucket.to_owned()),
+        KeyValue::new("aws.s3.key", key.to_owned()),
+    ]);
+    let context = parent.with_span(span.start_with_context(&tracer, &parent));
+    let done = work.with_context(context.clone()).await;
+    if let Err(error) = &done {
+        context.span().set_status(Status::error(error.reason.clone()));
+    }
+    context.span().end();
+    done
+}
