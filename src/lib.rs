@@ -21,7 +21,6 @@ pub mod up;
 use std::{collections::BTreeSet, process::ExitCode};
 
 use activities::Extensions;
-use clap::Parser;
 
 /// Runs the command line of this process.
 #[must_use]
@@ -36,7 +35,7 @@ pub fn main() -> ExitCode {
 pub fn main_with(extensions: Extensions) -> ExitCode {
     // The first provider wins; a second call would only say that there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = commands::Cli::parse();
+    let cli = commands::parse();
     match commands::run(cli, extensions) {
         Ok(code) => code,
         Err(error) => {

@@ -32,6 +32,17 @@ fn up_serves_a_model_ends_without_an_orphan_and_goes_on_with_the_same_state() {
         let (status, text) = up.get(path);
         assert!(status == 200 && text.contains(words), "{path}: {status}");
     }
+    let told = up.output();
+    for wait in ["Temporal       answers on", "object store   takes writes", "worker         has found", "API            serves"] {
+        assert!(told.contains(wait), "{wait}: {told}");
+    }
+    // What people copy from its last words works.
+    let (_, to_try) = told.split_once("Three things to try:").unwrap();
+    let mut lines = to_try.lines().filter_map(|line| line.strip_prefix("     "));
+    assert!(lines.clone().any(|line| line.contains("workflow start --type TrainWorkflow")), "{to_try}");
+    let list = lines.find(|line| line.ends_with("models list")).unwrap();
+    let listed = std::process::Command::new("sh").args(["-c", list]).output().unwrap();
+    assert!(listed.status.success() && both(&listed).contains("stacked"), "{list}: {}", both(&listed));
     let doctor = up.run(&["doctor"]);
     assert!(doctor.status.success(), "{}", both(&doctor));
     let env = up.state_dir().join("env");

@@ -94,14 +94,15 @@ fn name(object: &Value) -> &str {
     text(&object["metadata"], "name")
 }
 
-/// The workloads of the base: name, object, template.
+/// The workloads of the base: name, object, template of its pods.
 fn workloads() -> Vec<(String, Value, Value)> {
     let all = objects().into_iter().filter(|(_, object)| !object["spec"]["template"].is_null());
-    let all: Vec<_> = all.map(|(folder, object)| {
+    let all = all.map(|(folder, object)| {
         assert_eq!(folder, "base");
-        (name(&object).to_owned(), object["spec"]["template"].clone(), object)
+        let template = object["spec"]["template"].clone();
+        (name(&object).to_owned(), object, template)
     });
-    all.into_iter().map(|(name, template, object)| (name, object, template)).collect()
+    all.collect()
 }
 
 /// Every patch of every component and overlay, as it is written: lists of operations, or parts of objects.
@@ -143,7 +144,10 @@ fn literals(kustomization: &Value) -> Vec<(String, String)> {
         assert_eq!(generator["name"], "threatwatch-settings");
         list(generator, "literals")
     });
-    pairs.map(|pair| pair.as_str().unwrap().split_once('=').unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+    pairs
+        .map(|pair| pair.as_str().unwrap().split_once('=').unwrap())
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .collect()
 }
 
 /// What a list of components makes of the settings, over the base.
@@ -179,7 +183,8 @@ fn container(template: &Value) -> &Value {
 /// Variables of a container that have a value here.
 fn environment(container: &Value) -> BTreeMap<String, String> {
     let all = list(container, "env").into_iter();
-    all.filter_map(|variable| Some((text(variable, "name").to_owned(), variable["value"].as_str()?.to_owned()))).collect()
+    all.filter_map(|variable| Some((text(variable, "name").to_owned(), variable["value"].as_str()?.to_owned())))
+        .collect()
 }
 
 #[test]
@@ -263,7 +268,8 @@ fn probes_ask_for_paths_that_are_served_on_ports_that_are_listened_on() {
     let described: serde_json::Value = serde_json::from_str(&source("api/tests/openapi.json")).unwrap();
     let worker = source("src/commands/worker.rs");
     let mut ports = BTreeMap::new();
-    for (workload, object, template) in workloads().into_iter().filter(|(_, object, _)| object["kind"] == "Deployment") {
+    for (workload, object, template) in workloads().into_iter().filter(|(_, object, _)| object["kind"] == "Deployment")
+    {
         let (container, is_api) = (container(&template), workload == "threatwatch-api");
         let address = if is_api { "THREATWATCH_ADDRESS" } else { "THREATWATCH_WORKER_ADDRESS" };
         let environment = environment(container);
@@ -281,11 +287,8 @@ fn probes_ask_for_paths_that_are_served_on_ports_that_are_listened_on() {
             assert_eq!(get["port"], named[0]["name"], "{workload} {probe}");
             // Else the program would be asked under another name than its address, and refuse.
             assert!(get["host"].is_null() && get["httpHeaders"].is_null(), "{workload} {probe}");
-            let is_served = if is_api {
-                described["paths"][path].is_object()
-            } else {
-                worker.contains(&format!(".at(\"{path}\""))
-            };
+            let is_served =
+                if is_api { described["paths"][path].is_object() } else { worker.contains(&format!(".at(\"{path}\"")) };
             assert!(is_served, "{workload} does not serve {path}");
         }
         ports.insert(workload.clone(), (text(named[0], "name").to_owned(), port));
@@ -299,7 +302,10 @@ fn probes_ask_for_paths_that_are_served_on_ports_that_are_listened_on() {
     // Metrics, the way from outside, and the ways that policies leave open.
     for (_, monitor) in of_kind("ServiceMonitor") {
         let endpoint = &monitor["spec"]["endpoints"][0];
-        assert_eq!((endpoint["port"].as_str(), endpoint["path"].as_str()), (Some(&*ports[name(&monitor)].0), Some("/metrics")));
+        assert_eq!(
+            (endpoint["port"].as_str(), endpoint["path"].as_str()),
+            (Some(&*ports[name(&monitor)].0), Some("/metrics"))
+        );
         assert_eq!(monitor["spec"]["jobLabel"], "app.kubernetes.io/component");
         let job = text(&monitor["metadata"]["labels"], "app.kubernetes.io/component");
         assert!(source("grafana/rules/alerts.yml").contains(&format!("job=\"{job}\"")) || job == "worker");
@@ -329,13 +335,18 @@ fn probes_ask_for_paths_that_are_served_on_ports_that_are_listened_on() {
         ("components/temporal-in-cluster to-temporal", 7233),
         ("components/temporal-mtls to-temporal", 7233),
     ];
-    assert_eq!(open, expected.map(|(policy, port)| (policy.to_owned(), BTreeSet::from([port]))).into());
+    assert_eq!(open, BTreeMap::from(expected.map(|(policy, port)| (policy.to_owned(), BTreeSet::from([port])))));
     let endpoint = |component: &str| settings(&[component.to_owned()])["S3_ENDPOINT"].clone();
-    assert!(endpoint("components/s3-minio").ends_with(":9000") && endpoint("components/s3-aws").starts_with("https://"));
+    assert!(
+        endpoint("components/s3-minio").ends_with(":9000") && endpoint("components/s3-aws").starts_with("https://")
+    );
     // `doctor` in a pod of the API.
     let (_, _, api) = workloads().into_iter().find(|(name, ..)| name == "threatwatch-api").unwrap();
     let environment = environment(container(&api));
-    assert_eq!(environment["THREATWATCH_WORKER_URL"], format!("http://threatwatch-worker:{}", ports["threatwatch-worker"].1));
+    assert_eq!(
+        environment["THREATWATCH_WORKER_URL"],
+        format!("http://threatwatch-worker:{}", ports["threatwatch-worker"].1)
+    );
     assert_eq!(environment["THREATWATCH_URL"], format!("http://127.0.0.1:{}", ports["threatwatch-api"].1));
 }
 
@@ -345,7 +356,9 @@ fn the_api_answers_under_the_names_of_its_service_and_of_its_users() {
         let settings = settings(&components);
         let hosts: Vec<&str> = settings["THREATWATCH_HOSTS"].split(',').collect();
         let namespace = kustomizations()[&overlay]["namespace"].as_str().unwrap().to_owned();
-        for name in ["", &format!(".{namespace}"), &format!(".{namespace}.svc"), &format!(".{namespace}.svc.cluster.local")] {
+        for name in
+            ["", &format!(".{namespace}"), &format!(".{namespace}.svc"), &format!(".{namespace}.svc.cluster.local")]
+        {
             assert!(hosts.contains(&&*format!("threatwatch-api{name}")), "{overlay}: threatwatch-api{name}");
         }
         let url = settings["THREATWATCH_URL"].split_once("://").unwrap().1;
@@ -375,7 +388,8 @@ fn a_pod_has_time_to_end() {
         let number: u64 = number.split(')').next().unwrap().parse().unwrap();
         if unit == "millis" { number } else { 1000 * number }
     }
-    for (workload, object, template) in workloads().into_iter().filter(|(_, object, _)| object["kind"] == "Deployment") {
+    for (workload, object, template) in workloads().into_iter().filter(|(_, object, _)| object["kind"] == "Deployment")
+    {
         let grace = 1000 * template["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
         let needed = if workload == "threatwatch-api" {
             let linger: u64 = environment(container(&template))["THREATWATCH_LINGER_SECONDS"].parse().unwrap();
@@ -396,11 +410,15 @@ fn a_pod_has_time_to_end() {
 fn pods_are_restricted_and_the_namespace_insists_on_it() {
     let (_, namespace) = of_kind("Namespace").remove(0);
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
-    let user: u64 = source("Dockerfile").lines().find_map(|line| line.strip_prefix("USER ")?.parse().ok()).unwrap();
+    let image = source("Dockerfile");
+    let (user, group) = image.lines().find_map(|line| line.strip_prefix("USER ")?.split_once(':')).unwrap();
+    assert_eq!(user, group);
+    let user: u64 = user.parse().unwrap();
     let accounts = of_kind("ServiceAccount");
-    assert_eq!((accounts.len(), &accounts[0].1["automountServiceAccountToken"]), (1, &false.into()));
+    assert_eq!((accounts.len(), &accounts[0].1["automountServiceAccountToken"]), (1, &Value::Bool(false)));
     let all = workloads();
-    assert_eq!(all.iter().map(|(name, ..)| &**name).collect::<BTreeSet<_>>(), ["threatwatch-api", "threatwatch-setup", "threatwatch-worker"].into());
+    let names: Vec<&str> = all.iter().map(|(name, ..)| &**name).collect();
+    assert_eq!(names, ["threatwatch-api", "threatwatch-worker", "threatwatch-setup"]);
     for (workload, _, template) in &all {
         let (pod, container) = (&template["spec"], container(template));
         assert_eq!(pod["serviceAccountName"].as_str(), Some(name(&accounts[0].1)), "{workload}");
@@ -427,7 +445,8 @@ fn pods_are_restricted_and_the_namespace_insists_on_it() {
         for volume in list(pod, "volumes") {
             assert!(volume["emptyDir"]["sizeLimit"].is_string(), "{workload}: {volume:?}");
         }
-        let mounts: BTreeSet<&str> = list(container, "volumeMounts").into_iter().map(|mount| text(mount, "name")).collect();
+        let mounts: BTreeSet<&str> =
+            list(container, "volumeMounts").into_iter().map(|mount| text(mount, "name")).collect();
         let volumes: BTreeSet<&str> = list(pod, "volumes").into_iter().map(|volume| text(volume, "name")).collect();
         assert_eq!(mounts, volumes, "{workload}");
         if let Some(cache) = environment(container).get("THREATWATCH_CACHE_DIR") {
@@ -494,9 +513,11 @@ fn every_selector_matches_what_it_is_for() {
         if let Some(component) = component(selector) {
             assert!(labels.contains_key(&component), "{folder}: {}", name(&policy));
         }
-        for peer in ["ingress", "egress"].into_iter().flat_map(|way| list(spec, way)).flat_map(|way| {
-            ["from", "to"].into_iter().flat_map(move |key| list(way, key))
-        }) {
+        for peer in ["ingress", "egress"]
+            .into_iter()
+            .flat_map(|way| list(spec, way))
+            .flat_map(|way| ["from", "to"].into_iter().flat_map(move |key| list(way, key)))
+        {
             let pods = &peer["podSelector"]["matchLabels"];
             if peer["namespaceSelector"].is_null() && !pods.is_null() {
                 assert!(labels.values().any(|labels| matches(pods, labels)), "{folder}: {}", name(&policy));
@@ -509,11 +530,8 @@ fn every_selector_matches_what_it_is_for() {
     for (folder, kustomization) in kustomizations() {
         for patch in list(&kustomization, "patches") {
             let (kinds, target) = (text(&patch["target"], "kind"), text(&patch["target"], "name"));
-            let targets: Vec<String> = if target == "threatwatch-.*" {
-                labels.keys().cloned().collect()
-            } else {
-                vec![target.to_owned()]
-            };
+            let targets: Vec<String> =
+                if target == "threatwatch-.*" { labels.keys().cloned().collect() } else { vec![target.to_owned()] };
             for target in targets {
                 let is_there = kinds.split('|').any(|kind| names.contains(&format!("{kind} {target}")));
                 assert!(is_there, "{folder} patches {kinds} {target}");
@@ -554,7 +572,9 @@ fn what_scales_asks_for_what_is_measured() {
 #[test]
 fn secrets_are_those_that_the_guide_has_made_and_none_is_in_the_tree() {
     let mut asked = BTreeSet::new();
-    let mut ask = |secret: &str, key: &str| asked.insert((secret.to_owned(), key.to_owned()));
+    let mut ask = |secret: &str, key: &str| {
+        asked.insert((secret.to_owned(), key.to_owned()));
+    };
     let of_env = |variable: &Value| {
         let from = &variable["valueFrom"]["secretKeyRef"];
         from.is_mapping().then(|| (text(from, "name").to_owned(), text(from, "key").to_owned()))
@@ -575,16 +595,19 @@ fn secrets_are_those_that_the_guide_has_made_and_none_is_in_the_tree() {
     let files: Vec<&String> = values.iter().filter(|value| value.starts_with("/run/")).collect();
     for (folder, volume) in added("volumes") {
         let secret = text(&volume["secret"], "secretName");
-        // What is in the pods' group may be read by it, and by nobody else: `0400` and the group's right to read.
+        // Kubernetes adds the right of the pod's group to read it: 0440, which `payload_keys` takes.
         assert_eq!(volume["secret"]["defaultMode"], 0o400, "{folder}");
         let mount = mounts.iter().find(|(of, mount)| *of == folder && mount["name"] == volume["name"]);
         let path = format!("{}/", text(&mount.unwrap().1, "mountPath"));
         let keys: Vec<&str> = files.iter().filter_map(|file| file.strip_prefix(&path)).collect();
         assert!(!keys.is_empty(), "{folder}: no variable names a file in {path}");
-        keys.into_iter().for_each(|key| drop(ask(secret, key)));
+        keys.into_iter().for_each(|key| ask(secret, key));
     }
     for file in files {
-        assert!(mounts.iter().any(|(_, m)| file.starts_with(&format!("{}/", text(m, "mountPath")))), "{file} is nowhere");
+        assert!(
+            mounts.iter().any(|(_, m)| file.starts_with(&format!("{}/", text(m, "mountPath")))),
+            "{file} is nowhere"
+        );
     }
     for (_, object) in of_kind("TriggerAuthentication") {
         for from in list(&object["spec"], "secretTargetRef") {
@@ -593,10 +616,11 @@ fn secrets_are_those_that_the_guide_has_made_and_none_is_in_the_tree() {
     }
     for (_, ingress) in of_kind("Ingress") {
         let secret = text(&ingress["spec"]["tls"][0], "secretName");
-        ["tls.crt", "tls.key"].into_iter().for_each(|key| drop(ask(secret, key)));
+        ["tls.crt", "tls.key"].into_iter().for_each(|key| ask(secret, key));
     }
-    let made = SECRETS.iter().flat_map(|(secret, keys)| keys.iter().map(|key| ((*secret).to_owned(), (*key).to_owned())));
-    assert_eq!(asked, made.collect());
+    let made =
+        SECRETS.iter().flat_map(|(secret, keys)| keys.iter().map(move |key| ((*secret).to_owned(), (*key).to_owned())));
+    assert_eq!(asked, made.collect::<BTreeSet<_>>());
     let guide = source(GUIDE);
     for (secret, keys) in SECRETS {
         let kind = if keys == ["tls.crt", "tls.key"] { "tls" } else { "generic" };
@@ -632,7 +656,9 @@ fn the_image_is_that_of_this_version() {
 fn the_guide_names_what_is_there_and_nothing_else() {
     let guide = source(GUIDE);
     let mut named = 0;
-    for path in guide.split('`').filter(|part| part.starts_with("deploy/kubernetes/") && !part.contains(char::is_whitespace)) {
+    for path in
+        guide.split('`').filter(|part| part.starts_with("deploy/kubernetes/") && !part.contains(char::is_whitespace))
+    {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{GUIDE} names {path}");
         named += 1;
     }

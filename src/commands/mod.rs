@@ -9,6 +9,7 @@ mod doctor;
 mod evaluate;
 pub(crate) mod exit;
 mod experiment;
+mod help;
 mod history;
 mod keys;
 mod label;
@@ -25,7 +26,7 @@ mod worker;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use activities::{Added, Extensions};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
@@ -36,7 +37,7 @@ use crate::{
 
 /// Finds violent threats in online discussions: trains, judges, promotes and serves classifiers
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = exit::HELP)]
+#[command(version, arg_required_else_help = true, help_template = help::TEMPLATE, after_help = exit::HELP)]
 pub(crate) struct Cli {
     /// Where `up` keeps its state; other commands find the parts through it
     #[arg(long, global = true, env = "THREATWATCH_STATE_DIR", default_value = STATE_DIR)]
@@ -118,6 +119,12 @@ enum Command {
     },
 }
 
+/// The command line of this process; ends it where that makes no sense, or help is all that was wanted.
+pub(crate) fn parse() -> Cli {
+    let matches = help::grouped(Cli::command()).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 pub(crate) fn run(cli: Cli, extensions: Extensions) -> anyhow::Result<ExitCode> {
     if let Command::RunBound { parent, program, arguments } = &cli.command {
         match up::supervisor::run_bound(*parent, program, arguments)? {}
@@ -185,7 +192,7 @@ pub(crate) fn variables() -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    collect(&<Cli as clap::CommandFactory>::command(), &mut found);
+    collect(&Cli::command(), &mut found);
     found
 }
 
@@ -204,8 +211,6 @@ fn rfc3339(millis: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

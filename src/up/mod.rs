@@ -11,6 +11,7 @@ macro_rules! say {
 mod parts;
 mod ports;
 pub(crate) mod supervisor;
+mod waiting;
 
 use std::{
     collections::BTreeMap,
@@ -32,13 +33,14 @@ pub use self::ports::{Ports, free_listener};
 use self::{
     parts::Part,
     supervisor::{Supervisor, wait_until},
+    waiting::waiting,
 };
 use crate::{
     corpus_file,
     following::follow,
     http, programs,
     settings::{
-        Settings, env_file, from_environment, names, read_pairs, temporal_environment, tools, write_pairs,
+        STATE_DIR, Settings, env_file, from_environment, names, read_pairs, temporal_environment, tools, write_pairs,
         write_private,
     },
 };
@@ -146,7 +148,9 @@ async fn start(
     write_pairs(&env_file(&state.dir), &environment)?;
     let settings = Settings::load(&state.dir)?;
 
-    let registry = open_store(settings.store()?, supervisor).await?;
+    let store = settings.s3()?.endpoint;
+    let until = format!("takes writes on {store}, each once");
+    let registry = waiting("object store", &until, open_store(settings.store()?, supervisor)).await?;
     start_ourselves(options, state, &environment, supervisor).await?;
     if let Some(file) = &options.data {
         import(&registry, file).await?;
@@ -157,9 +161,8 @@ async fn start(
     // Without a model the parts are still worth running: the page says what to do.
     if registry.production().await?.is_some() {
         let ready = format!("{}/health/ready", options.ports.api_url());
-        wait_until("a model that the API serves", START_UP, || http::is_ok(&ready))
-            .await
-            .with_context(|| supervisor.last_words("api"))?;
+        let serves = async { wait_until("a model that the API serves", START_UP, || http::is_ok(&ready)).await };
+        waiting("API", "serves the model in production", serves).await.with_context(|| supervisor.last_words("api"))?;
     }
     print_links(options, external, &settings);
     Ok(())
@@ -295,9 +298,9 @@ async fn start_servers(
             return Err(error.into());
         }
     }
-    wait_until("Temporal", START_UP, || async { orchestrator.client().await.is_ok() })
-        .await
-        .with_context(|| supervisor.last_words("temporal"))
+    let answers = async { wait_until("Temporal", START_UP, || async { orchestrator.client().await.is_ok() }).await };
+    let until = format!("answers on {}", orchestrator.place().unwrap_or_default());
+    waiting("Temporal", &until, answers).await.with_context(|| supervisor.last_words("temporal"))
 }
 
 /// The worker and the API.
@@ -311,11 +314,13 @@ async fn start_ourselves(
     supervisor.start(Part::worker(&state.dir, ports, environment)?)?;
     supervisor.start(Part::api(&state.dir, ports, environment)?)?;
     let worker = format!("{}/health/ready", ports.worker_url());
-    wait_until("the worker", START_UP, || http::is_ok(&worker))
-        .await
-        .with_context(|| supervisor.last_words("worker"))?;
+    let works = async { wait_until("the worker", START_UP, || http::is_ok(&worker)).await };
+    let until = "has found Temporal and the object store, and takes work";
+    waiting("worker", until, works).await.with_context(|| supervisor.last_words("worker"))?;
     let api = format!("{}/health/live", ports.api_url());
-    wait_until("the API", START_UP, || http::is_ok(&api)).await.with_context(|| supervisor.last_words("api"))
+    let listens = async { wait_until("the API", START_UP, || http::is_ok(&api)).await };
+    let until = format!("listens on {}", ports.api_url());
+    waiting("API", &until, listens).await.with_context(|| supervisor.last_words("api"))
 }
 
 async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {
@@ -336,7 +341,7 @@ pub(crate) async fn first_model(
     actor: &str,
     say: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<TrainReport> {
-    say("  training a first model");
+    say("  training and judging a first model: a few seconds on the sample corpus, longer on a large one of yours");
     let request = TrainRequest {
         auto_promote: AutoPromote::IfGatePasses,
         actor: Some(actor.to_owned()),
@@ -368,17 +373,32 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
         ("Metrics of the worker", ports.worker_url() + "/metrics"),
         ("Object store", external.s3.clone().unwrap_or_else(|| ports.s3_url())),
     ];
-    say!("\nthreatwatch is up. Ctrl-C stops it.\n");
+    say!("\nthreatwatch is up. Ctrl-C stops it; the next `up` goes on from the same state.\n");
     say!("  For this machine only: no TLS, and no API keys until you make one (`threatwatch keys new`).\n");
     for (what, link) in rows {
         say!("  {what:<22} {link}");
     }
-    say!("\n  Logs: {}", options.state_dir.join("logs").display());
+    say!("  {:<22} {}", "Logs", options.state_dir.join("logs").display());
     let cli = programs::installed_temporal(&tools(&options.state_dir));
     let cli = cli.map_or_else(|| "temporal".to_owned(), |installed| installed.display().to_string());
     let flag = address_flag(settings);
-    say!("  Try:  {cli} workflow start --type TrainWorkflow --task-queue threatwatch{flag}");
-    say!("  For the best model, about an hour on two cores:  threatwatch train --trainer stacked_encoder --promote\n");
+    let (api, ours) = (ports.api_url(), program(&options.state_dir));
+    say!("\nThree things to try:\n");
+    say!("  1. Judge a comment: open {api}/, or");
+    say!("     curl {api}/predict -H 'Content-Type: application/json' -d '{{\"text\":\"I will find you.\"}}'");
+    say!("  2. Train a model, and watch it in the Temporal Web UI:");
+    say!("     {cli} workflow start --type TrainWorkflow --task-queue threatwatch{flag}");
+    say!("  3. See what there is, put a version into production, and go back:");
+    say!("     {ours} models list");
+    say!("     {ours} promote VERSION --reason \"to see how it goes\"");
+    say!("     {ours} rollback\n");
+    say!("  For the best model, about an hour on two cores:  {ours} train --trainer stacked_encoder --promote\n");
+}
+
+/// How this program was called, with the state directory if it is not the default, for lines that people copy.
+fn program(state_dir: &Path) -> String {
+    let called = std::env::args().next().unwrap_or_else(|| "threatwatch".to_owned());
+    if state_dir == Path::new(STATE_DIR) { called } else { format!("{called} --state-dir {}", state_dir.display()) }
 }
 
 /// The Temporal CLI's own default needs no flag.
