@@ -601,7 +601,9 @@ fn secrets_are_those_that_the_guide_has_made_and_none_is_in_the_tree() {
         let path = format!("{}/", text(&mount.unwrap().1, "mountPath"));
         let keys: Vec<&str> = files.iter().filter_map(|file| file.strip_prefix(&path)).collect();
         assert!(!keys.is_empty(), "{folder}: no variable names a file in {path}");
-        keys.into_iter().for_each(|key| ask(secret, key));
+        for key in keys {
+            ask(secret, key);
+        }
     }
     for file in files {
         assert!(
@@ -616,7 +618,9 @@ fn secrets_are_those_that_the_guide_has_made_and_none_is_in_the_tree() {
     }
     for (_, ingress) in of_kind("Ingress") {
         let secret = text(&ingress["spec"]["tls"][0], "secretName");
-        ["tls.crt", "tls.key"].into_iter().for_each(|key| ask(secret, key));
+        for key in ["tls.crt", "tls.key"] {
+            ask(secret, key);
+        }
     }
     let made =
         SECRETS.iter().flat_map(|(secret, keys)| keys.iter().map(move |key| ((*secret).to_owned(), (*key).to_owned())));

@@ -53,7 +53,7 @@ mod tests {
         let mut shown: Vec<&str> = shown.map(Command::get_name).collect();
         shown.sort_unstable();
         assert_eq!(grouped, shown);
-        let help = super::grouped(command).render_help().to_string();
+        let help = super::grouped(command.clone()).render_help().to_string();
         for name in shown {
             assert!(help.lines().any(|line| line.starts_with(&format!("  {name:<12} ")) && line.len() > 20), "{name}");
         }

@@ -252,6 +252,77 @@ mod tests {
         }
     }
 
+    /// Command lines of ours in a page: lines of its shell blocks, without comments, pipes and what takes their output.
+    fn command_lines(page: &str) -> Vec<String> {
+        let mut is_shell = false;
+        let (mut found, mut begun) = (Vec::new(), String::new());
+        for line in page.lines().map(str::trim) {
+            if let Some(language) = line.strip_prefix("```") {
+                is_shell = matches!(language, "sh" | "bash" | "console");
+                continue;
+            }
+            if !is_shell {
+                continue;
+            }
+            begun += line.trim_end_matches('\\');
+            if line.ends_with('\\') {
+                continue;
+            }
+            let whole = std::mem::take(&mut begun);
+            let ours = ["threatwatch ", "cargo run -- "].iter().find_map(|ours| whole.split_once(ours));
+            // Variables may stand before it, or what runs it in a container.
+            let is_before = |word: &str| word.contains('=') || matches!(word, "docker" | "compose" | "exec" | "api");
+            if let Some((_, rest)) = ours.filter(|(before, _)| before.split_whitespace().all(is_before)) {
+                let ends = [" #", " |", " >", " <", " &", "; ", ")"];
+                let end = ends.iter().filter_map(|end| rest.find(end)).min().unwrap_or(rest.len());
+                found.push(rest[..end].trim().to_owned());
+            }
+        }
+        found
+    }
+
+    /// Words as a shell makes them, of lines with plain quotes.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in line.chars() {
+            match (quote, c) {
+                (None, '"' | '\'') => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                (Some(open), c) if c == open => quote = None,
+                (None, ' ') => words.extend(word.take()),
+                _ => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_command_line_in_the_documentation_is_one() {
+        use clap::error::ErrorKind;
+
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let pages = docs.chain(["README.md", "CONTRIBUTING.md"].map(|page| root.join(page)));
+        let mut checked = 0;
+        for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+            for line in command_lines(&std::fs::read_to_string(&page).unwrap()) {
+                checked += 1;
+                let parsed = Cli::try_parse_from(std::iter::once("threatwatch".to_owned()).chain(words(&line)));
+                // A name in capitals stands for a value, which may be of any form.
+                let stands_for = |kind| matches!(kind, ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+                let is_help = |kind| matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+                if let Err(error) = parsed.map_err(|error| (error.kind(), error)) {
+                    let (kind, error) = error;
+                    assert!(stands_for(kind) || is_help(kind), "{}: {line}\n{error}", page.display());
+                }
+            }
+        }
+        assert!(checked > 80, "{checked} command lines");
+    }
+
     #[test]
     fn json_may_be_asked_for_before_and_behind_a_command() {
         for line in [["models", "--json", "list"], ["models", "list", "--json"]] {
