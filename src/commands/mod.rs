@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file per command.
 
 mod answer;
 mod audit;
@@ -39,7 +39,7 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, help_template = help::TEMPLATE, after_help = exit::HELP)]
 pub(crate) struct Cli {
-    /// Where `up` keeps its state; other commands find the parts through it
+    /// Folder where `up` keeps its state; other commands find the parts through it
     #[arg(long, global = true, env = "THREATWATCH_STATE_DIR", default_value = STATE_DIR)]
     state_dir: PathBuf,
     #[command(subcommand)]
@@ -50,7 +50,7 @@ pub(crate) struct Cli {
 enum Command {
     /// Start every part on this machine and train a first model
     Up {
-        /// A corpus to import (THREAT format, JSONL or CSV); a first model is trained on it, else on the sample
+        /// A corpus (THREAT format, JSONL or CSV) to import and train the first model on; without it the sample
         #[arg(long, value_name = "FILE")]
         data: Option<PathBuf>,
         #[command(flatten)]
@@ -62,53 +62,53 @@ enum Command {
     Serve(serve::Arguments),
     /// Start a training run
     Train(train::Arguments),
-    /// Put a version into production, if the gate passes
+    /// Put a version into production if the gate passes
     Promote(promote::PromoteArguments),
     /// Go back to the version that was in production before
     Rollback(promote::RollbackArguments),
-    /// Let a run that waits for approval promote its best version
+    /// Approve a run that waits for approval: it promotes its best version
     Approve(promote::SayArguments),
-    /// End a run that waits for approval without a promotion
+    /// Reject a run that waits for approval: it ends without a promotion
     Reject(promote::SayArguments),
     /// Show, compare, verify, prune and reproduce the registered versions
     Models(models::Arguments),
-    /// Let a second version judge beside production, and compare
+    /// Let a second version judge live comments too, and compare it with production
     Shadow(shadow::Arguments),
-    /// Train every night, and delete what nothing needs
+    /// Train models and delete old versions every night
     Schedule(schedule::Arguments),
     /// Make, list and revoke API keys
     Keys(keys::Arguments),
-    /// Show who did what, when
+    /// Show the audit trail: who did what, and when
     Audit(audit::Arguments),
-    /// Judge a comment, or a file of them
+    /// Judge a comment or a file of comments
     Predict(predict::Arguments),
-    /// Choose the comments of a file whose labels teach the most
+    /// Choose the comments of a file that are most worth labelling
     Label(label::Arguments),
-    /// Show what a version would have decided otherwise than another one
+    /// Show on which comments two versions decide differently
     Backtest(backtest::Arguments),
     /// Import corpora, build datasets, audit labels
     Dataset(dataset::Arguments),
-    /// Keep the history of a run, to be replayed by later releases
+    /// Save the history of a run for replay tests
     History(history::Arguments),
-    /// Check every part and say what is wrong
+    /// Check every part and report what is wrong
     Doctor(doctor::Arguments),
-    /// Judge labelled rows by a model and say what it is worth
+    /// Measure the quality of a model on labelled rows
     Evaluate(evaluate::Arguments),
     /// Train and evaluate on files, without a server
     Experiment(experiment::Arguments),
-    /// Make the bucket, the search attributes and a first model, if they are not there
+    /// Create the bucket, the search attributes and a first model if they are missing
     Setup(setup::Arguments),
-    /// Exit with success if a service answers the address with success
+    /// Check an address: exit code 0 if the service answers with success
     Healthy {
-        /// For example `http://127.0.0.1:8086/health/live`
+        /// The address, for example `http://127.0.0.1:8086/health/live`
         url: String,
-        /// Whatever certificate it shows: for a service on this very machine
+        /// Accept any certificate; only for a service on this machine
         #[arg(long)]
         any_certificate: bool,
     },
-    /// Print the script that completes this command line in a shell
+    /// Print a script with which a shell completes this command line
     Completions(completions::Arguments),
-    /// Run a program that ends when this process's parent does
+    /// Run a program that ends when the process that started it ends
     #[command(hide = true)]
     RunBound {
         #[arg(long)]
@@ -119,7 +119,7 @@ enum Command {
     },
 }
 
-/// The command line of this process; ends it where that makes no sense, or help is all that was wanted.
+/// Parses the command line of this process. Exits if it is wrong, or after it has printed help.
 pub(crate) fn parse() -> Cli {
     let matches = help::grouped(Cli::command()).get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
@@ -183,7 +183,7 @@ async fn dispatch(command: Command, settings: &Settings, extensions: Added) -> a
     Ok(ExitCode::SUCCESS)
 }
 
-/// Environment variables that stand for flags.
+/// The environment variables that set flags.
 pub(crate) fn variables() -> Vec<String> {
     fn collect(command: &clap::Command, found: &mut Vec<String>) {
         found.extend(command.get_arguments().filter_map(|a| Some(a.get_env()?.to_string_lossy().into_owned())));
@@ -196,14 +196,14 @@ pub(crate) fn variables() -> Vec<String> {
     found
 }
 
-/// A time of RFC 3339 in milliseconds since 1970, UTC.
+/// Parses an RFC 3339 time into milliseconds since 1970, UTC.
 fn millis(text: &str) -> Result<i64, String> {
     let at = OffsetDateTime::parse(text, &Rfc3339);
     let at = at.map_err(|_| "not a time such as 2026-11-23T10:00:00Z".to_owned())?;
     Ok((at.unix_timestamp_nanos() / 1_000_000) as i64)
 }
 
-/// A time in milliseconds since 1970, UTC, for people.
+/// Formats milliseconds since 1970, UTC, as an RFC 3339 time.
 fn rfc3339(millis: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
     at.unwrap_or(OffsetDateTime::UNIX_EPOCH).format(&Rfc3339).unwrap_or_default()
@@ -218,12 +218,12 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Commands that answer nothing: they run until they are stopped, or print what is no answer.
+    /// Commands without an answer: they run until they are stopped, or print something else.
     const WITHOUT_JSON: [&str; 5] = ["up", "worker", "serve", "healthy", "completions"];
-    /// Commands whose answer is lines of JSON in any case.
+    /// Commands whose answer is always JSON lines.
     const LINES: [&str; 1] = ["label"];
 
-    /// Every command that has none below it, by its words, and whether it takes `--json`.
+    /// Every command without subcommands: its words, and whether it has `--json`.
     fn leaves(command: &clap::Command, words: &str, has_json: bool, found: &mut Vec<(String, bool)>) {
         let has_json = has_json || command.get_arguments().any(|argument| argument.get_id() == "json");
         let below: Vec<&clap::Command> = command.get_subcommands().filter(|below| !below.is_hide_set()).collect();
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Command lines of ours in a page: lines of its shell blocks, without comments, pipes and what takes their output.
+    /// The `threatwatch` command lines in a page's shell blocks, without comments, pipes and redirections.
     fn command_lines(page: &str) -> Vec<String> {
         let mut is_shell = false;
         let (mut found, mut begun) = (Vec::new(), String::new());
@@ -270,7 +270,7 @@ mod tests {
             }
             let whole = std::mem::take(&mut begun);
             let ours = ["threatwatch ", "cargo run -- "].iter().find_map(|ours| whole.split_once(ours));
-            // Variables may stand before it, or what runs it in a container.
+            // Variables may stand before it, or the command that runs it in a container.
             let is_before = |word: &str| word.contains('=') || matches!(word, "docker" | "compose" | "exec" | "api");
             if let Some((_, rest)) = ours.filter(|(before, _)| before.split_whitespace().all(is_before)) {
                 let ends = [" #", " |", " >", " <", " &", "; ", ")"];
@@ -281,7 +281,7 @@ mod tests {
         found
     }
 
-    /// Words as a shell makes them, of lines with plain quotes.
+    /// Splits a line with plain quotes into words, as a shell does.
     fn words(line: &str) -> Vec<String> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
         for c in line.chars() {
