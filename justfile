@@ -1,6 +1,8 @@
 # The commands that developers type. `just` lists them; https://just.systems is the program. Each is one line of cargo or a
 # script, so nothing here is needed.
 
+export CARGO_INCREMENTAL := "1"
+
 # List the commands.
 default:
     @just --list --unsorted

@@ -1,11 +1,11 @@
-//! MinIO and SeaweedFS in turns on one machine: how long a promotion takes, and the import of a large file.
+//! Compares MinIO and SeaweedFS on one machine: duration of a promotion, and of the import of a large file.
 //!
 //! ```text
 //! cargo bench --profile dev --bench object_stores -- [FILE]
 //! ```
 //!
 //! `minio` must be on PATH. FILE is a corpus to import (`measure perturb` makes one of any size); without it only
-//! promotions are measured. Each store is started by `threatwatch up`, both run for the whole time.
+//! promotions are measured. `threatwatch up` starts each store, and both run all the time.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made ends the program")]
 
 #[path = "../tests/common/mod.rs"]
@@ -26,9 +26,9 @@ use models::{promotion, registered};
 use registry::{Registry, S3Settings, S3Store};
 use tokio::runtime::Runtime;
 
-/// The stores change places this often.
+/// Number of rounds. The stores are measured in turns.
 const ROUNDS: u64 = 4;
-/// Promotions of a round, one after the other.
+/// Promotions per round, one after the other.
 const PROMOTIONS: u64 = 50;
 
 struct Contender {
@@ -54,7 +54,7 @@ impl Contender {
         })
     }
 
-    /// The registry's part of a promotion: what it reads, and the write that decides.
+    /// The registry's part of a promotion: its reads, and the deciding write.
     fn promote(&mut self, runtime: &Runtime, round: u64) {
         runtime.block_on(async {
             for generation in round * PROMOTIONS..(round + 1) * PROMOTIONS {
@@ -67,7 +67,7 @@ impl Contender {
         });
     }
 
-    /// Each round imports into a bucket of its own: a dataset that is there is not written again.
+    /// Each round imports into a new bucket, because an existing dataset is not written again.
     fn import(&mut self, runtime: &Runtime, round: u64, file: &Path) {
         let settings = S3Settings { bucket: format!("import-{round}"), ..self.up.settings().s3().unwrap() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
@@ -97,7 +97,7 @@ impl Contender {
 fn main() {
     common::install_crypto();
     let runtime = Runtime::new().unwrap();
-    // `cargo bench` gives `--bench`.
+    // `cargo bench` passes `--bench`.
     let file = env::args().skip(1).find(|argument| !argument.starts_with("--")).map(PathBuf::from);
     let path = env::var("PATH").unwrap();
     let has_minio = |folder: &Path| folder.join("minio").is_file();

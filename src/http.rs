@@ -1,4 +1,4 @@
-//! A small client for our own services.
+//! A small client for the API and the worker.
 
 use std::{fs, time::Duration};
 
@@ -10,17 +10,17 @@ use crate::settings::{Settings, from_environment, names};
 
 /// Services on this machine answer at once; a promotion may wait half a minute.
 const TIMEOUT: Duration = Duration::from_secs(40);
-/// A service that is well answers health checks and metrics in this time.
+/// A healthy service answers health checks and metrics within this time.
 const SHORT: Duration = Duration::from_secs(2);
-/// Tries before the last one, each after a longer pause: 0.5 to 10 s.
+/// Attempts before the last one. The pause after each grows from 0.5 to 10 s.
 const TRIES: u32 = 6;
 
-/// Whether a service answers a path with success.
+/// Whether a service answers a URL with success.
 pub(crate) async fn is_ok(url: &str) -> bool {
     answers(url, client(SHORT)).await
 }
 
-/// Whether a service answers a path with success, whatever certificate it shows.
+/// Whether a service answers a URL with success. Accepts any certificate.
 pub(crate) async fn is_ok_whoever_it_is(url: &str) -> bool {
     answers(url, client(SHORT).map(|builder| builder.tls_danger_accept_invalid_certs(true))).await
 }
@@ -30,18 +30,18 @@ async fn answers(url: &str, builder: anyhow::Result<reqwest::ClientBuilder>) -> 
     client.get(url).send().await.is_ok_and(|response| response.status().is_success())
 }
 
-/// The JSON that a service answers, also with an error; none where there is no answer or no JSON.
+/// The JSON of a service's answer, also of an error; none without an answer or without JSON.
 pub(crate) async fn get_json(url: &str) -> Option<Value> {
     client(SHORT).ok()?.build().ok()?.get(url).send().await.ok()?.json().await.ok()
 }
 
-/// The text that a service of this process answers.
+/// The text of the answer of a server in this process.
 pub(crate) async fn get_text(url: &str) -> anyhow::Result<String> {
     let response = client(SHORT)?.build()?.get(url).send().await.with_context(|| format!("ask {url}"))?;
     Ok(response.error_for_status()?.text().await?)
 }
 
-/// Our API, asked with the key of `THREATWATCH_API_KEY` if there is one.
+/// A client of the API. It sends the key in `THREATWATCH_API_KEY` if there is one.
 pub(crate) struct Api {
     url: String,
     client: reqwest::Client,
@@ -54,19 +54,21 @@ impl Api {
         Ok(Self { url: settings.api_url(), client: client(TIMEOUT)?.build()?, key })
     }
 
-    /// The JSON that it answers; a problem body becomes the error.
+    /// The JSON of the answer to a GET. A problem body becomes the error.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         answer(&url, self.with_key(self.client.get(&url))).await
     }
 
-    /// The JSON that it answers to a JSON body; a problem body becomes the error.
+    /// The JSON of the answer to a POST with a JSON body.
+    ///
+    /// A problem body becomes the error.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         answer(&url, self.with_key(self.client.post(&url)).json(body)).await
     }
 
-    /// As [`Self::post`], again and again while the service is busy or away, with pauses of half a minute in all.
+    /// Like [`Self::post`], repeated while the service is busy or away, with pauses of half a minute in all.
     pub(crate) async fn post_patiently(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let mut pause = Duration::from_millis(500);
@@ -116,7 +118,7 @@ async fn read(url: &str, response: reqwest::Response) -> anyhow::Result<Value> {
     }
     match (body["title"].as_str(), body["detail"].as_str()) {
         (Some(title), Some(detail)) if status == reqwest::StatusCode::UNAUTHORIZED => {
-            bail!("{title}: {detail} This command takes it from {}.", names::API_KEY)
+            bail!("{title}: {detail} Set the key in {} for this command.", names::API_KEY)
         }
         (Some(title), Some(detail)) => bail!("{title}: {detail}"),
         _ => bail!("{url} answered {status}"),

@@ -1,4 +1,4 @@
-//! Labelled rows: of a file, or of a stored dataset; and what is known of them.
+//! Labelled rows of a file or of a stored dataset, and facts about them.
 
 use std::{
     fs::File,
@@ -14,33 +14,35 @@ use model::{
 use registry::{Registry, dataset_digest};
 use serde::Serialize;
 
-/// Rows and what is known of them.
+/// Rows and facts about them.
 #[derive(Debug)]
 pub(crate) struct Labelled {
     pub(crate) rows: Vec<Row>,
     pub(crate) facts: Facts,
 }
 
-/// What is known of labelled rows; neither their text nor who wrote them.
+/// Facts about labelled rows, without their text and authors.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Facts {
     /// The file's name, without folders.
     pub(crate) name: String,
     pub(crate) format: Format,
-    /// The name that a dataset of these rows has.
+    /// The digest that a dataset of these rows has.
     pub(crate) dataset: Digest,
     pub(crate) sentences: u64,
     pub(crate) threats: u64,
     pub(crate) comments: u64,
     pub(crate) commenters: u64,
-    /// Malformed rows, which were set aside.
+    /// Number of malformed rows, which were set aside.
     pub(crate) quarantined: u64,
-    /// The first of them, by line, with the reason.
+    /// The first malformed rows: line and reason.
     pub(crate) quarantine: Vec<Quarantined>,
 }
 
 impl Labelled {
-    /// Reads a file: THREAT format, JSONL or CSV. Too many malformed rows, or none that is usable, and it is refused.
+    /// Reads a THREAT, JSONL or CSV file.
+    ///
+    /// Refuses it if too many rows are malformed or none is usable.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         Self::read_corpus(file).with_context(|| format!("read {}", file.display()))
     }
@@ -58,7 +60,7 @@ impl Labelled {
             }
         }
         tally.require_form()?;
-        anyhow::ensure!(!rows.is_empty(), "it has no labelled sentence");
+        anyhow::ensure!(!rows.is_empty(), "the file has no labelled sentence");
         let facts = Facts {
             name,
             format,
@@ -93,7 +95,7 @@ impl Labelled {
 }
 
 impl Facts {
-    /// What they are, in words.
+    /// The rows in words.
     pub(crate) fn words(&self) -> String {
         format!(
             "{}: {} sentences ({} threats) in {} comments by {} commenters",
@@ -101,7 +103,7 @@ impl Facts {
         )
     }
 
-    /// What was set aside, in words, a line each; empty where nothing was.
+    /// The malformed rows in words, one per line; empty if there are none.
     pub(crate) fn set_aside(&self, most: usize) -> Vec<String> {
         if self.quarantined == 0 {
             return Vec::new();

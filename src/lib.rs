@@ -28,12 +28,12 @@ pub fn main() -> ExitCode {
     main_with(Extensions::new())
 }
 
-/// Runs the command line of somebody else's program, every command with what that program adds to threatwatch.
+/// Runs the command line of another program, with that program's extensions in every command.
 ///
 /// `up` starts its worker and its API from the same program, so they have the same extensions.
 #[must_use]
 pub fn main_with(extensions: Extensions) -> ExitCode {
-    // The first provider wins; a second call would only say that there is one.
+    // Fails only if a provider is installed already, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = commands::parse();
     match commands::run(cli, extensions) {
@@ -45,7 +45,7 @@ pub fn main_with(extensions: Extensions) -> ExitCode {
     }
 }
 
-/// Every environment variable that a command reads, apart from `TEMPORAL_*`, which Temporal's client reads itself.
+/// Every environment variable that a command reads, except `TEMPORAL_*`, which Temporal's client reads itself.
 #[must_use]
 pub fn variables() -> BTreeSet<String> {
     settings::variables().chain(commands::variables()).collect()

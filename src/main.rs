@@ -1,4 +1,4 @@
-//! The one binary.
+//! The binary `threatwatch`.
 
 fn main() -> std::process::ExitCode {
     threatwatch::main()

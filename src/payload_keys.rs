@@ -1,4 +1,4 @@
-//! The file with the keys of payloads: read at the start, and again when it changes.
+//! The file with the payload keys: read at the start, and again when it changes.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -7,12 +7,16 @@ use workflows::codec::{KeyName, Keys};
 
 use crate::settings::{Settings, names};
 
-/// How often the file is looked at: a new key counts within this time.
+/// How often the file is checked: a new key is used within this time.
 const LOOK: Duration = Duration::from_secs(2);
-/// Rights that a file of secrets must not give: the group may read it, as secrets of containers are mounted.
+/// Permissions that a key file must not have.
+///
+/// The group may read it: container secrets are mounted like that.
 const OTHERS: u32 = 0o037;
 
-/// Reads a key file that nobody else may read. The error names the file, and nothing of what is in it.
+/// Reads a key file that other users cannot read.
+///
+/// The error names the file but never its content.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Keys> {
     let what = || format!("{} ({})", path.display(), names::PAYLOAD_KEY_FILE);
     let mode = fs::metadata(path).with_context(|| format!("read {}", what()))?.permissions().mode();
@@ -23,7 +27,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Keys> {
     Keys::parse(&text).map_err(|reason| anyhow::anyhow!("{}: {reason}", what()))
 }
 
-/// Follows the file for ever, if one is named. A file that is wrong changes nothing and is named once.
+/// Follows the configured file for ever. A wrong file changes nothing and is logged once.
 pub(crate) async fn follow(settings: Settings) {
     let Some(path) = settings.payload_key_file() else { return };
     let mut said = None;
@@ -35,12 +39,12 @@ pub(crate) async fn follow(settings: Settings) {
                 let names = in_words(&keys.names());
                 settings.codec().replace(keys);
                 said = None;
-                tracing::info!(keys = names, "the new payload keys count; the first encrypts");
+                tracing::info!(keys = names, "the new payload keys are in use; the first one encrypts");
             }
             Err(error) => {
                 let reason = format!("{error:#}");
                 if said.as_ref() != Some(&reason) {
-                    tracing::warn!(reason, "the payload keys cannot be read again; the old ones go on");
+                    tracing::warn!(reason, "the payload keys cannot be read; the old ones stay in use");
                     said = Some(reason);
                 }
             }
@@ -48,7 +52,7 @@ pub(crate) async fn follow(settings: Settings) {
     }
 }
 
-/// Keys by their names, for people.
+/// The names of keys, for messages.
 pub(crate) fn in_words(names: &[KeyName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

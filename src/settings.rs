@@ -1,4 +1,4 @@
-//! Where the parts are and who we are there: from the environment, else from the file that `up` leaves.
+//! Addresses and credentials of the parts: from the environment, otherwise from the file that `up` writes.
 
 use std::{
     collections::BTreeMap,
@@ -14,50 +14,50 @@ use workflows::{Codec, Orchestrator};
 
 use crate::{payload_keys, telemetry};
 
-/// Where `up` keeps everything, by default.
+/// Default folder of `up`.
 pub const STATE_DIR: &str = ".threatwatch";
-/// The bucket.
+/// The bucket in the object store.
 const BUCKET: &str = "threatwatch";
 
 /// Names of environment variables.
 pub mod names {
     /// Temporal's frontend, `host:port`.
     pub const TEMPORAL_ADDRESS: &str = "TEMPORAL_ADDRESS";
-    /// `1` where Temporal is the server that `up` started: it has no TLS, no keys, and the namespace `default`.
+    /// `1` if `up` started Temporal: it then has no TLS, no keys, and the namespace `default`.
     pub const TEMPORAL_IS_OWN: &str = "THREATWATCH_TEMPORAL_IS_OWN";
     /// The Temporal Web UI, for links.
     pub const TEMPORAL_UI: &str = "THREATWATCH_TEMPORAL_UI";
-    /// The file with the keys that payloads for Temporal are encrypted with; without it they are not.
+    /// The file with the keys that encrypt payloads for Temporal; without it they are not encrypted.
     pub const PAYLOAD_KEY_FILE: &str = workflows::codec::SETTING;
     /// The object store, as a URL.
     pub const S3_ENDPOINT: &str = "S3_ENDPOINT";
-    /// The bucket.
+    /// The bucket in the object store.
     pub const S3_BUCKET: &str = "S3_BUCKET";
     /// Its region.
     pub const AWS_REGION: &str = "AWS_REGION";
-    /// Who we are there.
+    /// Access key of the object store.
     pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
-    /// The proof.
+    /// Secret key of the object store.
     pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
-    /// Our own API, as a URL.
+    /// The API, as a URL.
     pub const URL: &str = "THREATWATCH_URL";
-    /// The API key that commands show to our API.
+    /// The API key that commands send to the API.
     pub const API_KEY: &str = "THREATWATCH_API_KEY";
-    /// Certificates of authorities that commands trust beside the system's: a file, PEM.
+    /// A PEM file with CA certificates that commands trust in addition to the system's.
     pub const CA_FILE: &str = "THREATWATCH_CA_FILE";
     /// The worker's health and metrics, as a URL.
     pub const WORKER_URL: &str = "THREATWATCH_WORKER_URL";
-    /// `json` for logs that machines read.
+    /// `json` for logs in JSON.
     pub const LOG_FORMAT: &str = "THREATWATCH_LOG_FORMAT";
-    /// Where programs and weights that are installed are kept, if not in the state directory.
+    /// Folder for installed programs and weights; without it a folder in the state directory.
     pub const TOOLS_DIR: &str = "THREATWATCH_TOOLS_DIR";
-    /// The worker deployment that a worker is a version of; empty for none.
+    /// The worker deployment of which a worker is a version; empty for none.
     pub const DEPLOYMENT_NAME: &str = "THREATWATCH_DEPLOYMENT_NAME";
-    /// A folder with the base weights of an encoder, in place of the published ones.
+    /// A folder with base weights of an encoder, instead of the published ones.
     pub const ENCODER_BASE: &str = "THREATWATCH_ENCODER_BASE";
 }
 
-/// Every environment variable that is no flag of a command, apart from `TEMPORAL_*`, which Temporal's client reads itself.
+/// Every environment variable that is not a command's flag, except `TEMPORAL_*`, which Temporal's client reads itself.
 pub(crate) fn variables() -> impl Iterator<Item = String> {
     let own = [
         names::TEMPORAL_ADDRESS,
@@ -81,7 +81,7 @@ pub(crate) fn variables() -> impl Iterator<Item = String> {
     own.into_iter().chain(telemetry::VARIABLES).map(str::to_owned)
 }
 
-/// Where programs and weights are installed.
+/// The folder in which programs and weights are installed.
 pub(crate) fn tools(state_dir: &Path) -> PathBuf {
     std::env::var_os(names::TOOLS_DIR).map_or_else(|| state_dir.join("tools"), PathBuf::from)
 }
@@ -95,7 +95,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the file that `up` left in the state directory, if there is one, and the keys of payloads, if there are any.
+    /// Reads the file that `up` wrote into the state directory, if there is one, and the payload keys, if any.
     pub fn load(state_dir: &Path) -> anyhow::Result<Self> {
         let file = read_pairs(&env_file(state_dir))?;
         let settings = Self { state_dir: state_dir.to_owned(), file, codec: Codec::default() };
@@ -105,12 +105,12 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What encrypts and decrypts whatever goes to Temporal and comes from it.
+    /// The codec that encrypts and decrypts payloads for Temporal.
     pub(crate) fn codec(&self) -> &Codec {
         &self.codec
     }
 
-    /// The file with the keys of payloads.
+    /// The file with the payload keys.
     pub(crate) fn payload_key_file(&self) -> Option<PathBuf> {
         self.get(names::PAYLOAD_KEY_FILE).map(PathBuf::from)
     }
@@ -121,23 +121,23 @@ impl Settings {
         &self.state_dir
     }
 
-    /// A setting: the process's own environment first.
+    /// A setting. The environment comes before the file.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         from_environment(name).or_else(|| self.file.get(name).cloned())
     }
 
-    /// The registry's store.
+    /// The settings of the object store.
     ///
-    /// Endpoint and credentials come from one place: all from the environment if it names an endpoint, else all from
-    /// the file. Somebody's keys for another store are never mixed in.
+    /// Endpoint and credentials come from one place: all from the environment if it names an endpoint, otherwise all
+    /// from the file. Credentials for another store are never mixed in.
     pub fn s3(&self) -> anyhow::Result<S3Settings> {
         let is_external = from_environment(names::S3_ENDPOINT).is_some();
         let find = |name: &str| if is_external { from_environment(name) } else { self.file.get(name).cloned() };
         let required = |name: &'static str| {
             find(name).ok_or_else(|| {
                 anyhow!(
-                    "{name} is not set, and {} does not say it: set it, or start the parts with `threatwatch up`",
+                    "{name} is not set, and not in {} either: set it, or start the parts with `threatwatch up`",
                     env_file(&self.state_dir).display()
                 )
             })
@@ -151,25 +151,25 @@ impl Settings {
         })
     }
 
-    /// The registry; the bucket is created if it is not there.
+    /// The registry. Creates the bucket if it is missing.
     pub async fn registry(&self) -> anyhow::Result<Registry> {
         let store = self.store()?;
         store.ensure_bucket().await?;
         Ok(Registry::new(std::sync::Arc::new(store)))
     }
 
-    /// The store. Nothing is sent yet.
+    /// The object store. Sends nothing yet.
     pub fn store(&self) -> anyhow::Result<S3Store> {
         Ok(S3Store::new(&self.s3()?))
     }
 
-    /// The way into Temporal. Nothing is sent yet.
+    /// The client of Temporal. Sends nothing yet.
     #[must_use]
     pub fn orchestrator(&self, role: &str) -> Orchestrator {
         self.metered_orchestrator(role, None)
     }
 
-    /// The way into Temporal, its calls counted by a meter. Nothing is sent yet.
+    /// The client of Temporal, with a meter that counts its calls. Sends nothing yet.
     #[must_use]
     pub fn metered_orchestrator(&self, role: &str, meter: Option<TemporalMeter>) -> Orchestrator {
         let identity = format!("threatwatch-{role}@{}", std::process::id());
@@ -179,10 +179,10 @@ impl Settings {
             .with_traces(telemetry::plugin())
     }
 
-    /// The `TEMPORAL_*` variables of the Temporal that we use.
+    /// The `TEMPORAL_*` variables of the Temporal in use.
     ///
-    /// None for the one that `up` started: settings for another Temporal, in the environment or in Temporal's own file, do
-    /// not reach it. Those in the file of `up` hold for the address in it alone.
+    /// None for the server that `up` started: settings for another Temporal, in the environment or in Temporal's own
+    /// file, are ignored. Variables in the file of `up` are used only for the address in that file.
     fn temporal_variables(&self) -> Option<BTreeMap<String, String>> {
         let of_file = self.file.get(names::TEMPORAL_ADDRESS);
         let is_of_file = from_environment(names::TEMPORAL_ADDRESS).is_none_or(|address| Some(&address) == of_file);
@@ -198,14 +198,14 @@ impl Settings {
         Some(variables)
     }
 
-    /// Our own API, without a slash at the end.
+    /// The URL of the API, without a slash at the end.
     #[must_use]
     pub fn api_url(&self) -> String {
         let url = self.get(names::URL).unwrap_or_else(|| "http://127.0.0.1:8086".to_owned());
         url.trim_end_matches('/').to_owned()
     }
 
-    /// The worker's health and metrics, without a slash at the end.
+    /// The URL of the worker's health and metrics, without a slash at the end.
     #[must_use]
     pub fn worker_url(&self) -> String {
         let url = self.get(names::WORKER_URL).unwrap_or_else(|| "http://127.0.0.1:9095".to_owned());
@@ -225,7 +225,7 @@ pub(crate) fn temporal_environment() -> impl Iterator<Item = (String, String)> {
     pairs.filter(|(name, value)| is_of_temporal(name) && !value.is_empty())
 }
 
-/// Whether Temporal's client reads a variable of this name. Others with `TEMPORAL_` are of the Docker stack.
+/// Whether Temporal's client reads this variable. Other `TEMPORAL_` variables belong to the Docker stack.
 fn is_of_temporal(name: &str) -> bool {
     const NAMES: [&str; 5] =
         ["TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY", "TEMPORAL_TLS", "TEMPORAL_CONFIG_FILE", "TEMPORAL_PROFILE"];
@@ -238,7 +238,7 @@ pub fn env_file(state_dir: &Path) -> PathBuf {
     state_dir.join("env")
 }
 
-/// Reads `NAME=value` lines; none where there is no such file.
+/// Reads `NAME=value` lines; returns none if the file does not exist.
 pub(crate) fn read_pairs(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -249,13 +249,13 @@ pub(crate) fn read_pairs(path: &Path) -> anyhow::Result<BTreeMap<String, String>
     Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
-/// Writes `NAME=value` lines that only their owner may read.
+/// Writes `NAME=value` lines to a file that only its owner can read.
 pub(crate) fn write_pairs(path: &Path, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let lines: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     write_private(path, &lines)
 }
 
-/// Writes a file of mode 0600, whole or not at all.
+/// Writes a file with mode 0600, completely or not at all.
 pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let whole = path.with_extension("new");
     let mut options = fs::OpenOptions::new();

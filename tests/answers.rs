@@ -1,4 +1,4 @@
-//! What commands answer programs, on running parts.
+//! The JSON answers of commands, on running parts.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! The arrows between the crates: which may know which.
+//! The dependencies between the crates: which crate may use which.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};

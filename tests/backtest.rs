@@ -1,4 +1,4 @@
-//! What a version would have decided otherwise: by the command line and by the workflow, on real servers.
+//! Backtests: by the command line and by the workflow, on real servers.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

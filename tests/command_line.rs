@@ -1,4 +1,4 @@
-//! The command line as scripts and shells see it, without a server.
+//! The command line from the view of scripts and shells, without a server.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

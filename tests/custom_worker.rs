@@ -1,4 +1,4 @@
-//! Somebody else's program around threatwatch (`examples/custom_worker`), beside a stack that does not know it.
+//! A program that embeds threatwatch (`examples/custom_worker`), next to a stack without its extensions.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

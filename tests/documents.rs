@@ -63,7 +63,8 @@ fn links(text: &str) -> Vec<String> {
 
 /// The name of a heading in a link, as code hosts and the book make it.
 fn anchors(text: &str) -> BTreeSet<String> {
-    let headings = prose(text).filter_map(|line| line.strip_prefix('#')).map(|line| line.trim_start_matches('#').trim());
+    let headings =
+        prose(text).filter_map(|line| line.strip_prefix('#')).map(|line| line.trim_start_matches('#').trim());
     let anchor = |heading: &str| {
         let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -116,7 +117,8 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn every_page_is_in_the_contents_of_the_book() {
-    let listed: BTreeSet<String> = links(&read("docs/SUMMARY.md")).into_iter().map(|link| format!("docs/{link}")).collect();
+    let listed: BTreeSet<String> =
+        links(&read("docs/SUMMARY.md")).into_iter().map(|link| format!("docs/{link}")).collect();
     let mut pages: BTreeSet<String> = files("docs").into_iter().filter(|path| has_ending(path, "md")).collect();
     pages.remove("docs/SUMMARY.md");
     assert_eq!(listed, pages);
@@ -127,7 +129,8 @@ fn named_file(words: &str) -> bool {
     let is_plain = words.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
     let folder = words.split_once('/').map_or("", |(folder, _)| folder);
     let has_folder = !matches!(folder, "" | "target") && root().join(folder).is_dir();
-    let is_source = ["rs", "toml", "md", "yml", "yaml", "py", "js", "mjs"].iter().any(|ending| has_ending(words, ending));
+    let is_source =
+        ["rs", "toml", "md", "yml", "yaml", "py", "js", "mjs"].iter().any(|ending| has_ending(words, ending));
     // `NAME` stands for a name.
     is_plain && has_folder && is_source && !words.contains("NAME")
 }
@@ -167,7 +170,8 @@ fn every_test_that_holds_an_invariant_is_there() {
     for row in rows.filter(|row| row.split(' ').next().is_some_and(|number| number.parse::<u32>().is_ok())) {
         invariants += 1;
         let checks = row.trim_end_matches('|').rsplit(" | ").next().unwrap();
-        let names = checks.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains(['/', '.']));
+        let names =
+            checks.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains(['/', '.']));
         for name in names {
             if !sources.contains(&format!("fn {name}(")) && !sources.contains(&format!("{name}:")) {
                 gone.push(name.to_owned());

@@ -1,4 +1,4 @@
-//! Encrypted payloads: what Temporal holds, who can read it, how keys are changed; real servers.
+//! Encrypted payloads: what Temporal stores, who can read it, how keys are changed; on real servers.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

@@ -33,7 +33,12 @@ fn up_serves_a_model_ends_without_an_orphan_and_goes_on_with_the_same_state() {
         assert!(status == 200 && text.contains(words), "{path}: {status}");
     }
     let told = up.output();
-    for wait in ["Temporal       answers on", "object store   takes writes", "worker         has found", "API            serves"] {
+    for wait in [
+        "Temporal       answers on",
+        "object store   takes writes",
+        "worker         has found",
+        "API            serves",
+    ] {
         assert!(told.contains(wait), "{wait}: {told}");
     }
     // What people copy from its last words works.
@@ -221,7 +226,7 @@ fn runs_survive_a_killed_worker_and_a_killed_object_store() {
         assert!(!described.contains("COMPLETED"), "{id}: it had ended before the kill\n{described}");
         let result = up.result(id);
         assert!(result.contains("COMPLETED"), "{id}: {result}\n{}", up.output());
-        assert!(up.output().matches("runs again").count() > round, "{}", up.output());
+        assert!(up.output().matches("is running again").count() > round, "{}", up.output());
     }
     up.record_history("worker-killed", "train-retried");
     let versions = up.get_json("/models")["models"].as_array().unwrap().len();
@@ -238,7 +243,7 @@ fn setup_starts_the_first_training_of_a_trainer_once() {
     let models = up.get_json("/models");
     let trained = models["models"].as_array().unwrap().iter().filter(|model| model["trainer"] == "linear_svc");
     assert_eq!(trained.count(), 1, "{models}");
-    assert!(setup("linear_svc").contains("there is a version by linear_svc"));
+    assert!(setup("linear_svc").contains("linear_svc has a version already"));
     let wrong = up.run(&["setup", "--then-train", "nobody"]);
     assert!(!wrong.status.success() && both(&wrong).contains("nobody"), "{}", both(&wrong));
 }

@@ -1,4 +1,4 @@
-//! A toy of each kind of plugin, made outside of our crates: what their traits promise is enough to work with.
+//! A small plug-in of each kind, outside of our crates: the public traits are enough to write one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../model/registry/tests/common/mod.rs"]

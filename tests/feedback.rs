@@ -1,4 +1,4 @@
-//! The moderator's loop: what reviewers decide makes the next model, by real servers.
+//! The moderator's loop: reviewers' decisions train the next model, on real servers.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

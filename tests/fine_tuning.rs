@@ -1,4 +1,4 @@
-//! An encoder's way from base weights into production, on real servers, with a small one of random weights.
+//! An encoder from base weights into production, on real servers, with a small encoder of random weights.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -93,7 +93,7 @@ fn a_killed_worker_costs_a_moment_and_not_a_byte() {
     assert_eq!(disturbed.artifact, undisturbed.artifact, "after {kills} kills");
     assert_eq!(checkpoints(&up), 0);
     let log = fs::read_to_string(up.state_dir().join("logs/worker.log")).unwrap();
-    assert!(log.contains("goes on from a checkpoint"), "{log}");
+    assert!(log.contains("continues from a checkpoint"), "{log}");
     up.record_history("undisturbed", "train-with-an-encoder");
     up.record_history("disturbed", "train-resumed");
 
@@ -103,7 +103,7 @@ fn a_killed_worker_costs_a_moment_and_not_a_byte() {
     assert_eq!(encoder.base, BaseFiles::random(2, 32, 11).digest());
     let card = up.succeed(&["models", "card", &version]);
     assert_eq!(up.get(&format!("/models/{version}/card")), (200, card.clone()));
-    for part in ["stacked_encoder", &encoder.base, "of somebody's own", "is not for", "were the encoder asked"] {
+    for part in ["stacked_encoder", &encoder.base, "the operator's own", "is not for", "if the encoder judged"] {
         assert!(card.contains(part), "{part} is not in {card}");
     }
     let said = up.succeed(&["models", "reproduce", &version]);

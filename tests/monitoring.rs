@@ -1,4 +1,4 @@
-//! The dashboards and rules, seen for real: a Prometheus on our configuration, a running system, traffic that is known.
+//! The dashboards and alert rules on a real Prometheus with our configuration, a running system and known traffic.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -43,7 +43,12 @@ fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// A panel's or rule's query, with its dashboard's name.
+/// Uids of the data sources, as provisioned.
+const PROMETHEUS: &str = "prometheus";
+const LOKI: &str = "loki";
+
+/// The query of each panel and annotation that asks Prometheus, with its dashboard's name. Those that ask Loki are left out;
+/// `tests/stack.rs` has them.
 fn queries() -> Vec<(String, String)> {
     fn panels<'a>(of: &'a Value, found: &mut Vec<&'a Value>) {
         for panel in of["panels"].as_array().into_iter().flatten() {
@@ -51,7 +56,7 @@ fn queries() -> Vec<(String, String)> {
             panels(panel, found);
         }
     }
-    let mut found = Vec::new();
+    let (mut found, mut of_loki) = (Vec::new(), Vec::new());
     for file in fs::read_dir(grafana().join("dashboards")).unwrap() {
         let path = file.unwrap().path();
         let dashboard: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -59,19 +64,36 @@ fn queries() -> Vec<(String, String)> {
         panels(&dashboard, &mut all);
         for panel in all.iter().filter(|panel| panel["type"] != "row") {
             let name = format!("{}: {}", dashboard["title"].as_str().unwrap(), panel["title"].as_str().unwrap());
-            assert!(["timeseries", "stat", "heatmap", "table"].contains(&panel["type"].as_str().unwrap()), "{name}");
+            let kind = panel["type"].as_str().unwrap();
             assert!(!panel["description"].as_str().unwrap_or("").is_empty(), "{name} has no description");
+            if kind == "text" {
+                assert!(panel["targets"].is_null(), "{name} shows no answer");
+                continue;
+            }
+            assert!(["timeseries", "stat", "heatmap", "table", "logs"].contains(&kind), "{name}");
             let targets = panel["targets"].as_array().unwrap();
             assert!(!targets.is_empty(), "{name} asks nothing");
-            found.extend(targets.iter().map(|target| (name.clone(), target["expr"].as_str().unwrap().to_owned())));
+            for target in targets {
+                let source = target["datasource"]["uid"].as_str().unwrap();
+                assert_eq!(panel["datasource"]["uid"], source, "{name}");
+                let query = target["expr"].as_str().unwrap();
+                match source {
+                    PROMETHEUS => found.push((name.clone(), query.to_owned())),
+                    LOKI => of_loki.push(name.clone()),
+                    _ => panic!("{name} asks {source}"),
+                }
+                assert!(kind != "logs" || source == LOKI, "{name}");
+            }
         }
         for annotation in dashboard["annotations"]["list"].as_array().into_iter().flatten() {
             if let Some(expression) = annotation["expr"].as_str() {
+                assert_eq!(annotation["datasource"]["uid"], PROMETHEUS, "annotation {}", annotation["name"]);
                 found.push((format!("annotation {}", annotation["name"]), expression.to_owned()));
             }
         }
     }
     assert!(found.len() > 30, "{} queries", found.len());
+    assert!(of_loki.len() >= 3 && of_loki.iter().all(|name| name.starts_with("Logs: ")), "{of_loki:?}");
     found
 }
 

@@ -1,4 +1,4 @@
-//! `threatwatch predict` on files, by the API and by a model alone.
+//! `threatwatch predict` on files, with the API and with a model alone.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -78,14 +78,14 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
     let mut rows = table.lines();
     assert_eq!(rows.next(), Some("id,label,probability,decision,judged_by,problem"));
     assert!(rows.next().unwrap().starts_with("1,harmless,0."), "{table}");
-    assert_eq!(rows.next(), Some("2,,,,,the line is no JSON object"));
+    assert_eq!(rows.next(), Some("2,,,,,the line is not a JSON object"));
 
     // A quote that is left open, a line that is too long: told, and the rest is judged as far as it can be.
     let open = file("open.csv", format!("text\nok\n\"open\n{}", "row\n".repeat(300)).as_bytes());
     let output = up.run(&["predict", "--file", &open, "--model", &artifact]);
     let told = lines(&output);
     assert_eq!((output.status.code(), told.len()), (Some(3), 2), "{told:?}");
-    assert!(told[1]["problem"].as_str().unwrap().contains("from line 3 on: a quote is left open"), "{told:?}");
+    assert!(told[1]["problem"].as_str().unwrap().contains("from line 3 on: a quote is not closed"), "{told:?}");
     let long = file("long.txt", format!("{}\nok\n{}\n", "a".repeat(3 << 20), "b".repeat(300 << 10)).as_bytes());
     let told = lines(&up.run(&["predict", "--file", &long]));
     let is_judged: Vec<bool> = told.iter().map(|line| line["label"].is_string()).collect();
@@ -106,7 +106,7 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
         (vec!["predict", "--file", "/nowhere.txt"], "/nowhere.txt"),
         (vec!["predict", " ", "--model", artifact.as_str()], "the comment is empty"),
         (vec!["predict", "a", "--model", "nonsense"], "neither a file nor a version"),
-        (vec!["predict", "a", "--model", wrong.as_str()], "is no model"),
+        (vec!["predict", "a", "--model", wrong.as_str()], "is not a model"),
         (vec!["predict", "--file", wrong.as_str(), "--format", "csv"], "no column `text`"),
     ] {
         let refused = up.run(&arguments);

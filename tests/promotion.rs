@@ -1,4 +1,4 @@
-//! Promotion as its users meet it: approval, force, replicas, rollback, the history and its upkeep; real servers.
+//! Promotion from the users' view: approval, force, replicas, rollback, the history, retention; on real servers.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! One suite of behaviours for every store: in memory, and the S3 server that `up` starts (or finds by environment).
+//! One suite for every store: in memory, and the S3 server that `up` starts or the environment names.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

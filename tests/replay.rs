@@ -1,7 +1,8 @@
-//! Histories of released workflows, replayed by today's code: a run that is under way survives the next release.
+//! Replays histories of released workflows with today's code: a running run survives the next release.
 //!
-//! `RECORD_HISTORIES=1 cargo test --test end_to_end` writes them anew, and so do `promotion`, `fine_tuning`, `feedback`,
-//! `backtest` and `versions`; add to them, do not replace what was released. `threatwatch history save ID FILE` adds one.
+//! `RECORD_HISTORIES=1 cargo test --test end_to_end` records new ones, and so do `promotion`, `fine_tuning`,
+//! `feedback`, `backtest` and `versions`. Add histories; never replace a released one. `threatwatch history save ID
+//! FILE` adds one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{fs, path::Path, sync::Arc};

@@ -133,7 +133,8 @@ fn traced(up: &Up, path: &str, body: &Value) -> (u16, String) {
     let url = format!("{}{path}", up.ports.api_url());
     block_on(async {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
-        let request = client.post(url).json(body).header("traceparent", format!("00-{CALLERS_TRACE}-{CALLERS_SPAN}-01"));
+        let request =
+            client.post(url).json(body).header("traceparent", format!("00-{CALLERS_TRACE}-{CALLERS_SPAN}-01"));
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     })

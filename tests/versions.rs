@@ -1,4 +1,4 @@
-//! Two versions of the worker side by side, and histories that outlive a release; real servers.
+//! Two versions of the worker at once, and histories that outlive a release; on real servers.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -139,7 +139,7 @@ fn a_history_is_saved_as_the_replay_reads_it_and_none_is_replaced() {
     assert!(events > 20, "{saved}");
 
     let again = up.run(&["history", "save", "train-first-model", name]);
-    assert!(!again.status.success() && both(&again).contains("is there already"), "{}", both(&again));
+    assert!(!again.status.success() && both(&again).contains("exists already"), "{}", both(&again));
     assert_eq!(fs::read(&file).unwrap(), bytes);
     let (run, other) = (saved["run_id"].as_str().unwrap(), up.dir.path().join("second.json"));
     let other = other.to_str().unwrap();

@@ -1,4 +1,4 @@
-// Access to a service that asks for API keys: the dialog for the key, and the line that says whose key is used.
+// Access to a service that requires API keys: the dialog for the key, and the line with the name of the key in use.
 
 import { asProblem, get, getWithKey, whenUnauthorized } from "./api.js";
 import { opened } from "./dialog.js";
@@ -6,10 +6,10 @@ import { byId, setText } from "./dom.js";
 import { setKey, usedKey } from "./key.js";
 import { refresh } from "./registry.js";
 
-const REFUSED = "The service refuses this key: it is wrong, or it was revoked.";
+const REFUSED = "The service refuses this key. It is wrong or was revoked.";
 
 let areKeysRequired = false;
-// Whoever left the dialog is not asked again until they do something.
+// After the dialog was cancelled, it opens again only when the person does something that needs a key.
 let isDeclined = false;
 let openDialog = null;
 let newestCheck = 0;
@@ -22,7 +22,7 @@ export function setUpAccess() {
   });
   byId("key-enter").addEventListener("click", enter);
   byId("key-forget").addEventListener("click", forget);
-  // Without its answer the first refusal tells the same.
+  // If this fails, the first refused request opens the dialog.
   lookWhetherRequired().catch(asProblem);
 }
 
@@ -32,9 +32,9 @@ async function lookWhetherRequired() {
   showLine();
 }
 
-// `refused` is the key that the request carried, if any; `isAsked` says whether a person waits for its answer.
+// `refused` is the key of the refused request, if any. `isAsked` is true if a person waits for the answer.
 async function isWorthAnotherTry(refused, isAsked) {
-  // Another request was refused before, and brought a new key.
+  // Another refused request has already led to a new key.
   if (usedKey() && usedKey() !== refused) return true;
   setKey(null);
   areKeysRequired ||= !refused;
@@ -43,7 +43,7 @@ async function isWorthAnotherTry(refused, isAsked) {
   return askForKey(refused ? `The service refuses the key of ${refused.name} now. It may have been revoked.` : "");
 }
 
-// Whether there is a new key. Requests that are refused at the same time share the dialog.
+// Returns whether there is a new key. Requests that are refused at the same time share the dialog.
 function askForKey(trouble = "") {
   openDialog ??= showDialog(trouble).finally(() => (openDialog = null));
   return openDialog;
@@ -54,10 +54,10 @@ async function showDialog(trouble) {
   showTrouble("");
   showChecking(false);
   const closed = opened(byId("key"), secret);
-  // Only what changes in an open dialog is announced.
+  // Set after opening: screen readers announce only changes in an open dialog.
   showTrouble(trouble);
   const isConfirmed = await closed;
-  // The answer of a check that is still on its way is not wanted any more.
+  // Ignore the answer of a check that is still running.
   newestCheck += 1;
   secret.value = "";
   isDeclined = !isConfirmed;
@@ -122,14 +122,14 @@ function holderWords({ name, roles }) {
 
 async function enter() {
   if (!(await askForKey())) return;
-  // The button that had the focus is gone.
+  // The focused button is hidden now.
   byId("key-holder").focus();
   refresh();
 }
 
 function forget() {
   setKey(null);
-  // The next look at the models would ask for it again at once.
+  // Otherwise the next poll of the models would open the dialog again at once.
   isDeclined = true;
   showLine();
   byId(areKeysRequired ? "key-enter" : "page-heading").focus();

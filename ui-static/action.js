@@ -1,11 +1,11 @@
-// What changes something: one at a time, announced, and not offered where it would be refused.
+// Actions that change something: one at a time, announced, disabled where they would be refused.
 
 import { asProblem } from "./api.js";
 import { byId } from "./dom.js";
 import { notice, problemNotice } from "./notice.js";
 import { refresh } from "./registry.js";
 
-// The values of `data-acts`: whether a button needs an object store that is trusted with promotions.
+// The values of `data-acts`: PROMOTION for buttons that need a store with the guarantees for promotions.
 export const PROMOTION = "promotion";
 export const OTHER = "other";
 
@@ -21,13 +21,13 @@ export function refusePromotions(refused) {
   showAvailability();
 }
 
-// To be called for buttons that are new.
+// Call this after adding buttons.
 export function showAvailability() {
   for (const button of document.querySelectorAll("button[data-acts]")) {
     const isOff = isRefused && button.dataset.acts === PROMOTION;
     const isDisabled = String(isActing || isOff);
     const { ariaDisabled } = button;
-    // There may be a thousand of them.
+    // There may be a thousand buttons, so unchanged ones are skipped.
     if (ariaDisabled === isDisabled && button.hasAttribute("aria-describedby") === isOff) continue;
     button.setAttribute("aria-disabled", isDisabled);
     if (isOff) button.setAttribute("aria-describedby", "refusal");
@@ -35,7 +35,7 @@ export function showAvailability() {
   }
 }
 
-// `report` makes `{ message, details }` of the answer. The message is announced; the details are only shown.
+// `report` turns the answer into `{ message, details }`. The message is announced; the details are only shown.
 export async function act({ where, doing, failed, send, report }) {
   if (isActing) return;
   setActing(true);

@@ -1,25 +1,25 @@
-// Requests to the service, and what it refuses.
+// Requests to the service, and its problems.
 
 import { usedKey } from "./key.js";
 
 const ANSWER_WITHIN_MS = 15_000;
-// A promotion is answered when the checks are done, which takes longer than a look-up.
+// A promotion answers after its checks, which take longer than a look-up.
 const ACTION_WITHIN_MS = 120_000;
 
-// No kind of the service's own problems.
+// Not one of the service's own kinds.
 export const UNREACHABLE = "unreachable";
 
 const NOTHING_TO_SAY = 204;
 const TEXT = /^(text\/|application\/openmetrics-text)/;
 
-// What people can do something about says so, whatever the service calls it.
+// Titles of this page for some kinds, used instead of the service's title.
 const TITLES = {
   "/problems/store-unsafe": "The object store cannot be trusted with promotions",
   "/problems/not-waiting": "The run does not wait for approval",
 };
 
 export class Problem extends Error {
-  // `retryAfter` is the time in seconds after which the service wants to be asked again, where it says so.
+  // `retryAfter` is the number of seconds after which to try again, if the service gives one.
   constructor(title, detail, { kind = "", requestId = "", retryAfter } = {}) {
     super(title);
     this.title = title;
@@ -36,7 +36,7 @@ export class Problem extends Error {
 
 let isWorthAnotherTry = async () => false;
 
-// What the page asks by itself, and what a person asked for: only the latter may ask for a key again and again.
+// `get` is for requests by the page itself, `getAsked` for requests by a person. Only these may always ask for a key.
 export const get = (path) => request(path, {}, ANSWER_WITHIN_MS, false);
 export const getAsked = (path) => request(path, {}, ANSWER_WITHIN_MS, true);
 export const getWithKey = (path, key) => exchange(path, {}, ANSWER_WITHIN_MS, key);
@@ -45,12 +45,12 @@ export const postAction = (path, body) => send(path, body, ACTION_WITHIN_MS);
 export const postUnless = (signal, path, body) => send(path, body, ACTION_WITHIN_MS, signal);
 export const remove = (path) => request(path, { method: "DELETE" }, ANSWER_WITHIN_MS, true);
 
-// `handler` is given the key that was refused, if any, and whether a person waits. It says whether to try again.
+// `handler` gets the refused key, if any, and whether a person waits. It returns whether to try again.
 export function whenUnauthorized(handler) {
   isWorthAnotherTry = handler;
 }
 
-// For whoever sends requests elsewhere, as a worker does.
+// For requests that are sent elsewhere, as in a worker.
 export const isWorthAskingAgain = (key) => isWorthAnotherTry(key, true);
 
 // `path?name=value`, with names and values escaped.
@@ -81,7 +81,7 @@ async function exchange(path, options, withinMs, key) {
   if (response.status === NOTHING_TO_SAY) return { status: response.status, answer: null };
   const isText = TEXT.test(response.headers.get("content-type"));
   const answer = await (isText ? response.text() : response.json()).catch(() => null);
-  // What was cut off in the middle of its answer was called off as well.
+  // A request whose answer was interrupted by a cancel counts as cancelled.
   options.signal?.throwIfAborted();
   if (!response.ok) throw refusal(response, answer);
   if (answer === null) throw new Problem("Unreadable answer", "The service answered in an unknown form.");
@@ -93,9 +93,9 @@ async function reach(path, options) {
     return await fetch(path, options);
   } catch (error) {
     if (error.name === "TimeoutError") {
-      throw new Problem("No answer in time", "The service may still be at work. Look again in a moment.");
+      throw new Problem("No answer in time", "The service may still be working. Check again in a moment.");
     }
-    // Called off by who asked.
+    // Cancelled by the caller.
     if (error.name === "AbortError") throw error;
     throw new Problem("The service cannot be reached", "Check your connection, then try again.", { kind: UNREACHABLE });
   }
@@ -108,9 +108,9 @@ function refusal(response, problem) {
   return new Problem(title, problem?.detail ?? "", { kind, requestId: problem?.request_id ?? "", retryAfter });
 }
 
-// What is no refusal of the service is a fault of this page: it is shown too, and kept for the console.
+// An error that is not a problem of the service is a fault of this page. It is shown, and logged to the console.
 export function asProblem(error) {
   if (error instanceof Problem) return error;
   console.error(error);
-  return new Problem("Something went wrong in this page", "Load it again. If that does not help, tell its operator.");
+  return new Problem("Something went wrong in this page", "Reload the page. If that does not help, tell the operator.");
 }

@@ -1,4 +1,4 @@
-// The page of threatwatch: judges comments, shows what the models are worth, and lets people decide about them.
+// The page of threatwatch: judges comments, shows the models and their figures, and lets people decide about them.
 
 import { setUpAccess } from "./access.js";
 import { setUpCard } from "./card.js";
@@ -35,7 +35,7 @@ setUpHistory();
 setUpQueue();
 setUpLabel();
 setUpLive();
-// Whoever has a panel hears of its being shown.
+// After the panels: showing a tab notifies its panel.
 setUpTabs();
-// Last: everybody listens by now.
+// Last, when every part listens.
 setUpPolling();

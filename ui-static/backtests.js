@@ -1,12 +1,12 @@
-// What a version would have decided about comments that were judged before: the backtests that were made of it.
+// The backtests of a version: where it would have decided differently about comments that were judged before.
 
 import { get } from "./api.js";
 import { element, row, table } from "./dom.js";
 import { localTime, percent, plural, signed } from "./figures.js";
 
-const SOURCES = { feedback: "what reviewers decided", dataset: "a dataset", file: "a file" };
+const SOURCES = { feedback: "decisions of reviewers", dataset: "a dataset", file: "a file" };
 
-// The newest backtest, closed, for a promotion's report. Nothing where there is none, or a service knows no backtests.
+// The newest backtest, collapsed, for a promotion's report. Empty if there is none, or the service has no such route.
 export async function backtestReport(version) {
   try {
     const { answer } = await get(`models/${version}/backtests`);
@@ -18,18 +18,19 @@ export async function backtestReport(version) {
 
 function report(newest, older) {
   const { comments, changed, changed_share: share, changed_interval: interval, source } = newest;
-  const what = `${changed.toLocaleString()} of ${plural(comments, "comment")} decided otherwise (${percent(share, 1)})`;
+  const all = plural(comments, "comment");
+  const what = `${changed.toLocaleString()} of ${all} decided differently (${percent(share, 1)})`;
   const summary = element("summary", {}, element("strong", {}, "Backtest:"), ` ${what}`);
   const rows = [
     row("Made at", element("td", {}, localTime(newest.at))),
     row("Comments", element("td", {}, `${comments.toLocaleString()} of ${SOURCES[source] ?? source}`)),
-    row("Against", element("td", {}, newest.incumbent)),
-    row("Decided otherwise", element("td", {}, `${percent(share, 1)}${range(interval, (end) => percent(end, 1))}`)),
+    row("Compared with", element("td", {}, newest.incumbent)),
+    row("Decided differently", element("td", {}, `${percent(share, 1)}${range(interval, (end) => percent(end, 1))}`)),
     row("Harmless before, now a threat", element("td", {}, newest.to_threat.toLocaleString())),
     row("A threat before, now harmless", element("td", {}, newest.to_harmless.toLocaleString())),
     ...accuracyRow(newest),
   ];
-  const more = older > 0 ? [element("p", { class: "help" }, `${plural(older, "older backtest")} of it.`)] : [];
+  const more = older > 0 ? [element("p", { class: "help" }, `And ${plural(older, "older backtest")}.`)] : [];
   return element(
     "details",
     { class: "why" },
@@ -43,7 +44,7 @@ function accuracyRow({ labelled, accuracy_difference: difference, accuracy_inter
   if (!Number.isFinite(difference)) return [];
   const points = (value) => `${signed(100 * value, 1)} points`;
   const words = `${points(difference)}${range(interval, points)} on ${plural(labelled, "labelled comment")}`;
-  return [row("Right more often", element("td", {}, words))];
+  return [row("Gain in accuracy", element("td", {}, words))];
 }
 
 function range(interval, format) {

@@ -1,19 +1,19 @@
-// Judging many comments: lists of them, a few on their way at once, until all are judged or somebody calls it off.
+// Judges many comments: sends lists, a few at once, until all are judged or the run is cancelled.
 
 import { Problem, UNREACHABLE, postUnless } from "./api.js";
 import { WAITING } from "./rows.js";
 
-// The service takes lists of 1,000 and bodies of some MiB.
+// The service accepts lists of 1,000 comments and bodies of 8 MiB.
 const MOST_COMMENTS = 1000;
 const MOST_LENGTH = 1 << 20;
 const LONGEST = 256 << 10;
 const AT_ONCE = 3;
 const REST_S = 1;
 const LONGEST_REST_S = 30;
-// A connection that is gone is often back in a moment.
+// A lost connection is often back in a moment.
 const TRIES = 5;
 
-// `told.judged()` is called after each list, `told.waiting(problem)` where the service wants to be asked later.
+// Calls `told.judged()` after each list, and `told.waiting(problem)` before it waits to send a list again.
 export async function judgeRows(rows, signal, told) {
   const lists = listsOf(rows);
   const stop = new AbortController();
@@ -58,11 +58,11 @@ async function judgeList(rows, list, signal, told) {
   if (answer.results?.length !== list.length) throw new Problem("The service lost verdicts", "Judge the rest again.");
   answer.results.forEach(({ verdict, problem }, i) => {
     if (verdict) rows.judge(list[i], verdict);
-    else rows.fail(list[i], problem?.detail || problem?.title || "The service says nothing of it.");
+    else rows.fail(list[i], problem?.detail || problem?.title || "The service gave no verdict.");
   });
 }
 
-// Sends again what the service wants to hear later, for as long as it says so.
+// Sends again for as long as the service asks to try later.
 export async function patiently(signal, told, send) {
   for (let tries = 1; ; tries += 1) {
     try {

@@ -1,4 +1,4 @@
-// A version's model card, opened by a link that can be passed on: `#card=VERSION`.
+// A version's model card, opened by a link that can be shared: `#card=VERSION`.
 
 import { asProblem, getAsked } from "./api.js";
 import { opened } from "./dialog.js";
@@ -34,7 +34,7 @@ async function showLinked() {
     const { answer } = await getAsked(`models/${version}/card`);
     if (linked() === version) show(version, answer);
   } catch (error) {
-    if (linked() === version) byId("card-body").replaceChildren(problemNotice("No card", asProblem(error)));
+    if (linked() === version) byId("card-body").replaceChildren(problemNotice("No card to show", asProblem(error)));
   }
 }
 
@@ -55,6 +55,6 @@ function show(version, text) {
 
 function forget() {
   URL.revokeObjectURL(saved);
-  // Not `location.hash`, which would leave an entry to go back to.
+  // Not `location.hash`, which would add an entry to the browser's history.
   if (linked()) history.replaceState(null, "", "#models");
 }

@@ -1,4 +1,4 @@
-// Line charts, drawn by uPlot in the colours of the page. The same figures stand in a table, for whoever sees no chart.
+// Line charts, drawn by uPlot in the colours of the page. A table has the same figures, for people who see no chart.
 
 import { element, numberCell, row, setText, table } from "./dom.js";
 import uPlot from "./vendor/uPlot.esm.js";
@@ -10,7 +10,7 @@ const DASHES = { solid: [], dashed: [8, 5], dotted: [2, 4] };
 
 const drawn = new Set();
 
-// The canvas knows nothing of the page's style.
+// A canvas does not follow the page's style, so the charts are redrawn.
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const plot of drawn) plot.redraw(false);
 });
@@ -20,7 +20,7 @@ function colour(name) {
 }
 
 // `x` and `y` are axes: `{ label, format, range?, isTime? }`. A series is `{ label, colour, line?, points?, steps? }`
-// with the name of a colour of style.css and a kind of line, so that it is told apart without its colour, too.
+// with the name of a colour in style.css and a kind of line, so that it can be recognised without its colour.
 export class Chart {
   #x;
   #y;
@@ -52,8 +52,8 @@ export class Chart {
     new ResizeObserver(() => this.#fit()).observe(this.#frame);
   }
 
-  // Columns: the places on the x axis, ascending, then the values of each series; null where there is none. `words` are
-  // what the chart shows, in a sentence.
+  // Columns: positions on the x axis, ascending, then the values of each series, null for no value. `words` describes
+  // the chart in a sentence.
   update(data, words) {
     this.#data = data;
     this.#frame.dataset.words = words;
@@ -70,7 +70,7 @@ export class Chart {
     this.#plot = null;
   }
 
-  // In a panel that is hidden there is no room yet.
+  // A hidden panel has no width yet.
   #fit() {
     const width = this.#frame.clientWidth;
     if (width < NARROWEST_PX || this.#data[0].length === 0) return;
@@ -107,7 +107,7 @@ export class Chart {
     };
   }
 
-  // Of the place under the pointer, else the last.
+  // The values at the pointer, else the last ones.
   #showValues(pointed) {
     const at = pointed ?? this.#data[0].length - 1;
     const place = !isKnown(pointed) ? "" : ` at ${this.#x.format(this.#data[0][at])}`;
@@ -151,7 +151,7 @@ function seriesOptions({ label, colour: name, line = "solid", points = false, st
   };
 }
 
-// The line of a series as it is drawn.
+// A sample of a series' line, for the legend.
 function sample({ colour: name, line = "solid" }) {
   const look = { "data-colour": name.slice(2), "data-line": line };
   return element("span", { class: "chart-sample", "aria-hidden": "true", ...look });

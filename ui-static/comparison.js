@@ -1,4 +1,4 @@
-// Two versions side by side: what was given to their training, and their figures.
+// Two versions side by side: the inputs of their training, and their figures.
 
 import { asProblem, getAsked, withQuery } from "./api.js";
 import { byId, cell, code, element, mark, numberCell, row, table } from "./dom.js";
@@ -23,9 +23,9 @@ export function setUpComparison() {
   for (const choice of [byId("compare-a"), byId("compare-b")]) choice.addEventListener("change", checkChoice);
 }
 
-// Production against the newest other, until somebody chooses otherwise.
+// Compares production with the newest other version, until the person chooses others.
 function offer({ models: listed, production }) {
-  // It may stand on a later page.
+  // The version in production may be on a later page.
   const isListed = !production || listed.some(({ version }) => version === production.version);
   const models = isListed ? listed : [...listed, { version: production.version, in_production: true }];
   byId("compare").hidden = models.length < 2;
@@ -76,31 +76,31 @@ function comparison({ a, b, differences, figures }) {
     element(
       "p",
       { class: "help" },
-      "Where the 95% intervals overlap, the difference may be chance. Of the Brier score and the calibration error " +
-        "less is better, of all others more. The checks before a promotion judge both on the same sentences, which " +
-        "shows smaller differences.",
+      "If the 95% intervals overlap, the difference may be chance. For the Brier score and the calibration error " +
+        "lower is better, for all other figures higher. The checks before a promotion compare both versions on the " +
+        "same sentences, which shows smaller differences.",
     ),
   ];
 }
 
 function facts(differences) {
-  if (differences.length === 0) return [element("p", {}, "They were given the same data and parameters.")];
+  if (differences.length === 0) return [element("p", {}, "Both were trained with the same data and parameters.")];
   const rows = differences.map(({ fact, a, b }) => row(code(fact), cell("A", factValue(a)), cell("B", factValue(b))));
-  return [table("What differs in data and parameters", ["Fact", "A", "B"], rows)];
+  return [table("Differences in data and parameters", ["Input", "A", "B"], rows)];
 }
 
 function factValue(value) {
   return DIGEST.test(value) ? element("code", { title: value }, `${value.slice(0, 12)}…`) : code(value);
 }
 
-// The held-out sentences decide about promotions: they stand open, the others can be opened.
+// The held-out sentences count for promotions, so they are expanded. The others are collapsed.
 function groups(figures, versions) {
   const pairs = Object.keys(ROWS).flatMap((rows) => Object.keys(UNITS).map((unit) => [rows, unit]));
   return pairs.flatMap(([rows, unit], i) => {
     const group = figures.filter((found) => found.rows === rows && found.unit === unit);
     if (group.length === 0) return [];
     const title = `${ROWS[rows]}, ${UNITS[unit]}`;
-    const headings = ["Figure", "A", "B", "B less A", "95% intervals"];
+    const headings = ["Figure", "A", "B", "B minus A", "95% intervals"];
     const summary = element("summary", {}, element("strong", {}, title));
     const attributes = i === 0 ? { class: "why", open: "" } : { class: "why" };
     const figureRows = group.map((found) => figureRow(found, versions));
@@ -114,7 +114,7 @@ function figureRow({ rows, unit, figure: name, a, b, difference, intervals_overl
     FIGURES[name] ?? name,
     numberCell("A", shown(a, versions.a)),
     numberCell("B", shown(b, versions.b)),
-    numberCell("B less A", signed(difference, 3)),
+    numberCell("B minus A", signed(difference, 3)),
     cell("95% intervals", overlapWords(name, difference, overlap)),
   );
 }

@@ -1,12 +1,12 @@
-// Comma-separated values: reading them piece by piece (RFC 4180, and what spreadsheets make of it), and writing them.
+// Comma-separated values: reads them piece by piece (RFC 4180 and the variants of spreadsheets), and writes them.
 
 const QUOTE = '"';
 
-// No comment of several lines is longer: a quote that is left open would take the rest of the file as one field.
+// A longer field of several lines means an unclosed quote, which would take the rest of the file as one field.
 const LONGEST_FIELD = 20_000;
 
-// Calls `told({ fields, line, lines, isOpen })` for each row; `line` is its first line, from 1. A row is open where the
-// file ends within quotes.
+// Calls `told({ fields, line, lines, isOpen })` for each row. `line` is its first line, from 1. A row is open if the
+// file ends inside quotes.
 export class CsvReader {
   #told;
   #separator;
@@ -14,7 +14,7 @@ export class CsvReader {
   #fields = [];
   #field = "";
   #isQuoted = false;
-  // A quote inside of quotes: the end of them, unless a second one follows, perhaps in the next piece.
+  // After a quote inside quotes: it ends the quotes, unless a second quote follows, perhaps in the next piece.
   #mayEnd = false;
   #line = 1;
   #from = 1;
@@ -33,7 +33,7 @@ export class CsvReader {
     }
   }
 
-  // Of two quotes the second one is meant.
+  // Two quotes inside quotes mean one quote.
   #afterQuote(piece, at) {
     this.#mayEnd = false;
     this.#isQuoted = piece[at] === QUOTE;
@@ -56,7 +56,7 @@ export class CsvReader {
     const end = this.#ends.exec(piece)?.index ?? piece.length;
     this.#field += piece.slice(at, end);
     if (piece[end] === QUOTE) {
-      // In the middle of a field it is a character like any other.
+      // In the middle of a field a quote is an ordinary character.
       if (this.#field === "") this.#isQuoted = true;
       else this.#field += QUOTE;
     } else if (end < piece.length) {
@@ -89,16 +89,16 @@ export class CsvReader {
   }
 }
 
-// Why a row cannot be a comment; rows behind it are in it, and must not be missing without a word.
+// Why a row is not a comment. With an unclosed quote it contains the rows after it, so it is reported.
 export function openQuote({ fields, line, lines, isOpen }) {
   const isEndless = lines > 1 && fields.some(({ length }) => length > LONGEST_FIELD);
   if (!isOpen && !isEndless) return null;
-  return `A quote is left open in line ${line}: the row goes on to line ${line + lines - 1}.`;
+  return `A quote is not closed: the row begins in line ${line} and continues to line ${line + lines - 1}.`;
 }
 
 // ---- Writing -------------------------------------------------------------------------------------------------------
 
-// A spreadsheet takes a cell that starts so for a formula, and would carry it out.
+// A spreadsheet reads a cell with this start as a formula and would run it.
 const FORMULA = /^[=+\-@\t\r\n\uFF0B\uFF0D\uFF1D\uFF20]/;
 const NEEDS_QUOTES = /[",\r\n]/;
 

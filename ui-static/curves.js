@@ -1,4 +1,4 @@
-// The curves of a version: how well it ranks, and whether its probabilities are true, on held-out commenters.
+// The curves of a version on held-out commenters: how well it ranks, and how well its probabilities are calibrated.
 
 import { asProblem, getAsked } from "./api.js";
 import { Chart } from "./chart.js";
@@ -38,7 +38,7 @@ async function open(version) {
   } catch (error) {
     if (wanted !== version) return;
     setText(byId("curves-words"), "");
-    byId("curves-problem").replaceChildren(problemNotice("No curves", asProblem(error)));
+    byId("curves-problem").replaceChildren(problemNotice("The curves cannot be shown", asProblem(error)));
   }
 }
 
@@ -49,7 +49,7 @@ function clear() {
 }
 
 function show({ sentences, threats, precision_recall: ranked, calibration, probability }) {
-  const base = `${plural(sentences, "sentence")} of held-out commenters, ${plural(threats, "threat")} among them`;
+  const base = `${plural(sentences, "sentence")} of held-out commenters, including ${plural(threats, "threat")}`;
   setText(byId("curves-words"), `On ${base}.`);
   const baseline = threats / sentences;
   draw(
@@ -67,14 +67,14 @@ function show({ sentences, threats, precision_recall: ranked, calibration, proba
       [null, ...calibration.map(({ seen }) => seen), null],
       [0, ...said, 1],
     ],
-    "the share of threats among sentences by their probability; on the dashed line both are the same.",
+    "actual share of threats by predicted probability; on the dashed line both are equal.",
   );
   if (probability) {
     draw(
       "curve-probability",
       histogram("Probabilities of held-out sentences", ["Threats", "Harmless"]),
       stepped(probability.edges, [probability.threats, probability.harmless].map(shares)),
-      "where the probabilities of threats and of harmless sentences lie.",
+      "the distribution of the probabilities of threats and of harmless sentences.",
     );
   }
 }
@@ -98,8 +98,8 @@ function precisionRecall() {
 
 function calibrated() {
   return new Chart("Calibration", {
-    x: { label: "Probability said", format: share, range: WHOLE },
-    y: { label: "Threats seen", format: share, range: WHOLE },
+    x: { label: "Predicted probability", format: share, range: WHOLE },
+    y: { label: "Actual share of threats", format: share, range: WHOLE },
     series: [
       { label: "This version", colour: "--accent", points: true },
       { label: "Perfect", colour: "--quiet", line: "dashed" },
@@ -119,7 +119,7 @@ export function histogram(title, [first, second], label = "Probability", format 
   });
 }
 
-// The columns of a histogram with inner edges: each share holds from its bin's beginning to its end.
+// The columns of a histogram with inner edges: each share is drawn from the start to the end of its bin.
 export function stepped(edges, columns, [from, to] = WHOLE) {
   return [[from, ...edges, to], ...columns.map((column) => [...column, column.at(-1)])];
 }

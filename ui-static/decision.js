@@ -1,10 +1,10 @@
-// What is to be done at a probability, and who says so: the words, and the scale with the band that is left to people.
+// The decision at a probability, the part that judged, and the scale with the range for review.
 
 import { element, svgElement } from "./dom.js";
 import { percent } from "./figures.js";
 
 const DECISIONS = {
-  flag: { sign: "!", word: "Flag", advice: "it can be acted on" },
+  flag: { sign: "!", word: "Flag", advice: "likely a threat; a person decides" },
   review: { sign: "?", word: "Review", advice: "a person should look at it" },
   pass: { sign: "✓", word: "Pass", advice: "nobody needs to look" },
 };
@@ -45,23 +45,23 @@ export function isByEncoder({ judged_by: judge }) {
   return judge === "encoder";
 }
 
-// Who judged the comment or one of its sentences; nothing for a model without an encoder, which is all by one judge.
+// The part that judged the comment or a sentence. Empty for a model without an encoder, which has one part only.
 export function judgeTag(verdict, { judged_by: judge }) {
   if (!hasEncoder(verdict) || !JUDGES[judge]) return [];
   return [element("small", { class: "judge-tag", "data-judge": judge, dir: "ltr" }, JUDGES[judge])];
 }
 
-// ---- The band in one sentence --------------------------------------------------------------------------------------
+// ---- The decisions in one sentence ---------------------------------------------------------------------------------
 
 export function bandSentence({ review_from: review, flag_from: flag }) {
   const [from, to] = [review, flag].map((bound) => percent(bound, 1));
   const clauses = [];
   if (review > 0) clauses.push(`below ${from} nobody needs to look`);
-  if (flag >= 1) clauses.push(`from ${from} on a person should look; no probability is high enough to act on alone`);
+  if (flag >= 1) clauses.push(`from ${from} on a person should look; no probability is high enough for a flag`);
   else if (review < flag) {
     clauses.push(`from ${from} to ${to} a person should look`);
-    clauses.push(`from ${to} on it can be acted on, as four of five flags are threats`);
-  } else clauses.push(`from ${to} on it can be acted on, and nothing is left to review`);
+    clauses.push(`from ${to} on it is flagged, and a person decides: four of five flags are threats`);
+  } else clauses.push(`from ${to} on it is flagged, and a person decides; there is no range for review`);
   const sentence = clauses.join("; ");
   return `${sentence[0].toUpperCase()}${sentence.slice(1)}.`;
 }
@@ -96,7 +96,7 @@ function zones({ review_from: review, flag_from: flag }) {
   return [...zone("pass", 0, review), ...zone("review", review, flag), ...zone("flag", flag, 1)];
 }
 
-// Bounds that are shown at the same figure share a mark.
+// Bounds with the same displayed figure share a mark.
 function labelledBounds({ review_from: review, threshold, flag_from: flag }) {
   const bounds = [
     { share: review, names: "review from" },
@@ -133,7 +133,7 @@ function at(share) {
   return `${100 * Math.min(1, Math.max(0, share))}%`;
 }
 
-// Near an end of the scale the text would be cut if it were centred.
+// Centred text would be cut off near an end of the scale.
 function anchor(share) {
   if (share < 0.2) return "start";
   return share > 0.8 ? "end" : "middle";

@@ -1,4 +1,4 @@
-// What a moderator decides about the rows of a file: sent as feedback, one after the other, and taken back.
+// A moderator's decisions about the rows of a file: sent as feedback one after the other, and undone.
 
 import { asProblem } from "./api.js";
 import { LABELS, sendFeedback, storedWords, takeBack } from "./feedback.js";
@@ -6,13 +6,13 @@ import { LABELS, sendFeedback, storedWords, takeBack } from "./feedback.js";
 export class Decisions {
   #judging;
   #told;
-  // `{ row, id, stored }`, the latest at the end; `id` is that of the comment in the file.
+  // `{ row, id, stored }`, the latest last. `id` is the comment's id in the file.
   #decided = [];
   #last = Promise.resolve();
   #pending = 0;
 
-  // `told.said(words)` and `told.failed(intro, problem)` say how it went; `told.changed(row, isElsewhere)` follows each
-  // change, which may be that of another row than was chosen.
+  // Calls `told.said(words)` or `told.failed(intro, problem)` for each outcome, and `told.changed(row, isElsewhere)`
+  // after each change. `isElsewhere` is true if another row than the chosen one changed.
   constructor(judging, told) {
     this.#judging = judging;
     this.#told = told;
@@ -22,12 +22,12 @@ export class Decisions {
     return this.#pending > 0;
   }
 
-  // When everything is sent that was decided so far.
+  // Resolves when all decisions so far are sent.
   done() {
     return this.#last;
   }
 
-  // `chosen` is a promise of a row, or of null. Its text is taken at once: the file may be gone when its turn comes.
+  // `chosen` is a promise of a row, or of null. Its text is read at once: the file may be closed when its turn comes.
   decide(chosen, label) {
     const comment = chosen.then((row) => row && this.#judging.call("comment", row.row));
     return this.#inTurn(`It was not stored as ${LABELS[label]}`, comment, async (found) => {
@@ -40,9 +40,9 @@ export class Decisions {
         this.#told.said(`Comment ${id} has no text to decide about. ${problem}`);
         return;
       }
-      // Sent again, it would take the place of one that names sentences.
+      // Sending it again would replace a decision that names sentences.
       if (this.#latestOf(row)?.stored.label === label) {
-        this.#told.said(`Comment ${id}: you said already that it is ${LABELS[label]}.`);
+        this.#told.said(`Comment ${id}: you have already decided that it is ${LABELS[label]}.`);
         return;
       }
       const stored = await sendFeedback(text, label);
@@ -53,13 +53,13 @@ export class Decisions {
     });
   }
 
-  // Takes back what was said of the row; where nothing was, the latest decision about another.
+  // Undoes the decision about the row, or the latest decision if the row has none.
   undo(chosen) {
-    return this.#inTurn("It was not taken back", chosen, async (found) => {
+    return this.#inTurn("The decision was not undone", chosen, async (found) => {
       const ofRow = this.#latestOf(found?.row);
       const which = ofRow ?? this.#decided.at(-1);
       if (!which) {
-        this.#told.said("There is nothing to take back.");
+        this.#told.said("There is nothing to undo.");
         return;
       }
       const { row, id, stored } = which;
@@ -76,7 +76,7 @@ export class Decisions {
     return this.#decided.findLast((decision) => decision.row === row);
   }
 
-  // Whoever types faster than the service answers is served in the order of their keys.
+  // Decisions are sent in the order of the key presses, even if the service answers slowly.
   #inTurn(failed, needed, action) {
     this.#pending += 1;
     this.#last = Promise.all([needed, this.#last])

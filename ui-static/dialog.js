@@ -1,10 +1,10 @@
-// Asks who and why before something is changed.
+// The dialog that asks for a name and a reason before something is changed.
 
 import { byId, setText } from "./dom.js";
 import { usedKey } from "./key.js";
 
-const NAME_KEPT = "Kept in the history, with the reason.";
-const NAME_OPTIONAL = `${NAME_KEPT} Without a name it says “unknown”.`;
+const NAME_KEPT = "The history keeps it with the reason.";
+const NAME_OPTIONAL = `${NAME_KEPT} Without a name it shows “unknown”.`;
 
 export function setUpDialogs() {
   for (const cancel of document.querySelectorAll("dialog [data-cancels]")) {
@@ -12,8 +12,8 @@ export function setUpDialogs() {
   }
 }
 
-// Who and why, or null if the dialog was left. The name stays in its field for as long as the page lives.
-// `acknowledgement` is a sentence that has to be ticked first.
+// Returns name and reason, or null if the dialog was cancelled. The name stays in its field until the page is closed.
+// `acknowledgement` is a sentence that must be ticked first.
 export async function ask({ title, explanation, subject, confirm, needsName = false, acknowledgement = "" }) {
   const [actor, reason, tick] = [byId("ask-actor"), byId("ask-reason"), byId("ask-tick")];
   setText(byId("ask-title"), title);
@@ -22,7 +22,7 @@ export async function ask({ title, explanation, subject, confirm, needsName = fa
   setText(byId("ask-confirm"), confirm);
   const holder = askForActor("ask-actor");
   const nameHelp = needsName ? NAME_KEPT : NAME_OPTIONAL;
-  setText(byId("ask-actor-help"), holder ? `Kept in the history as ${holder}, with the reason.` : nameHelp);
+  setText(byId("ask-actor-help"), holder ? `The history keeps the name ${holder} with the reason.` : nameHelp);
   actor.required = needsName;
   byId("ask-actor-needed").hidden = !needsName;
   setText(byId("ask-tick-text"), acknowledgement);
@@ -34,7 +34,7 @@ export async function ask({ title, explanation, subject, confirm, needsName = fa
   return isConfirmed ? { actor: textOf(actor), reason: textOf(reason) } : null;
 }
 
-// The history keeps the name of the key, whatever else is said: its holder, who is not asked, or null without a key.
+// With a key, the history keeps the key's name, so the name field is hidden. Returns that name, or null without a key.
 export function askForActor(field) {
   const holder = usedKey()?.name ?? null;
   byId(`${field}-line`).hidden = holder !== null;
@@ -42,7 +42,7 @@ export function askForActor(field) {
   return holder;
 }
 
-// Whether the dialog was confirmed.
+// Opens a dialog. Resolves to whether it was confirmed.
 export function opened(dialog, firstField) {
   dialog.returnValue = "";
   dialog.showModal();
@@ -52,7 +52,7 @@ export function opened(dialog, firstField) {
   });
 }
 
-// What is empty, or was not asked for, is not sent at all.
+// A field that is empty or disabled is not sent.
 export function textOf(field) {
   return field.disabled ? undefined : field.value.trim() || undefined;
 }

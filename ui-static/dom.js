@@ -1,4 +1,4 @@
-// Elements. Whatever comes from a person or from the service enters the page as text, never as markup.
+// Elements. Everything from a person or the service enters the page as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -14,12 +14,12 @@ export function svgElement(tag, attributes = {}, ...children) {
 
 function furnish(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  // `append` makes text nodes of strings.
+  // `append` turns strings into text nodes.
   node.append(...children);
   return node;
 }
 
-// A live region that is written again is announced again, so the same text is left alone.
+// Writing to a live region announces it again, so an unchanged text is not written.
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -43,7 +43,7 @@ export function webAddress(url) {
   return parsed && ["http:", "https:"].includes(parsed.protocol) ? parsed.href : null;
 }
 
-// A long name may go on in the next line after one of its hyphens or underscores.
+// Lets a long name break after a hyphen or underscore.
 export function breakable(name) {
   return name.split(/(?<=[-_])/).flatMap((part, i) => (i > 0 ? [element("wbr"), part] : [part]));
 }
@@ -52,7 +52,7 @@ export function code(name) {
   return element("code", {}, ...breakable(String(name)));
 }
 
-// Good or bad, in words; the style puts a sign before them.
+// A good or bad result in words. The style adds a sign before them.
 export function mark(isGood, words) {
   return element("strong", { class: "check-result", "data-passed": String(isGood) }, words);
 }
@@ -60,7 +60,7 @@ export function mark(isGood, words) {
 // ---- Tables --------------------------------------------------------------------------------------------------------
 
 export function table(caption, headings, rows) {
-  // A heading stands on the side of its column's cells.
+  // A heading is aligned like the cells of its column.
   const sideOf = (i) => (rows[0]?.children[i]?.classList.contains("number") ? "number" : "");
   const columns = headings.map((heading, i) => element("th", { scope: "col", class: sideOf(i) }, heading));
   const head = element("thead", {}, element("tr", {}, ...columns));
@@ -72,7 +72,7 @@ export function row(name, ...cells) {
   return element("tr", {}, element("th", { scope: "row" }, name), ...cells);
 }
 
-// The heading of the column stands in the cell too, for narrow screens, where a row becomes a card.
+// The cell repeats its column's heading, for narrow screens, where a row becomes a card.
 export function cell(heading, content, className = "") {
   return element("td", { "data-heading": heading, class: className }, content);
 }

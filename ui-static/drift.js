@@ -1,4 +1,4 @@
-// Drift: whether the comments of today look like those that the model was judged on in training.
+// Drift: compares the comments of the last 24 hours with those that the model was evaluated on.
 
 import { asProblem, get } from "./api.js";
 import { Chart } from "./chart.js";
@@ -16,13 +16,13 @@ const MEASURE_LINES = [
   { measure: "unknown_share", colour: "--busy", line: "dashed" },
   { measure: "length", colour: "--good", line: "dotted" },
 ];
-// The population stability index, in the words that are in use for it.
+// The usual thresholds of the population stability index.
 const LITTLE = 0.1;
 const MUCH = 0.25;
 const HOUR = { hour: "2-digit", minute: "2-digit" };
 
 export function setUpDrift() {
-  const seen = histogram("Probabilities against training", ["Held-out commenters", "Now"]);
+  const seen = histogram("Probabilities now and at training", ["Held-out commenters", "Now"]);
   const past = new Chart("Drift by hour (PSI)", {
     x: { label: "Hour", format: (at) => new Date(1000 * at).toLocaleTimeString(undefined, HOUR), isTime: true },
     y: { label: "PSI", format: (psi) => psi.toFixed(2) },
@@ -43,7 +43,7 @@ async function look(parts) {
     const problem = asProblem(error);
     const isUnknown = problem.is("not-found");
     const reason = [problem.title, problem.detail].filter(Boolean).join(". ");
-    setText(parts.words, isUnknown ? "This service does not measure drift." : `The drift is not known. ${reason}`);
+    setText(parts.words, isUnknown ? "This service does not measure drift." : `The drift cannot be shown. ${reason}`);
     showCharts(parts, false, false);
   }
 }
@@ -51,7 +51,7 @@ async function look(parts) {
 function show({ seen, past, words, figures }, found) {
   const { measures, reason, hours, comments, reference_comments: reference, history } = found;
   const base = `${plural(comments, "comment")} of the last ${plural(hours, "hour")}`;
-  setText(words, reason ?? `${base}, against ${reference.toLocaleString()} of commenters whom the model never saw.`);
+  setText(words, reason ?? `${base}, compared with ${reference.toLocaleString()} comments of held-out commenters.`);
   figures.replaceChildren(...(measures.length > 0 ? [driftTable(measures)] : []));
   const probability = measures.find(({ measure: name }) => name === "probability");
   const hoursKnown = history ?? [];
@@ -83,14 +83,15 @@ function driftTable(measures) {
     );
   });
   const help =
-    "PSI, the population stability index, is 0 where nothing has changed; " +
-    `below ${LITTLE} is little, from ${MUCH} on much. The p-value says how likely such a difference is by chance.`;
-  const caption = "How far the comments have moved from those that the model was judged on";
+    "PSI, the population stability index, is 0 if nothing has changed. " +
+    `Below ${LITTLE} the change is small, from ${MUCH} on large. ` +
+    "The p-value is the probability of such a change by chance.";
+  const caption = "How far the comments differ from those that the model was evaluated on";
   const frame = table(caption, ["Measure", "PSI", "p-value", "Verdict"], rows);
   return element("div", {}, frame, element("p", { class: "help" }, help));
 }
 
 function driftWords({ psi, drifted }) {
-  if (drifted) return psi >= MUCH ? "drifted, much" : "drifted";
-  return psi < LITTLE ? "no drift" : "some change, may be chance";
+  if (drifted) return psi >= MUCH ? "large drift" : "drifted";
+  return psi < LITTLE ? "no drift" : "small change, may be chance";
 }

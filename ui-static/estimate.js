@@ -2,7 +2,7 @@
 
 const NORMAL_95 = 1.959964;
 
-// Wilson's interval of 95%: honest for few answers and for shares near 0 and 1, where the simple one is not.
+// Wilson's 95% interval. Correct for few answers and for shares near 0 and 1, where the simple interval is not.
 export function wilson(found, of) {
   const square = NORMAL_95 ** 2;
   const share = found / of;

@@ -1,11 +1,11 @@
-// The comment of a list that somebody looks at: what the model says of it and why, as in Check.
+// The verdict and explanation of the selected comment of a list, as in Check.
 
 import { asProblem, post } from "./api.js";
 import { button, element } from "./dom.js";
 import { problemNotice } from "./notice.js";
 import { judgingModel, verdictReasons, verdictSummary } from "./verdict.js";
 
-// Whoever moves on at once wants no explanation of what they pass by.
+// Delay before an explanation is requested: rows that are only passed need none.
 const REST_MS = 150;
 
 export class Explained {
@@ -14,7 +14,7 @@ export class Explained {
   #shown = null;
   #timer = 0;
 
-  // `closed()` is called when somebody closes it.
+  // `closed()` is called when the person closes it.
   constructor(node, closed) {
     this.#node = node;
     this.#closed = closed;
@@ -43,7 +43,7 @@ export class Explained {
     this.#node.hidden = false;
     this.#node.scrollTop = 0;
     if (isNew) this.#node.scrollIntoView({ block: "nearest" });
-    this.#node.replaceChildren(...this.#head(comment), element("p", { class: "help" }, "Looking why…"));
+    this.#node.replaceChildren(...this.#head(comment), element("p", { class: "help" }, "Loading the explanation…"));
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#explain(comment), REST_MS);
   }

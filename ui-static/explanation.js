@@ -5,7 +5,7 @@ import { decisionTag, isLeftAlone, judgeTag } from "./decision.js";
 import { element } from "./dom.js";
 import { percent, signed } from "./figures.js";
 
-// Shares of a sentence's largest contribution from which a word is underlined, and underlined more strongly.
+// Shares of a sentence's largest contribution from which on a word is underlined: thin, medium, thick.
 const STRENGTHS = [0.25, 0.5, 0.75];
 const LISTED_FOR = 5;
 const LISTED_AGAINST = 3;
@@ -35,8 +35,8 @@ export function underlineKey(sentences) {
   if (!sentences.some(({ tokens }) => telling(tokens).length > 0)) return [];
   const solid = word("span", "solid line", 1, 2);
   const dotted = word("span", "dotted line", -1, 2);
-  const rest = " against. The thicker the line, the more, next to the other words of the sentence.";
-  const whose = sentences.some(isExplainedTwice) ? " These lines are the fast model's." : "";
+  const rest = " against. A thicker line means more, compared with the other words of the sentence.";
+  const whose = sentences.some(isExplainedTwice) ? " These lines show the fast model's contributions." : "";
   return [element("p", { class: "help" }, "A ", solid, " speaks for a threat, a ", dotted, rest, whose)];
 }
 
@@ -52,7 +52,7 @@ function word(tag, text, contribution, strength) {
   return element(tag, { class: "word", "data-side": side, "data-strength": String(strength) }, text);
 }
 
-// The words whose contribution does not round to 0, each with its strength: 0 for little, 3 for much of the sentence.
+// The words whose contribution does not round to 0, each with its strength from 0 (little) to 3 (much).
 function telling(tokens = []) {
   const counted = tokens.filter(({ contribution }) => Number(contribution.toFixed(2)) !== 0);
   const largest = counted.reduce((most, { contribution }) => Math.max(most, Math.abs(contribution)), 0);
@@ -74,7 +74,7 @@ function reason(points, verdict, sentence) {
   return element("details", { class: "why" }, summary, ...views);
 }
 
-// A single word may be as long as the comment.
+// A word may be as long as the comment.
 function excerpt(points, start, end) {
   if (end - start <= EXCERPT_LENGTH) return textOf(points, start, end);
   return `${textOf(points, start, start + EXCERPT_LENGTH).trimEnd()}…`;
@@ -90,22 +90,22 @@ function bothViews(points, sentence) {
   const view = (title, ...content) => element("div", { class: "why-view" }, element("h4", {}, title), ...content);
   return [
     view("Fast model: what each word adds (exact)", ...fastView(points, sentence, "h5")),
-    view("Encoder: what happens when a word is left out (approximate)", ...encoderView(points, sentence)),
+    view("Encoder: the change if a word is left out (approximate)", ...encoderView(points, sentence)),
   ];
 }
 
 function fastView(points, { tokens, bias, logit }, heading) {
   const legend =
-    "Log-odds before the neighbouring sentences and calibration are counted; they add up: " +
-    `${signed(bias)} without a word, ${signed(logit)} with all.`;
+    "Log-odds before context and calibration. They add up: " +
+    `${signed(bias)} without any word, ${signed(logit)} with all words.`;
   return [wordLists(points, tokens, heading, asExact), element("p", { class: "help" }, legend)];
 }
 
 function encoderView(points, sentence) {
   const { encoder_tokens: tokens, encoder_logit: logit } = sentence;
   const all = `The encoder's log-odds are ${signed(logit)} with all words.`;
-  if (!tokens) return [element("p", { class: "help" }, `${all} It had no time to leave out one word after the other.`)];
-  const each = "A figure says by how much they fall when that word alone is left out; the figures do not add up.";
+  if (!tokens) return [element("p", { class: "help" }, `${all} It had no time to try each word.`)];
+  const each = "A figure is how much they fall if this one word is left out. The figures do not add up.";
   return [
     element("blockquote", { class: "comment", dir: "auto" }, ...judgedWords(points, sentence, tokens)),
     wordLists(points, tokens, "h5", asApproximate),

@@ -3,7 +3,7 @@
 import { csvRow } from "./csv.js";
 
 const ROWS_A_PART = 10_000;
-// By it a spreadsheet knows that the file is UTF-8.
+// It tells spreadsheets that the file is UTF-8.
 const BYTE_ORDER_MARK = "\uFEFF";
 
 export function exported(rows, order, { withTexts }) {

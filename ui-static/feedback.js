@@ -1,4 +1,4 @@
-// What people decide about comments. Only what is sent from here is kept by the service.
+// Decisions about comments. The service stores only comments that are sent from here.
 
 import { post, remove } from "./api.js";
 
@@ -6,11 +6,11 @@ export const LABELS = { threat: "a threat", harmless: "harmless" };
 
 const CREATED = 201;
 
-// What the decisions that went through this page say now, by their id: a label, or null where they are deleted.
+// The current labels of decisions that this page sent, by id. Null for deleted ones.
 const known = new Map();
 
-// The stored decision, whether it is new, and the label `before` it: null where there was none, undefined where only
-// the reviewer can know.
+// Returns the stored decision, whether it is new, and the label `before` it: null for none, undefined if this page
+// cannot know it.
 export async function sendFeedback(text, label, more = {}) {
   const { status, answer } = await post("feedback", { text, label, ...more });
   const stored = { ...answer, isNew: status === CREATED };
@@ -19,39 +19,39 @@ export async function sendFeedback(text, label, more = {}) {
   return { ...stored, before };
 }
 
-// A later revision takes the place of the other label, of other sentences, or of nothing, where that was deleted.
+// A later revision replaced another label or other sentences, or follows a deleted decision.
 function labelBefore({ label, isNew, revision }) {
   if (!isNew) return label;
   return revision > 1 ? undefined : null;
 }
 
-// The service says again what it said before the decision; a first one is deleted, and the comment with it, for good.
-// Answers whether that is done, and how it went in words.
+// Restores the label before the decision. A first decision is deleted for good, with its comment.
+// Returns whether it was done, and the outcome in words.
 export async function takeBack(stored) {
   const { id, text, label, before } = stored;
   if (before === undefined) {
-    // Asked again, it is meant so.
+    // A second undo deletes it.
     stored.before = null;
-    const choice = "Give it the label that is right, or undo once more to delete the decision and the comment.";
-    return { isDone: false, words: `You had decided about it before; nothing is taken back yet. ${choice}` };
+    const choice = "Choose the right label, or undo once more to delete the decision and the comment.";
+    return { isDone: false, words: `You had decided about it before, so nothing was undone yet. ${choice}` };
   }
-  if (before === label) return { isDone: true, words: "It was stored before; nothing was taken back." };
+  if (before === label) return { isDone: true, words: "It was stored before, so nothing was undone." };
   if (before) {
     const { reviewer } = await sendFeedback(text, before);
-    return { isDone: true, words: `Taken back: ${reviewer} says again that it is ${LABELS[before]}.` };
+    return { isDone: true, words: `Undone: the decision of ${reviewer} is again that it is ${LABELS[before]}.` };
   }
   try {
     await remove(`feedback/${encodeURIComponent(id)}`);
   } catch (problem) {
-    // Somebody else deleted it.
+    // It was already deleted.
     if (!problem.is?.("not-found")) throw problem;
   }
   known.set(id, null);
-  return { isDone: true, words: "Taken back. The service has deleted the decision and the comment." };
+  return { isDone: true, words: "Undone. The service has deleted the decision and the comment." };
 }
 
 export function storedWords({ label, reviewer, isNew, before }) {
-  if (!isNew) return `Stored before: ${reviewer} says it is ${LABELS[label]}.`;
+  if (!isNew) return `Already stored: ${reviewer} decided that it is ${LABELS[label]}.`;
   const again = before === null ? "" : " You had decided about it before.";
-  return `Stored: ${reviewer} says it is ${LABELS[label]}.${again}`;
+  return `Stored: ${reviewer} decided that it is ${LABELS[label]}.${again}`;
 }

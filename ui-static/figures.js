@@ -17,7 +17,7 @@ const LOWER_IS_BETTER = new Set(["brier", "ece"]);
 
 export const isErrorFigure = (name) => LOWER_IS_BETTER.has(name);
 
-// Nothing is certain: what would be rounded to 0% or 100% is shown as below or above the last step.
+// A share that would round to 0% or 100% is shown as below or above the last step, since nothing is certain.
 export function percent(share, digits = 0) {
   if (!Number.isFinite(share)) return "–";
   const step = 10 ** -(digits + 2);
@@ -31,7 +31,7 @@ export function figure(value) {
   return Number.isFinite(value) ? value.toFixed(3) : "–";
 }
 
-// Of any size: a rate of thousands a second needs no decimals.
+// A number of any size. Large ones have no decimals.
 export function measure(value) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
@@ -39,14 +39,14 @@ export function measure(value) {
   return value < 0 ? `\u2212${digits}` : digits;
 }
 
-// With its sign, even above 0; what rounds to 0 has none.
+// A number with its sign, also above 0. A number that rounds to 0 has no sign.
 export function signed(value, digits = 2) {
   const size = Math.abs(value).toFixed(digits);
   if (Number(size) === 0) return size;
   return `${value < 0 ? "\u2212" : "+"}${size}`;
 }
 
-// A figure, and below it where it lies in 95 of 100 resamples of the commenters, if that is known.
+// A figure, and below it its 95% interval over resampled commenters, if known.
 export function withInterval(text, interval, format) {
   if (!Array.isArray(interval) || interval.length < 2) return element("span", {}, text);
   const [low, high] = [interval[0], interval.at(-1)].map(format);

@@ -1,10 +1,10 @@
-// A file that somebody chooses, or drops on its place.
+// A file that is chosen, or dropped on its place.
 
-// `chosen(file)` is called for each.
+// Calls `chosen(file)` for each file.
 export function setUpFileChoice({ input, place, chosen }) {
   input.addEventListener("change", () => {
     const [file] = input.files;
-    // The same file again is a choice, too.
+    // Cleared, so that the same file can be chosen again.
     input.value = "";
     if (file) chosen(file);
   });
@@ -26,6 +26,6 @@ export function setUpFileChoice({ input, place, chosen }) {
     const [file] = event.dataTransfer.files;
     if (file) chosen(file);
   });
-  // Dropped beside its place, a file would take the place of the page.
+  // A file dropped elsewhere would replace the page.
   for (const name of ["dragover", "drop"]) addEventListener(name, (event) => isFile(event) && event.preventDefault());
 }

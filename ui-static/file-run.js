@@ -10,18 +10,18 @@ import { Progress, timeWords } from "./progress.js";
 export class FileRun {
   #part;
   #progress;
-  // What is to be known of the file, however its judging goes.
+  // Warnings about the file, shown in every state.
   #warnings = [];
   #total = 0;
   #done = 0;
-  // Over all times that it was started.
+  // Over all starts of the run.
   #seconds = 0;
 
-  // `part` is the prefix of the ids of its elements; `told.judged()` is called while comments are judged.
+  // `part` is the prefix of its elements' ids. Calls `told.judged()` while comments are judged.
   constructor(part, told = {}) {
     this.#part = part;
     this.#progress = new Progress(this.#node("progress"), this.#node("rate"));
-    // The run before has its own, which must not hear of it.
+    // Replaces the handler of the run before.
     this.#node("cancel").onclick = () => this.judging.call("cancel");
     this.judging = new Judging({
       judged: (progress) => {
@@ -29,7 +29,7 @@ export class FileRun {
         this.#progress.show(progress);
         told.judged?.();
       },
-      waiting: ({ title }) => this.#progress.say(`The service asks to wait: ${title}. It goes on by itself.`),
+      waiting: ({ title }) => this.#progress.say(`Waiting for the service: ${title}. The run continues by itself.`),
     });
   }
 
@@ -42,7 +42,7 @@ export class FileRun {
     setText(this.#node("status"), words);
   }
 
-  // How many comments the file has, or the suspected labels in it; null where it cannot be read.
+  // The number of comments in the file, or its suspected labels. Null if it cannot be read.
   async read(file) {
     this.name = file.name.replace(/\.\w+$/, "");
     this.say(`Reading ${file.name}…`);
@@ -60,7 +60,7 @@ export class FileRun {
     }
   }
 
-  // Judges what is not judged yet. True if all of it is by then.
+  // Judges the comments that are not judged yet. Returns whether all are judged.
   async judge() {
     this.#showRunning(true);
     this.#node("notice").replaceChildren(...this.#warnings);
@@ -73,7 +73,7 @@ export class FileRun {
       if (end.versions.length > 1) this.#node("notice").append(versionsNotice(end.versions));
       return end.waiting === 0;
     } catch (error) {
-      this.say("The judging has stopped. What was judged is kept.");
+      this.say("Judging has stopped. The verdicts so far are kept.");
       this.#node("notice").replaceChildren(problemNotice("Not all comments were judged", asProblem(error)));
       return false;
     } finally {
@@ -81,16 +81,16 @@ export class FileRun {
     }
   }
 
-  // Comments to be labelled, of those that were judged.
+  // Chooses comments to label from the judged ones.
   async sample(wanted) {
-    const doing = "Choosing the comments that are worth the most…";
+    const doing = "Choosing the most useful comments…";
     this.#showRunning(true);
     this.say(doing);
     this.#progress.say(doing);
     try {
       return await this.judging.call("sample", wanted);
     } catch (error) {
-      this.say("The comments are judged. Start again to choose some.");
+      this.say("The comments are judged. Press Start again to choose some.");
       throw error;
     } finally {
       this.#showRunning(false);
@@ -103,12 +103,12 @@ export class FileRun {
     const counts = [many(flag, "flag"), many(review, "review"), many(pass, "pass")].join(", ");
     const wrong = problem > 0 ? ` ${problem.toLocaleString()} could not be judged.` : "";
     const words = `${judged} judged in ${timeWords(this.#seconds)}: ${counts}.${wrong}`;
-    return waiting > 0 ? `Cancelled, ${waiting.toLocaleString()} are not judged. ${words}` : words;
+    return waiting > 0 ? `Cancelled: ${waiting.toLocaleString()} are not judged. ${words}` : words;
   }
 
   #showRunning(isRunning) {
     const running = this.#node("running");
-    // The button that had the focus is gone.
+    // The focused button is about to be hidden.
     if (!isRunning && running.contains(document.activeElement)) this.#node("file").focus();
     running.hidden = !isRunning;
   }
@@ -124,6 +124,6 @@ function unreadableNotice(count) {
 }
 
 function versionsNotice(versions) {
-  const which = element("p", {}, `Production has changed meanwhile: ${versions.join(", ")}.`);
-  return notice("warning", "The comments were not all judged by the same version", which);
+  const which = element("p", {}, `Production changed during the run: ${versions.join(", ")}.`);
+  return notice("warning", "Not all comments were judged by the same version", which);
 }

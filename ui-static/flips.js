@@ -1,4 +1,4 @@
-// Sentences that two versions decide otherwise.
+// Sentences on which two versions decide differently.
 
 import { asProblem, getAsked, withQuery } from "./api.js";
 import { button, byId, cell, element, mark, numberCell, row, table } from "./dom.js";
@@ -7,17 +7,17 @@ import { problemNotice } from "./notice.js";
 
 const SHOWN = 100;
 
-// The part of a comparison that asks for them: their texts are personal data, so they come only when somebody asks.
+// The button that loads them. Their texts are personal data, so they are loaded only on request.
 export function flipsOffer(a, b) {
   const place = element("div", { id: "flips", role: "status" });
-  const ask = button("Show sentences that they decide otherwise", { id: "flips-button" }, () => load(a, b, place));
+  const ask = button("Show sentences with different decisions", { id: "flips-button" }, () => load(a, b, place));
   return element("div", { class: "after-table" }, element("div", { class: "row" }, ask), place);
 }
 
 async function load(a, b, place) {
   const ask = byId("flips-button");
   ask.setAttribute("aria-disabled", "true");
-  place.replaceChildren(element("p", { class: "help" }, "Looking for them…"));
+  place.replaceChildren(element("p", { class: "help" }, "Loading the sentences…"));
   try {
     const { answer } = await getAsked(withQuery("models/flips", { a, b, limit: SHOWN }));
     place.replaceChildren(element("p", {}, summary(answer)), ...flipsTable(answer));
@@ -29,15 +29,15 @@ async function load(a, b, place) {
 }
 
 function summary({ sentences, flips, better, worse }) {
-  const of = `${flips.toLocaleString()} of ${plural(sentences, "held-out sentence")} are decided otherwise by B`;
+  const of = `${flips.toLocaleString()} of ${plural(sentences, "held-out sentence")} have a different decision by B`;
   if (flips === 0) return `${of}.`;
-  return `${of}: ${better.toLocaleString()} to the better, ${worse.toLocaleString()} to the worse.`;
+  return `${of}: ${better.toLocaleString()} better, ${worse.toLocaleString()} worse.`;
 }
 
 function flipsTable({ items, flips }) {
   if (items.length === 0) return [];
-  const headings = ["Row", "Sentence", "It is", "A", "B", "B is"];
-  const caption = items.length < flips ? `The ${items.length} that differ most` : "Those that differ most first";
+  const headings = ["Row", "Sentence", "Label", "A", "B", "B is"];
+  const caption = items.length < flips ? `The ${items.length} largest differences` : "Largest differences first";
   return [table(caption, headings, items.map(flipRow))];
 }
 
@@ -46,7 +46,7 @@ function flipRow({ row: number, text, is_threat: isThreat, a, b }) {
   return row(
     String(number),
     cell("Sentence", element("span", { class: "row-whole", dir: "auto" }, text), "prose"),
-    cell("It is", isThreat ? "a threat" : "harmless"),
+    cell("Label", isThreat ? "a threat" : "harmless"),
     numberCell("A", percent(a, 1)),
     numberCell("B", percent(b, 1)),
     cell("B is", mark(isBetter, isBetter ? "better" : "worse")),

@@ -1,4 +1,4 @@
-// The comments of a file, whatever its format: CSV, JSON lines, the THREAT format, or a comment a line.
+// The comments of a file in one of the formats: CSV, JSON lines, the THREAT format, one comment per line.
 
 import { CsvReader, openQuote } from "./csv.js";
 
@@ -6,8 +6,8 @@ const THREAT_HEADER = /^Video #(\d+), Comment #(\d+), Commenter #\d+/;
 const THREAT_LABEL = /^[0-3]$/;
 const SEPARATORS = [",", ";", "\t"];
 
-// Calls `add(id, text)` for each comment, and `refuse(id, problem)` for what should be one and is none.
-// `start` is the beginning of the file.
+// Calls `add(id, text)` for each comment, and `refuse(id, problem)` for each entry that is not a valid comment.
+// `start` is the start of the file.
 export function readerFor(name, start, told) {
   const lines = start.split("\n", 200).map(trimReturn);
   if (lines.some((line) => THREAT_HEADER.test(line))) return new LineReader(new ThreatLines(told));
@@ -102,10 +102,10 @@ class JsonLines {
     try {
       object = JSON.parse(line);
     } catch {
-      // Not JSON at all, which is no object either.
+      // Not JSON: reported below.
     }
     if (object === null || typeof object !== "object") {
-      this.told.refuse(String(number), `Line ${number} is no JSON object.`);
+      this.told.refuse(String(number), `Line ${number} is not a JSON object.`);
       return;
     }
     const id = ["string", "number"].includes(typeof object.id) ? String(object.id) : String(number);
@@ -147,6 +147,6 @@ class ThreatLines {
     if (tabs === 0) return "There is no tab between label and sentence.";
     if (!THREAT_LABEL.test(label)) return "The label is not 0, 1, 2 or 3.";
     if (sentence.trim() === "") return "The sentence is empty.";
-    return this.#id === null ? "The sentence stands under no header line." : null;
+    return this.#id === null ? "The sentence has no header line above it." : null;
   }
 }

@@ -1,4 +1,4 @@
-// The gate's report: its checks, what would be decided to the worse, and which replicas follow.
+// The gate's report: its checks, the sentences that get worse, and the replicas that answer with the version.
 
 import { cell, code, element, mark, numberCell, row, table } from "./dom.js";
 import { measure, plural } from "./figures.js";
@@ -36,15 +36,15 @@ function flipLines(flips) {
   if (!flips) return [];
   const { missed, missed_rows: missedRows, flagged, flagged_rows: flaggedRows } = flips;
   if (missed + flagged === 0) {
-    return [element("p", { class: "help" }, "No held-out sentence is decided worse than today.")];
+    return [element("p", { class: "help" }, "No held-out sentence gets a worse decision than from production.")];
   }
   return [
-    element("h3", {}, "Held-out sentences that are decided worse than today"),
+    element("h3", {}, "Held-out sentences with a worse decision than from production"),
     element(
       "ul",
       { class: "flips" },
       ...flipLine(plural(missed, "threat"), "newly missed", missed, missedRows),
-      ...flipLine(plural(flagged, "other sentence"), "newly flagged", flagged, flaggedRows),
+      ...flipLine(plural(flagged, "harmless sentence"), "newly flagged", flagged, flaggedRows),
     ),
     element("p", { class: "help" }, "Rows are numbered from 0 in the dataset."),
   ];
@@ -72,7 +72,7 @@ function named(names) {
 
 function missingNotice(missing) {
   const names = element("ul", {}, ...missing.map((name) => element("li", {}, code(name))));
-  const advice = "They may answer with the model before. Look whether they run and reach the object store.";
-  const title = `${plural(missing.length, "replica")} did not report it in time`;
+  const advice = "They may still answer with the previous model. Check that they run and reach the object store.";
+  const title = `${plural(missing.length, "replica")} did not report the new version in time`;
   return notice("warning", title, names, element("p", {}, advice));
 }

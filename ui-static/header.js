@@ -1,4 +1,4 @@
-// The top of the page: which model answers, whether promotions are refused, where the workflows can be watched.
+// The top of the page: the model that serves, whether promotions are refused, the link to Temporal.
 
 import { refusePromotions } from "./action.js";
 import { asProblem, get } from "./api.js";
@@ -15,7 +15,7 @@ export function setUpHeader() {
   lookForTemporal();
 }
 
-// Without its answer the link stays hidden, and nothing else is lost. It is asked again with the next models.
+// If this fails, only the link stays hidden. The next poll of the models tries again.
 function lookForTemporal() {
   about ??= showTemporalLink().catch((error) => {
     asProblem(error);
@@ -31,7 +31,7 @@ function showModels(answer) {
 
 function showTrouble(_, health) {
   if (!health) {
-    showServing("trouble", "The model in service is not known");
+    showServing("trouble", "The model that serves is unknown");
     return;
   }
   const { model_version: version, generation } = health;
@@ -56,7 +56,7 @@ function servingNow({ version, generation }) {
 
 function staleWords(since) {
   const time = since ? ` since ${localTime(since).textContent}` : "";
-  return `The object store has not answered${time}: a newer promotion would not be seen. Judging goes on.`;
+  return `The object store has not answered${time}: a newer promotion would not be noticed. Judging continues.`;
 }
 
 function showServing(state, text) {
@@ -73,7 +73,7 @@ function showRefusal(reason = "") {
 
 function refusalNotice(reason) {
   const why = element("p", { class: "notice-detail" }, reason);
-  const consequence = "Comments are judged as before. Promotions and rollbacks are switched off until this is solved.";
+  const consequence = "Comments are still judged. Promotions and rollbacks are disabled until this is fixed.";
   return notice("bad", "The object store cannot be trusted with promotions", why, element("p", {}, consequence));
 }
 

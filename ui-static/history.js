@@ -1,4 +1,4 @@
-// Every promotion, and what was in production at a time.
+// Every promotion, and the version in production at a given time.
 
 import { asProblem, get, getAsked, withQuery } from "./api.js";
 import { byId, cell, code, element, row } from "./dom.js";
@@ -25,7 +25,7 @@ export function setUpHistory() {
   });
 }
 
-// The history grows only with a new generation.
+// The history changes only with a new generation.
 async function update(generation) {
   if (generation === shownGeneration) return;
   shownGeneration = generation;
@@ -35,7 +35,7 @@ async function update(generation) {
     byId("history-trouble").textContent = "";
     showRows();
   } catch (error) {
-    // Asked again with the next look at the models.
+    // The next poll of the models tries again.
     shownGeneration = null;
     const { title, detail } = asProblem(error);
     byId("history-trouble").textContent = [`The history cannot be shown. ${title}`, detail].filter(Boolean).join(". ");
@@ -44,7 +44,7 @@ async function update(generation) {
 
 function showRows() {
   const shown = showsAll ? promotions : promotions.slice(0, SHOWN_FIRST);
-  const empty = element("tr", {}, element("td", { colspan: "5", class: "empty" }, "Nothing was ever in production."));
+  const empty = element("tr", {}, element("td", { colspan: "5", class: "empty" }, "No version was promoted yet."));
   byId("history-rows").replaceChildren(...(shown.length > 0 ? shown.map(historyRow) : [empty]));
   byId("history-all").hidden = shown.length === promotions.length;
 }
@@ -63,7 +63,7 @@ function historyRow({ generation, version, at, actor, reason, forced }) {
 async function lookUp(time) {
   const line = byId("production-at-answer");
   if (Number.isNaN(time.getTime())) {
-    line.replaceChildren("Enter a day and a time.");
+    line.replaceChildren("Enter a date and a time.");
     return;
   }
   const at = time.toISOString();

@@ -1,4 +1,4 @@
-// The page's end of a worker that reads and judges a file.
+// The page's connection to a worker that reads and judges a file.
 
 import { Problem, isWorthAskingAgain } from "./api.js";
 import { usedKey, whenKeyChanges } from "./key.js";
@@ -11,7 +11,7 @@ export class Judging {
   #failure = null;
   #endListening = whenKeyChanges(() => this.#sendKey());
 
-  // `told.judged({ done, total })` while comments are judged, `told.waiting(problem)` while the service has no time.
+  // Calls `told.judged({ done, total })` while comments are judged, `told.waiting(problem)` while the service is busy.
   constructor(told) {
     this.#told = told;
     this.#worker.addEventListener("message", ({ data }) => this.#hear(data));
@@ -19,13 +19,13 @@ export class Judging {
     this.#sendKey();
   }
 
-  // The file and all that was said of it are forgotten. What was asked for is not answered any more.
+  // Forgets the file and its verdicts. Open calls are not answered.
   end() {
     this.#worker.terminate();
     this.#endListening();
   }
 
-  // See `calls` in worker.js. What the worker refuses is thrown as a `Problem`.
+  // See `calls` in worker.js. An error of the worker is thrown as a `Problem`.
   call(name, argument) {
     if (this.#failure) return Promise.reject(this.#failure);
     this.#newest += 1;
@@ -47,22 +47,22 @@ export class Judging {
     return call;
   }
 
-  // A worker that could not be loaded, or has no memory left, answers nothing any more.
+  // A worker that could not be loaded, or is out of memory, no longer answers.
   #fail({ message }) {
-    this.#failure = new Problem("Files cannot be judged in this browser", message || "Load the page again.");
+    this.#failure = new Problem("Files cannot be judged in this browser", message || "Reload the page.");
     for (const { reject } of this.#calls.values()) reject(this.#failure);
     this.#calls.clear();
   }
 
   #sendKey() {
-    // Whoever calls next hears of a failure.
+    // The next call reports a failure.
     this.call("key", usedKey()).catch(() => {});
   }
 
   async #findKey(refused) {
     const isOld = usedKey() && usedKey().secret !== refused;
     const isFound = isOld || (await isWorthAskingAgain(usedKey()));
-    // A key that was found is on its way before this word.
+    // The new key was sent before this message.
     this.#worker.postMessage({ name: "keyFound", argument: isFound });
   }
 }

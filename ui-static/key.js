@@ -1,6 +1,6 @@
-// The API key that every request carries, and whose it is.
+// The API key that every request sends, with its name and roles.
 
-// Only here, so that it is gone with the page: nothing that outlives the page or leaves it by itself may hold it.
+// Kept only here, so that it is gone when the page is closed. No storage or cookie may hold it.
 let used = null;
 const listeners = new Set();
 
@@ -14,7 +14,7 @@ export function setKey(key) {
   for (const listener of listeners) listener(key);
 }
 
-// Gives the function that ends the listening.
+// Returns the function that removes the listener.
 export function whenKeyChanges(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);

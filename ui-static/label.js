@@ -1,5 +1,5 @@
-// Labelling, one comment at a time: those of a file that are worth the most to the next model, and some at random. Or
-// the labels of a dataset that are likely wrong.
+// Labelling, one comment at a time: the comments of a file that are most useful for the next model, and some at random.
+// Or the labels of a dataset that are likely wrong.
 
 import { Problem, asProblem } from "./api.js";
 import { button, byId, element, setText } from "./dom.js";
@@ -12,10 +12,10 @@ import { notice, problemNotice } from "./notice.js";
 import { Session } from "./session.js";
 
 let run = null;
-// Suspected labels, where the file has some.
+// Suspected labels, if the file has some.
 let suspects = null;
 let session = null;
-// The run in which something is on its way, if there is one.
+// The run with a pending request, if there is one.
 let busy = null;
 
 export function setUpLabel() {
@@ -41,14 +41,14 @@ async function open(file) {
   if (!read) return;
   if (read.suspects && !accepted(read.suspects)) return;
   byId("label-choice").hidden = suspects !== null;
-  // What is hidden must not be asked for.
+  // A hidden field must not block the form.
   for (const id of ["label-take", "label-random"]) byId(id).disabled = suspects !== null;
   byId("label-start").hidden = false;
   if (!suspects)
-    run.say(`${run.name}: ${plural(read.comments, "comment")}, which are judged first, to choose from them.`);
+    run.say(`${run.name}: ${plural(read.comments, "comment")}. They are judged first, to choose from them.`);
 }
 
-// Held-out commenters stay as they are, whatever anybody says of them: to ask about them would be a waste.
+// Feedback does not change rows of held-out commenters, so they are left out.
 function accepted(all) {
   if (all.some(({ text }) => typeof text !== "string")) {
     const advice = element("p", {}, "Run the audit with --show-text, then open its output again.");
@@ -59,7 +59,7 @@ function accepted(all) {
   const useful = all.filter(({ held_out: isHeldOut }) => !isHeldOut);
   suspects = useful.map(({ label, ...suspect }) => ({ ...suspect, suspected: label }));
   const left = all.length - useful.length;
-  const apart = left > 0 ? ` ${left} more are of held-out commenters: no feedback changes those.` : "";
+  const apart = left > 0 ? ` ${left} more are left out: feedback does not change held-out commenters.` : "";
   run.say(`${plural(useful.length, "label")} of a dataset that are likely wrong.${apart}`);
   return useful.length > 0;
 }
@@ -82,16 +82,16 @@ async function start() {
   }
 }
 
-// Told before a file is judged in vain.
+// Checked before a file is judged in vain.
 function checkRole() {
   const key = usedKey();
   if (!key?.roles || key.roles.includes("review")) return;
-  throw new Problem(`The key of ${key.name} has no role “review”`, "Labels are decisions: they need that role.");
+  throw new Problem(`The key of ${key.name} lacks the role “review”`, "Labels are decisions and need this role.");
 }
 
 async function chosen(mine) {
   if (!(await mine.judge())) {
-    mine.say("Not all comments are judged. Start again to go on.");
+    mine.say("Not all comments are judged. Press Start to continue.");
     return null;
   }
   const wanted = { take: byId("label-take").valueAsNumber, share: byId("label-random").valueAsNumber };
@@ -125,8 +125,8 @@ function showCurrent() {
 }
 
 function suspectWords({ suspected, probability, row }) {
-  const chance = `models that had not seen it give it a probability of ${percent(probability)}`;
-  return `Row ${row} of the dataset is labelled ${suspected}; ${chance} to be a threat.`;
+  const chance = `Models that were not trained on it give a probability of ${percent(probability)}`;
+  return `Row ${row} of the dataset is labelled ${suspected}. ${chance} that it is a threat.`;
 }
 
 const KEYS = { t: () => answer("threat"), h: () => answer("harmless"), s: skip, u: undo };
@@ -155,10 +155,10 @@ function skip() {
 }
 
 function undo() {
-  if (session?.done > 0) inTurn("The answer was not taken back", (mine) => mine.undo());
+  if (session?.done > 0) inTurn("The answer was not undone", (mine) => mine.undo());
 }
 
-// The next comment comes when the service has the answer to this one.
+// The next comment is shown when the service has stored the answer to this one.
 async function inTurn(failed, action) {
   if (busy === run) return;
   const [mine, itsRun] = [session, run];

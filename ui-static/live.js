@@ -1,4 +1,4 @@
-// What the service does now: requests, latencies, decisions, and how its parts are. Nobody looks while nobody watches.
+// The current state of the service: requests, latencies, decisions, its parts. Polled only while the panel is visible.
 
 import { asProblem, get } from "./api.js";
 import { Chart } from "./chart.js";
@@ -11,7 +11,7 @@ import { isShown, whenShown } from "./tabs.js";
 import { between, lookAt } from "./traffic.js";
 
 const LOOK_EVERY_MS = 5_000;
-// Rates need two looks: the second one is soon after the first.
+// Rates need two samples, so the second one follows soon after the first.
 const FIRST_LOOK_MS = 1_500;
 const KEPT_S = 600;
 
@@ -56,7 +56,7 @@ async function lookAtMetrics() {
 
 function addStep(now) {
   const step = last && between(last, now);
-  // What happened while nobody watched is one long step, and a gap in the chart.
+  // The time without samples is a gap in the chart.
   const isGap = last && now.at - last.at > 3 * (LOOK_EVERY_MS / 1000);
   if (step) steps.push(isGap ? { at: now.at } : step);
   steps = steps.filter(({ at }) => at > now.at - KEPT_S);
@@ -78,11 +78,11 @@ function setUpCharts() {
     put(
       "live-requests",
       ["judging", "other"],
-      new Chart("Requests a second", {
+      new Chart("Requests per second", {
         x: TIME,
-        y: { ...RATE, label: "Requests a second" },
+        y: { ...RATE, label: "Requests per second" },
         series: [
-          { label: "To judge", colour: "--accent" },
+          { label: "Judging", colour: "--accent" },
           { label: "All others", colour: "--quiet", line: "dashed" },
         ],
       }),
@@ -90,21 +90,21 @@ function setUpCharts() {
     put(
       "live-latency",
       ["p50", "p99"],
-      new Chart("Latency of requests to judge", {
+      new Chart("Latency of judging requests", {
         x: TIME,
         y: { label: "Latency", format: duration },
         series: [
-          { label: "Half of them within", colour: "--accent" },
-          { label: "99 of 100 within", colour: "--bad", line: "dashed" },
+          { label: "Median (p50)", colour: "--accent" },
+          { label: "99 of 100 within (p99)", colour: "--bad", line: "dashed" },
         ],
       }),
     ),
     put(
       "live-decisions",
       ["threat", "harmless"],
-      new Chart("Comments judged a second", {
+      new Chart("Comments judged per second", {
         x: TIME,
-        y: { ...RATE, label: "Comments a second" },
+        y: { ...RATE, label: "Comments per second" },
         series: [
           { label: "Threats", colour: "--bad" },
           { label: "Harmless", colour: "--good", line: "dashed" },
@@ -117,7 +117,7 @@ function setUpCharts() {
 function put(id, columns, chart) {
   byId(id).replaceChildren(chart.node);
   const words = () => {
-    if (steps.length === 0) return "The first figures come in a few seconds.";
+    if (steps.length === 0) return "The first figures appear in a few seconds.";
     return `the last ${plural(Math.max(1, Math.round((steps.at(-1).at - steps[0].at) / 60)), "minute")}.`;
   };
   return { chart, columns, words };
@@ -140,14 +140,14 @@ function showFeedback(metrics) {
   const rows = ["threat", "harmless"].map((label) => {
     const [yes, no, unjudged] = ["yes", "no", "unjudged"].map((agreed) => count(label, agreed));
     const numbers = [
-      ["Production said the same", yes],
-      ["Production differed", no],
+      ["Production agreed", yes],
+      ["Production disagreed", no],
       ["No verdict", unjudged],
     ];
     const cells = numbers.map(([heading, number]) => cell(heading, number.toLocaleString(), "number"));
     return row(label, ...cells, cell("Agreement", agreementWords(yes, yes + no)));
   });
-  const headings = ["Decision", "Production said the same", "Production differed", "No verdict", "Agreement"];
+  const headings = ["Decision", "Production agreed", "Production disagreed", "No verdict", "Agreement"];
   byId("live-feedback").replaceChildren(table("Decisions of reviewers since the service started", headings, rows));
 }
 
@@ -160,7 +160,7 @@ function agreementWords(yes, all) {
 // ---- Parts ---------------------------------------------------------------------------------------------------------
 
 function showParts(metrics) {
-  // The service lists them in any order.
+  // The service lists the parts in no fixed order.
   const found = (metrics.get("threatwatch_part_up") ?? []).toSorted((a, b) => (a.labels.part < b.labels.part ? -1 : 1));
   const parts = found.map(({ labels: { part }, value }) => {
     const isUp = value === 1;

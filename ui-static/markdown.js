@@ -2,7 +2,7 @@
 
 import { cell, code, element, row } from "./dom.js";
 
-// A heading of the first level becomes an `h2`: the page has its `h1`.
+// A first-level heading becomes an `h2`, because the page has an `h1`.
 const HEADING = /^(#{1,4}) (.*)$/;
 const ITEM = /^- /;
 
@@ -29,7 +29,7 @@ function cellsOf(line) {
   return line.split("|").slice(1, -1).map((piece) => piece.trim());
 }
 
-// The second line only rules the first off.
+// The second line is only a rule.
 function tableOf(name, [headings, , ...lines]) {
   const columns = headings.map((heading) => (heading ? element("th", { scope: "col" }, heading) : element("td")));
   const head = headings.some(Boolean) ? [element("thead", {}, element("tr", {}, ...columns))] : [];
@@ -37,7 +37,7 @@ function tableOf(name, [headings, , ...lines]) {
     return row(first, ...rest.map((piece, i) => cell(headings[i + 1], element("span", {}, ...inline(piece)))));
   });
   const body = element("tbody", {}, ...rows);
-  // On a narrow screen it scrolls, also by the keyboard.
+  // On a narrow screen the table scrolls, also by keyboard.
   const frame = { class: "table-frame", role: "region", tabindex: "0", "aria-label": name };
   return element("div", frame, element("table", { "aria-label": name }, ...head, body));
 }

@@ -1,4 +1,4 @@
-// The list of models, with what each is worth.
+// The list of models with their figures.
 
 import { PROMOTION, showAvailability } from "./action.js";
 import { asProblem } from "./api.js";
@@ -28,7 +28,7 @@ function showModels({ production, models, total, hasMore }) {
   setText(byId("models-trouble"), "");
   byId("models-more").hidden = !hasMore;
   setText(byId("models-count"), hasMore ? `${models.length.toLocaleString()} of ${plural(total, "version")}` : "");
-  // Rows that did not change stay as they are, for the sake of focus and selection.
+  // Unchanged rows stay, to keep focus and selection.
   const fingerprint = JSON.stringify([production, models]);
   if (fingerprint === shownModels) return;
   keepingFocus(() => {
@@ -56,7 +56,7 @@ async function showMore() {
   }
 }
 
-// A button that is replaced or gone must not drop a keyboard user at the top of the page.
+// If the focused button is replaced or removed, a keyboard user must not land at the top of the page.
 function keepingFocus(render) {
   const focused = document.activeElement;
   const { version, curves } = focused?.dataset ?? {};
@@ -77,7 +77,7 @@ function showProduction(production) {
   byId("rollback-button").hidden = !production;
   const line = byId("production");
   if (!production) {
-    line.replaceChildren("Nothing is in production: comments cannot be judged until a model is promoted.");
+    line.replaceChildren("No model is in production. Promote one to judge comments.");
     return;
   }
   line.replaceChildren("In production: ", ...promotionWords(production));
@@ -91,7 +91,7 @@ export function promotionWords({ version, generation, actor, reason, forced, at 
 }
 
 export function forcedTag() {
-  return element("strong", { class: "forced-tag", title: "Promoted although the gate refused it" }, "forced");
+  return element("strong", { class: "forced-tag", title: "Promoted although the gate refused" }, "forced");
 }
 
 function showRows(models) {
@@ -99,7 +99,7 @@ function showRows(models) {
   const empty = element("td", { colspan: String(COLUMNS), class: "empty" }, none);
   const rows = models.length > 0 ? models.map(knownRow) : [element("tr", {}, empty)];
   const shown = byId("model-rows");
-  // Of many versions only those that are new are laid out again.
+  // Only new rows are inserted, because there may be many.
   rows.forEach((one, i) => shown.children[i] === one || shown.insertBefore(one, shown.children[i] ?? null));
   while (shown.children.length > rows.length) shown.lastElementChild.remove();
 }
@@ -148,7 +148,7 @@ function origin({ trainer, preset, operating_point: point, held_out: { sentence:
 function datasetName({ dataset, sample }) {
   const start = (digest) => element("code", { title: digest }, digest.slice(0, 8));
   if (!sample) return start(dataset);
-  const note = element("span", { class: "interval" }, "judged on the sample ", start(sample));
+  const note = element("span", { class: "interval" }, "figures on the sample ", start(sample));
   return element("span", { class: "with-interval" }, start(dataset), " ", note);
 }
 
@@ -168,6 +168,6 @@ function useButtons({ version }) {
 
 function showBaseline(newest) {
   const { n, positives } = newest?.held_out.sentence ?? {};
-  const share = n > 0 ? ` (${figure(positives / n)} among the held-out commenters of the newest model)` : "";
+  const share = n > 0 ? ` (${figure(positives / n)} for the held-out commenters of the newest model)` : "";
   setText(byId("baseline"), share);
 }

@@ -1,4 +1,4 @@
-// Boxes that say how something went.
+// Boxes that show an outcome.
 
 import { element } from "./dom.js";
 
@@ -15,7 +15,7 @@ export function problemNotice(intro, { title, detail, requestId }) {
   return notice("bad", `${intro}: ${title}`, ...why, ...requestLine(requestId));
 }
 
-// An operator finds the line in the log by it.
+// With this id an operator finds the line in the log.
 function requestLine(id) {
   return id ? [element("p", { class: "notice-request" }, "Request ", element("code", {}, id))] : [];
 }

@@ -1,4 +1,4 @@
-// Reads what Prometheus reads: the OpenMetrics text of `/metrics`.
+// Parses the OpenMetrics text of `/metrics`.
 
 const SAMPLE = /^([A-Za-z_:][\w:]*)(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})? (\S+)/;
 const LABEL = /([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"/g;
@@ -16,7 +16,7 @@ export function parseMetrics(text) {
   return metrics;
 }
 
-// The sum of the samples whose labels fit.
+// The sum of the samples with matching labels.
 export function total(metrics, name, fits = () => true) {
   const samples = metrics.get(name) ?? [];
   return samples.reduce((sum, { labels, value }) => (fits(labels) ? sum + value : sum), 0);

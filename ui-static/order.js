@@ -17,7 +17,7 @@ export function arranged(rows, { filter, sort }) {
   for (let row = 0; row < rows.count; row += 1) if (belongs(row)) found.push(row);
   const order = Uint32Array.from(found);
   if (sort !== BY_PROBABILITY) return order;
-  // What could not be judged stands at the end.
+  // Comments that could not be judged come last.
   const rank = (row) => (rows.decision[row] === PROBLEM ? -1 : rows.probability[row]);
   return order.sort((a, b) => rank(b) - rank(a) || a - b);
 }

@@ -1,4 +1,4 @@
-// How far the judging of a file is, and how long it takes.
+// The progress of judging a file, and the time left.
 
 import { setText } from "./dom.js";
 import { plural } from "./figures.js";
@@ -11,7 +11,7 @@ export class Progress {
   #from = 0;
   #started = 0;
 
-  // The words are no live region: nobody wants to hear them five times a second.
+  // The words are not a live region: they change five times a second.
   constructor(bar, words) {
     this.#bar = bar;
     this.#words = words;
@@ -29,11 +29,11 @@ export class Progress {
     this.#bar.value = done;
     const rate = (done - this.#from) / this.seconds();
     const words = [`${done.toLocaleString()} of ${plural(total, "comment")}`];
-    if (done > this.#from) words.push(`${rateWords(rate)} a second`, `${timeWords((total - done) / rate)} left`);
+    if (done > this.#from) words.push(`${rateWords(rate)} per second`, `${timeWords((total - done) / rate)} left`);
     setText(this.#words, words.join(", "));
   }
 
-  // Instead of the figures, until the next ones.
+  // Replaces the figures until the next update.
   say(text) {
     setText(this.#words, text);
   }

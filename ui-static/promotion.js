@@ -1,4 +1,4 @@
-// Promoting a model, asking whether it would pass, promoting against the gate, and rolling back.
+// Promotion, dry run, promotion by force, and rollback.
 
 import { PROMOTION, act, isBusy } from "./action.js";
 import { postAction } from "./api.js";
@@ -20,10 +20,10 @@ export function setUpPromotion() {
 export async function promote(version) {
   if (isBusy()) return;
   const live = inProduction();
-  const consequence = live ? `It replaces ${live.version}.` : "It is the first in production.";
+  const consequence = live ? `It replaces ${live.version}.` : "It is the first model in production.";
   const answers = await ask({
     title: "Promote this model?",
-    explanation: `It judges all comments from then on, if it passes the checks. ${consequence}`,
+    explanation: `If it passes the checks, it judges all comments from then on. ${consequence}`,
     subject: version,
     confirm: "Promote",
   });
@@ -40,7 +40,7 @@ export async function promote(version) {
 export async function dryRun(version) {
   await act({
     where: WHERE,
-    doing: `Would ${version} pass? The checks are running…`,
+    doing: `Checking whether ${version} would pass…`,
     failed: "The checks could not be run",
     send: async () => ({ ...(await checksOf(version)), backtest: await backtestReport(version) }),
     report: (sent) => promotionReport(sent),
@@ -53,18 +53,18 @@ async function force({ version, generation, gate }) {
   const answers = await ask({
     title: "Promote against the gate?",
     explanation:
-      `The gate refuses this model: ${failed} failed. Promoted by force, it judges all comments all the same. ` +
-      "The history marks it as forced and keeps your reason.",
+      `The gate refuses this model: ${failed} failed. If you promote it by force, it judges all comments anyway. ` +
+      "The history marks the promotion as forced and keeps your reason.",
     subject: version,
     confirm: "Promote by force",
-    acknowledgement: "I have read which checks failed, and want this model all the same.",
+    acknowledgement: "I have read which checks failed and want this model anyway.",
   });
   if (!answers) return;
   await act({
     where: WHERE,
     doing: `Promoting ${version} by force…`,
     failed: `${version} was not promoted`,
-    // What the report compared with must still be in production.
+    // Production must not have changed since the report.
     send: () => postAction("promote", { version, force: true, expected_generation: generation, ...answers }),
     report: (sent) => promotionReport(sent),
   });
@@ -74,7 +74,7 @@ async function rollBack() {
   if (isBusy()) return;
   const answers = await ask({
     title: "Roll back?",
-    explanation: "The model that was in production before judges all comments again. It takes the place of:",
+    explanation: "The previous model judges all comments again. It replaces:",
     subject: inProduction().version,
     confirm: "Roll back",
   });
@@ -94,7 +94,7 @@ function checksOf(version) {
   return postAction("promote", { version, dry_run: true });
 }
 
-// A refusal names the checks that failed; their whole report is that of a dry run.
+// A refusal names only the failed checks. A dry run gives the full report.
 async function promoteOrExplain(body) {
   try {
     return await postAction("promote", body);
@@ -128,11 +128,11 @@ function headline({ outcome, version, gate }) {
         ? ["good", `${version} is in production`]
         : ["warning", `${version} is in production by force: not every check passed`];
     case "already_live":
-      return ["good", `${version} was in production already`];
+      return ["good", `${version} was already in production`];
     case "dry_run":
       return passes
-        ? ["good", `${version} would pass the checks; nothing was changed`]
-        : ["bad", `${version} would not pass the checks; nothing was changed`, failedLine(gate)];
+        ? ["good", `${version} would pass the checks. Nothing was changed`]
+        : ["bad", `${version} would not pass the checks. Nothing was changed`, failedLine(gate)];
     case "refused":
       return ["bad", `${version} was not promoted: the gate refuses it`, failedLine(gate)];
     default:
@@ -144,10 +144,10 @@ function failedLine(gate) {
   return element("p", {}, `Failed: ${failedChecks(gate).join(", ")}.`);
 }
 
-// The second step is not part of the first dialog: whoever takes it has the report before their eyes.
+// A separate step after the first dialog, so that the person sees the report before.
 function forceOffer(answer) {
   const note =
-    "The gate protects the people whose comments are judged. If you know why it is wrong here, you can overrule it.";
+    "The gate protects the people whose comments are judged. If you know that it is wrong here, you can overrule it.";
   const open = button("Promote by force…", { class: "danger", "data-acts": PROMOTION }, () => force(answer));
   return element("div", { class: "force" }, element("p", {}, note), open);
 }
@@ -155,7 +155,7 @@ function forceOffer(answer) {
 function rollbackReport({ status, answer }) {
   if (status === 202) return stillRunning("The rollback", answer);
   const { outcome, version } = answer;
-  const title = outcome === "already_live" ? `${version} was in production already` : `Rolled back to ${version}`;
+  const title = outcome === "already_live" ? `${version} was already in production` : `Rolled back to ${version}`;
   return { message: notice("good", title, ...generationLine(answer)), details: replicaReport(answer.replicas) };
 }
 
@@ -163,7 +163,7 @@ function generationLine({ generation, previous, live }) {
   const parts = [
     generation && `Generation ${generation}.`,
     previous && `In production before: ${previous}.`,
-    live === false && "This service does not answer with it yet.",
+    live === false && "This replica does not answer with it yet.",
   ];
   const line = parts.filter(Boolean).join(" ");
   return line ? [element("p", {}, line)] : [];
@@ -172,6 +172,6 @@ function generationLine({ generation, previous, live }) {
 function stillRunning(what, run) {
   follow(run);
   const where = element("a", { href: "#training" }, "Training");
-  const hint = element("p", {}, "See under ", where, " where it stands; the list shows the outcome when there is one.");
+  const hint = element("p", {}, "Its state is shown under ", where, ". The list of models shows the outcome.");
   return { message: notice("busy", `${what} is still running`, hint) };
 }

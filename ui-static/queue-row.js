@@ -1,9 +1,9 @@
-// A row of the queue: what the model and the moderator say of a comment, and how it begins.
+// A row of the queue: the decisions of the model and the moderator, and the start of the comment.
 
 import { decisionTag } from "./decision.js";
 import { element } from "./dom.js";
 
-// Without a row, which is on its way then, it shows that it waits.
+// Without a row, which is still loading, it shows an ellipsis.
 export function fillRow(node, row) {
   node.dataset.row = row?.row ?? "";
   node.dataset.decision = row?.decision ?? "";

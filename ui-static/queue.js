@@ -1,4 +1,4 @@
-// The queue: a file of comments, judged, and gone through by a moderator.
+// The queue: a judged file of comments, for a moderator to work through.
 
 import { asProblem } from "./api.js";
 import { Decisions } from "./decisions.js";
@@ -16,7 +16,7 @@ const FILTERS = {
   flag: "Flag",
   review: "Review",
   pass: "Pass",
-  problem: "Not judged: a problem",
+  problem: "Not judged (problem)",
   decided: "Decided by you",
   undecided: "Not decided by you",
 };
@@ -46,7 +46,7 @@ export function setUpQueue() {
   addEventListener("beforeunload", (event) => decisions?.isPending && event.preventDefault());
 }
 
-// A pointer selects the row that it presses.
+// On focus by keyboard, selects the first row. A click selects the clicked row.
 function selectOnFocus(rows) {
   let isPressed = false;
   rows.addEventListener("pointerdown", () => (isPressed = true));
@@ -59,7 +59,7 @@ async function open(file) {
   const mine = newestFile;
   byId("queue-work").hidden = true;
   byId("queue-rest").hidden = true;
-  // What was decided is sent before its file is forgotten.
+  // Pending decisions are sent before their file is closed.
   await decisions?.done();
   if (mine !== newestFile) return;
   run?.end();
@@ -77,7 +77,7 @@ async function open(file) {
   const read = await run.read(file);
   if (!read) return;
   if (read.suspects) {
-    run.say("These are labels that are likely wrong: open the file under Label.");
+    run.say("The file has suspected labels. Open it under Label.");
     return;
   }
   byId("queue-work").hidden = false;
@@ -113,10 +113,10 @@ async function arrange() {
     byId("queue-none").hidden = count > 0;
     setText(byId("queue-count"), `${count.toLocaleString()} shown`);
     await list.arrange(count, position);
-    // Somebody may have moved on meanwhile.
+    // The selection may have changed meanwhile.
   } while (kept !== selected && mine === run);
   if (list.selected < 0) selected = null;
-  // The first rows come at once. Sorting a million takes seconds, in which none are judged.
+  // The first rows are shown at once. Sorting a million rows takes seconds, in which none are judged.
   const now = performance.now();
   nextArrangement = list.count === 0 ? 0 : now + Math.max(REARRANGE_EVERY_MS, 5 * (now - started));
 }
@@ -175,7 +175,7 @@ function undo() {
 
 async function showChange(row, isElsewhere) {
   byId("queue-notice").replaceChildren();
-  // The order stays until somebody asks for another: a comment that vanishes under the hand is decided by mistake.
+  // The order stays until the person changes it: if rows moved by themselves, the wrong comment could be decided.
   await list.refresh();
   if (!isElsewhere) return;
   const position = await run.judging.call("position", row);
@@ -184,7 +184,7 @@ async function showChange(row, isElsewhere) {
 
 async function explainAsked() {
   const comment = await explain();
-  if (comment) setText(byId("queue-said"), `Comment ${comment.id}: its explanation is open, Tab leads to it.`);
+  if (comment) setText(byId("queue-said"), `Comment ${comment.id}: the explanation is open. Press Tab to reach it.`);
 }
 
 async function explain() {
@@ -202,7 +202,7 @@ async function exportRows() {
     const link = element("a", { download: `${run.name}-judged.csv` });
     link.href = URL.createObjectURL(table);
     link.click();
-    // The browser has taken hold of it by then.
+    // The browser has read the file by then.
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   } catch (error) {
     byId("queue-notice").replaceChildren(problemNotice("Nothing was exported", asProblem(error)));

@@ -1,10 +1,10 @@
-// A file into comments: its characters, its format, and its size, which may be larger than a string can be.
+// Reads a file into comments: detects its encoding and format. The file may be larger than the longest string.
 
 import { Problem } from "./api.js";
 import { readerFor } from "./formats.js";
 import { Rows } from "./rows.js";
 
-// So much of a file says what it is.
+// Bytes of a file from which its format is detected.
 const START_BYTES = 64 << 10;
 const UNREADABLE = "\uFFFD";
 const OBJECTS_IN_ARRAY = /^\s*\[\s*\{/;
@@ -16,7 +16,7 @@ export async function readFile(file) {
   const suspects = start.trimStart().startsWith("{") ? await suspectsOf(file) : null;
   if (suspects) return { suspects };
   if (OBJECTS_IN_ARRAY.test(start)) {
-    throw new Problem("The file is one JSON array", "Save it as JSON lines: an object with “text” in each line.");
+    throw new Problem("The file is one JSON array", "Save it as JSON lines: one object with “text” per line.");
   }
   const rows = new Rows();
   let unreadable = 0;
@@ -25,15 +25,15 @@ export async function readFile(file) {
     rows.add(id, text);
   };
   const reader = readerFor(file.name, start, { add, refuse: (id, problem) => rows.refuse(id, problem) });
-  if (!reader) throw new Problem("The file has no column “text”", "Its first line must name the columns.");
+  if (!reader) throw new Problem("The file has no column “text”", "The first line must contain the column names.");
   for await (const piece of pieces(file, encoding)) reader.feed(piece);
   reader.end();
-  if (rows.count === 0) throw new Problem("The file has no comment", "Nothing in it could be read as a comment.");
+  if (rows.count === 0) throw new Problem("The file has no comments", "Nothing in it could be read as a comment.");
   rows.close();
   return { rows, unreadable };
 }
 
-// Spreadsheets write UTF-16 as “Unicode text”; everything else is taken for UTF-8.
+// Spreadsheets write UTF-16 as “Unicode text”. Everything else is read as UTF-8.
 async function encodingOf(file) {
   const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
   if (first === 0xff && second === 0xfe) return "utf-16le";

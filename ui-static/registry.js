@@ -1,10 +1,10 @@
-// What the service knows of its models: asked again every few seconds, and told to whoever listens.
+// The models of the service: polled every few seconds and passed to the listeners.
 
 import { asProblem, get, getAsked, withQuery } from "./api.js";
 
 const POLL_EVERY_MS = 5_000;
 const PAGE = 25;
-// The service gives no more at once.
+// The largest page of the service.
 const LARGEST_PAGE = 1000;
 
 const listeners = [];
@@ -12,12 +12,12 @@ let nextPoll = 0;
 let newestRequest = 0;
 let production = null;
 let answered = null;
-// Versions of later pages, which only a person asks for. They do not change but for their place in production.
+// Versions of later pages, loaded on request. Only their state in production can change.
 let older = [];
-// The version after which the next page begins, if there is one.
+// The version after which the next page begins, if any.
 let next = null;
 
-// `arrived` is given every answer of `/models`; `failed` the problem, and what `/health/ready` says then, if it does.
+// `arrived` gets every answer of `/models`. `failed` gets the problem, and the answer of `/health/ready` or null.
 export function listen({ arrived, failed = () => {} }) {
   listeners.push({ arrived, failed });
 }
@@ -36,20 +36,20 @@ export async function refresh() {
   if (document.visibilityState === "hidden") return;
   newestRequest += 1;
   const mine = newestRequest;
-  // An answer that was overtaken by a later request is old news.
+  // An answer to an earlier request is ignored.
   const isNewest = () => mine === newestRequest;
   try {
     const { answer } = await get(withQuery("models", { limit: PAGE }));
     if (isNewest()) await take(answer);
   } catch (error) {
-    // The service itself may be well while the object store is away.
+    // The service may be up while the object store is away.
     const health = await get("health/ready").catch(() => null);
     if (isNewest()) tellFailed(asProblem(error), health?.answer ?? null);
   }
   if (isNewest()) nextPoll = setTimeout(refresh, POLL_EVERY_MS);
 }
 
-// One page more of the older versions.
+// Loads the next page of older versions.
 export function loadMore() {
   return load(getAsked, PAGE);
 }
@@ -57,15 +57,15 @@ export function loadMore() {
 async function load(ask, limit) {
   const [first, isFirst, after] = [answered, older.length === 0, next];
   const { answer } = await ask(withQuery("models", { limit, after }));
-  // Meanwhile the pages were read anew, from another place on.
+  // The pages were reloaded meanwhile.
   if (after !== next && !isFirst) return;
-  // What was on the first page then may have been pushed off it since.
+  // Versions of the first page may have moved to a later page since.
   older = merged(isFirst ? first.models : older, answer.models);
   next = answer.next ?? null;
   tellArrived(answered);
 }
 
-// Where versions are gone, nobody says which: those of later pages are read again.
+// If the total has fallen, it is unknown which versions were deleted. The later pages are loaded again.
 async function take(answer) {
   const again = answer.total < answered?.total ? older.length : 0;
   if (again > 0) [older, answered] = [[], null];
@@ -74,8 +74,8 @@ async function take(answer) {
 }
 
 function tellArrived(answer) {
-  // Versions that came since push others off the first page, which are kept as if they had been asked for. What is
-  // newer than its end and not on it is gone.
+  // New versions push others off the first page. These are kept like versions of later pages. A version that is newer
+  // than the page's end but not on the page was deleted.
   const end = answer.models.at(-1)?.version ?? "";
   const pushedOff = older.length > 0 ? (answered?.models ?? []) : [];
   older = merged(pushedOff, older).filter(({ version }) => version < end);
@@ -87,7 +87,7 @@ function tellArrived(answer) {
   for (const { arrived } of listeners) arrived(told);
 }
 
-// Each version once, the newest first.
+// Each version once, newest first.
 function merged(...lists) {
   const byVersion = new Map(lists.flat().map((model) => [model.version, model]));
   return [...byVersion.values()].toSorted((a, b) => (a.version < b.version ? 1 : -1));

@@ -1,4 +1,4 @@
-// What a moderator says of a verdict.
+// A moderator's decision about a judged comment.
 
 import { asProblem } from "./api.js";
 import { button, element } from "./dom.js";
@@ -15,7 +15,7 @@ export function review(text, points, verdict) {
   const say = async (label) => {
     const named = label === "threat" && choice ? { sentences: chosenIn(choice) } : {};
     if (named.sentences?.length === 0) {
-      told.replaceChildren(element("p", { class: "help" }, "Nothing was stored: tick at least one sentence."));
+      told.replaceChildren(element("p", { class: "help" }, "Nothing was stored. Tick at least one sentence."));
       return;
     }
     setBusy(section, true);
@@ -35,13 +35,13 @@ export function review(text, points, verdict) {
     element("h3", { id: "review-heading" }, "What is it really?"),
     ...(choice ? [choice] : []),
     element("div", { class: "row" }, labelled("threat"), labelled("harmless")),
-    element("p", { class: "help" }, "Your decision is stored together with the comment: the next model learns from it."),
+    element("p", { class: "help" }, "Your decision and the comment are stored, to train the next model."),
     told,
   );
   return section;
 }
 
-// Which sentences are threats, where there are several: those that the model finds, unless the moderator says otherwise.
+// Checkboxes for the sentences, if there are several. Those that the model labels a threat are ticked.
 function sentenceChoice(points, { sentences, threshold, probability }) {
   if (sentences.length < 2) return null;
   const from = Math.min(threshold, probability);
@@ -53,7 +53,7 @@ function sentenceChoice(points, { sentences, threshold, probability }) {
     const shown = element("bdi", {}, end - start > LONGEST_SENTENCE ? `${words}…` : words);
     return element("label", { class: "choice" }, box, " ", shown);
   });
-  const legend = element("legend", {}, "If it is a threat, which sentences threaten somebody?");
+  const legend = element("legend", {}, "If it is a threat, which sentences are threats?");
   return element("fieldset", { class: "review-sentences" }, legend, ...choices);
 }
 

@@ -1,6 +1,6 @@
-// The comments of a file in their order, with what the model and the moderator say of each. Lives in the worker only.
+// The comments of a file in order, with the decisions of the model and the moderator. Used in the worker only.
 
-// Places in `DECISIONS`.
+// Indexes in `DECISIONS`.
 export const WAITING = 0;
 export const PROBLEM = 4;
 export const DECISIONS = ["waiting", "flag", "review", "pass", "problem"];
@@ -11,7 +11,7 @@ export class Rows {
   #ids = [];
   #texts = [];
   #problems = new Map();
-  // What the moderator said, by row: `{ label, id }`, the id being that of the feedback.
+  // The moderator's decisions by row: `{ label, id }`, with the id of the feedback.
   #said = new Map();
   #versions = [];
 
@@ -33,7 +33,7 @@ export class Rows {
     this.add(id, "");
   }
 
-  // From now on rows are judged and none are added.
+  // After this, rows are judged and none are added.
   close() {
     this.decision = new Uint8Array(this.count);
     this.probability = new Float64Array(this.count);
@@ -63,7 +63,7 @@ export class Rows {
     this.#problems.set(row, problem);
   }
 
-  // Rows of the same comment have the same feedback: what is said of one is said of all.
+  // Rows with the same comment share their feedback, so a decision applies to all of them.
   say(row, said) {
     const before = this.#said.get(row);
     for (const [other, { id }] of this.#said) {
@@ -74,7 +74,7 @@ export class Rows {
     if (said) this.#said.set(row, said);
   }
 
-  // As it is shown in a list.
+  // A row for a list, with a shortened text.
   shown(row) {
     return { ...this.whole(row), text: this.#texts[row].slice(0, EXCERPT_LENGTH).toWellFormed() };
   }
@@ -98,7 +98,7 @@ export class Rows {
     };
   }
 
-  // How many there are of each decision, and how many the moderator decided.
+  // The number of rows by decision, and the number that the moderator decided.
   tally() {
     const tally = Object.fromEntries(DECISIONS.map((name) => [name, 0]));
     for (const decision of this.decision) tally[DECISIONS[decision]] += 1;

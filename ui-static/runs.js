@@ -1,4 +1,4 @@
-// Runs of workflows: where each stands, and the word of a person that some of them wait for.
+// Runs of workflows: their state, and the approval or rejection of those that wait for it.
 
 import { OTHER, PROMOTION, act, isBusy, showAvailability } from "./action.js";
 import { asProblem, get, post, withQuery } from "./api.js";
@@ -12,16 +12,16 @@ const POLL_EVERY_MS = 3_000;
 const WHERE = "runs-notice";
 const APPROVAL = "approval";
 const DONE = "done";
-// The runs that registered the newest versions may wait for approval: so many are asked, each at most so often.
+// The runs of the newest versions may wait for approval. The number of runs that are polled, and of polls for each.
 const NEWEST_RUNS = 3;
 const LOOKS = 24;
 
 const STAGES = {
   ingest: "Finding the dataset",
   train: "Training",
-  evaluate: "Judging the held-out commenters",
+  evaluate: "Evaluating on the held-out commenters",
   register: "Registering",
-  gate: "Checking",
+  gate: "Running the checks",
   [APPROVAL]: "Waiting for approval",
   promote: "Promoting",
   verify: "Waiting for the replicas",
@@ -45,7 +45,7 @@ export function setUpRuns() {
 }
 
 export function follow({ workflow_id: id, temporal_url: url }) {
-  // The same id again, e.g. that of a promotion, is a new run.
+  // The same id again, e.g. of a promotion, is a new run.
   unfollow(id);
   const run = runEntry(id, webAddress(url));
   followed.set(id, run);
@@ -61,7 +61,7 @@ function unfollow(id) {
   byId("runs-none").hidden = followed.size > 0;
 }
 
-// ---- Asking --------------------------------------------------------------------------------------------------------
+// ---- Polling -------------------------------------------------------------------------------------------------------
 
 async function poll() {
   clearTimeout(nextPoll);
@@ -88,7 +88,7 @@ async function statusOf(id) {
   return answer;
 }
 
-// Whoever approves need not be who started the run: one that waits is found by its versions.
+// Another person may have started the run, so a waiting run is found by its versions.
 async function findWaiting(models) {
   if (isSearching) return;
   isSearching = true;
@@ -103,7 +103,7 @@ async function lookOnce(id) {
     looked.set(id, running ? (looked.get(id) ?? 0) + 1 : LOOKS);
     if (running && stage === APPROVAL && !followed.has(id)) follow({ workflow_id: id });
   } catch (error) {
-    // Nobody asked for it, so there is nothing to show; what is away may come back.
+    // Not requested by a person, so no error is shown. A failed run is tried again, except if it does not exist.
     if (asProblem(error).is("not-found")) looked.set(id, LOOKS);
   }
 }
@@ -113,7 +113,7 @@ async function lookOnce(id) {
 function runEntry(id, url) {
   const run = { id, stage: "", versions: 0, isOver: false };
   run.heading = element("h3", { tabindex: "-1" }, code(id));
-  run.stageLine = element("p", { class: "run-stage", role: "status" }, "Looking…");
+  run.stageLine = element("p", { class: "run-stage", role: "status" }, "Loading…");
   run.progress = element("progress", { max: "1", value: "0", "aria-label": `Steps done of ${id}` });
   run.message = element("p", { class: "run-message" });
   run.versionLine = element("p", { class: "help" });
@@ -139,13 +139,13 @@ function show(run, { stage, done, total, message, versions, running }) {
   run.isOver = !running;
   run.node.dataset.stage = stage;
   const isBroken = !running && stage !== DONE;
-  setText(run.stageLine, isBroken ? `Ended without a result, in: ${STAGES[stage] ?? stage}` : (STAGES[stage] ?? stage));
+  setText(run.stageLine, isBroken ? `Ended without a result at: ${STAGES[stage] ?? stage}` : (STAGES[stage] ?? stage));
   setText(run.message, message);
   run.progress.max = Math.max(1, total);
   run.progress.value = done;
   setText(run.versionLine, versions.length > 0 ? `Versions: ${versions.join(", ")}` : "");
   showApproval(run, running && stage === APPROVAL);
-  // A new version or a new model in production.
+  // There may be a new version or a new model in production.
   if (isNews && !isFirst) refresh();
 }
 
@@ -166,7 +166,7 @@ function approvalButtons(run) {
 const APPROVE = {
   path: "runs/approve",
   title: "Approve this run?",
-  explanation: "Its best version goes into production, if it still passes the checks.",
+  explanation: "Its best version is promoted, if it still passes the checks.",
   confirm: "Approve",
   doing: "Approving…",
   failed: "The run was not approved",
@@ -198,6 +198,6 @@ async function say(run, { path, title, explanation, confirm, doing, failed, said
 }
 
 function saidReport({ id }, outcome) {
-  const hint = element("p", {}, outcome === "approved" ? "See below how the promotion goes." : "Nothing was promoted.");
+  const hint = element("p", {}, outcome === "approved" ? "The promotion is shown below." : "Nothing was promoted.");
   return { message: notice("good", `${id} was ${outcome}`, hint) };
 }

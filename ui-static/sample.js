@@ -1,17 +1,17 @@
-// What to label next: some of the most informative comments, chosen by the service, and some at random.
+// The choice of comments to label: the most useful ones, chosen by the service, and some at random.
 
 import { Problem, postUnless } from "./api.js";
 import { patiently } from "./batch.js";
 import { PROBLEM, WAITING } from "./rows.js";
 
-// The service takes 2,000 comments at once.
+// The service accepts 2,000 comments per request.
 const LARGEST_POOL = 2000;
 const POOL_FOR_EACH = 10;
 const NEARLY = 1e-9;
 const TOO_LARGE = "/problems/payload-too-large";
 
-// Comments in a random order, so that nobody who labels them knows which are which. `draws` counts how often the random
-// share drew a comment: a text that stands in the file several times is asked about once.
+// Comments in random order, so that the person who labels them cannot tell which were drawn at random. `draws` counts
+// how often the random share drew a comment: a text that is in the file several times is shown once.
 export async function sampled(rows, { take, share }, signal, told) {
   const judged = Array.from(rows.decision.keys()).filter((row) => isJudged(rows.decision[row]));
   if (judged.length === 0) throw new Problem("No comment was judged", "There is nothing to choose from.");
@@ -57,7 +57,7 @@ async function chosen(rows, pool, take, signal, told) {
     const { answer } = await patiently(signal, told, () => postUnless(signal, "label", { comments, take }));
     return answer.chosen.map(({ id }) => Number(id));
   } catch (problem) {
-    // Long comments: the most uncertain half of them is enough to choose from.
+    // The comments are long: try with the more uncertain half.
     if (problem.kind !== TOO_LARGE) throw problem;
     return chosen(rows, pool.slice(0, Math.max(take, pool.length >> 1)), take, signal, told);
   }
@@ -68,7 +68,7 @@ function logit(probability) {
   return Math.log(share / (1 - share));
 }
 
-// Fisher and Yates, as far as it is needed.
+// A Fisher-Yates shuffle, as far as needed.
 function firstAtRandom(list, count) {
   const shuffled = [...list];
   for (let at = 0; at < count; at += 1) {
@@ -78,7 +78,7 @@ function firstAtRandom(list, count) {
   return shuffled.slice(0, count);
 }
 
-// A number from 0 to below `bound`, each as likely: what is left over at the end of the range is drawn again.
+// A uniform random number from 0 to below `bound`. A draw in the incomplete last part of the range is repeated.
 function below(bound) {
   const range = 2 ** 32;
   for (;;) {

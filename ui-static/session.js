@@ -1,4 +1,4 @@
-// A labelling session: comments asked about one after the other, and what was answered.
+// A labelling session: its comments and the answers.
 
 import { sendFeedback, takeBack } from "./feedback.js";
 
@@ -6,11 +6,11 @@ export const SKIPPED = "skipped";
 
 export class Session {
   #items;
-  // `{ answer, stored }` of the items; `stored` is the feedback, where some was sent.
+  // `{ answer, stored }` by item. `stored` is the feedback, if any was sent.
   #answers = [];
   #at = 0;
 
-  // An item has a `text`; the `label` that a dataset gives it, in a review of labels; `draws`, in a random share.
+  // An item has a `text`; in a review of labels `suspected`, the dataset's label; in a random share `draws`.
   constructor(items) {
     this.#items = items;
   }
@@ -28,8 +28,8 @@ export class Session {
     return this.#items[this.#at];
   }
 
-  // In a review of labels only corrections are feedback: the others say nothing new. Answers what there is to be told,
-  // as all do that may take something back.
+  // In a review of labels only corrections are sent as feedback. Returns a message for the person, or an empty string,
+  // as `skip` and `undo` do.
   async answer(label) {
     const { text, suspected } = this.current;
     const old = this.#answers[this.#at];
@@ -52,7 +52,7 @@ export class Session {
     return words;
   }
 
-  // The last comment once more. Its answer stays until another takes its place.
+  // Goes back to the last comment. Its answer stays until it is replaced.
   reopen() {
     this.#at -= 1;
   }

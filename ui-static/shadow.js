@@ -1,4 +1,4 @@
-// The version that judges beside production, if one does.
+// The shadow version, if there is one.
 
 import { get } from "./api.js";
 import { byId, code } from "./dom.js";
@@ -13,19 +13,19 @@ export function setUpShadow() {
 
 async function look() {
   if (!isShown("models")) return;
-  // An older service has no such route, and the line is no matter of life.
+  // An older service has no such route. The line is optional.
   const state = await get("shadow").then(({ answer }) => answer, () => ({}));
   const line = byId("shadow");
   line.hidden = !state.version;
   if (!state.version) return;
-  const share = ` judges ${percent(state.share)} of the comments beside it. `;
-  const outcome = state.trouble ? `It does not: ${state.trouble}.` : found(state);
-  line.replaceChildren("In the shadow: ", code(state.version), share, outcome);
+  const share = ` judges ${percent(state.share)} of the comments too. `;
+  const outcome = state.trouble ? `It cannot: ${state.trouble}.` : found(state);
+  line.replaceChildren("Shadow version: ", code(state.version), share, outcome);
 }
 
 function found({ compared, only_shadow: more, only_production: fewer, mean_difference: difference }) {
   if (compared === 0) return "No comment was compared yet.";
-  const apart = `${plural(more, "threat")} by it alone, ${fewer} by production alone`;
+  const apart = `${plural(more, "threat")} by it only, ${fewer} by production only`;
   const counts = `${plural(compared, "comment")} compared: ${apart}`;
-  return `${counts}; its probability is ${signed(100 * difference, 1)} points from production's on average.`;
+  return `${counts}. On average its probability differs by ${signed(100 * difference, 1)} points from production's.`;
 }

@@ -1,9 +1,9 @@
-// The parts of the page as tabs. The address says which one is shown, so that it can be passed on and gone back to.
+// The parts of the page as tabs. The URL names the current tab, for links and the back button.
 
 import { byId, setText } from "./dom.js";
 
 const NAMES = ["check", "queue", "label", "models", "training", "live"];
-// A model's card lies over the list of models.
+// A model card is shown over the list of models.
 const CARD = /^#card=/;
 
 const listeners = new Map(NAMES.map((name) => [name, []]));
@@ -14,7 +14,7 @@ export function setUpTabs() {
   tabs.addEventListener("click", (event) => {
     const tab = event.target.closest("[role=tab]");
     if (!tab || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    // The browser would scroll to what has the same name.
+    // The browser would scroll to the element with that id.
     event.preventDefault();
     if (nameOf(tab) !== current) history.pushState(null, "", tab.hash);
     show(nameOf(tab));
@@ -30,12 +30,12 @@ export function setUpTabs() {
   show(linked() ?? current);
 }
 
-// Whether somebody can see the panel: what nobody sees asks the service for nothing.
+// Whether the panel is visible. A hidden panel sends no requests.
 export function isShown(name) {
   return name === current && document.visibilityState !== "hidden";
 }
 
-// Called each time that the panel comes into view.
+// `listener` is called each time the panel is shown.
 export function whenShown(name, listener) {
   listeners.get(name).push(listener);
 }
@@ -48,7 +48,7 @@ function linked() {
   return NAMES.find((name) => location.hash === `#${name}`);
 }
 
-// An address that names something else, such as a heading, leaves the tab as it is.
+// A URL that names something else, such as a heading, does not change the tab.
 function showLinked() {
   const name = linked();
   if (!name || name === current) return;
@@ -86,7 +86,7 @@ function moveByKey(event) {
   if (next === undefined) return;
   event.preventDefault();
   const name = NAMES[next];
-  // Passing a tab by is no place to go back to.
+  // Moving through tabs by keyboard must not fill the browser's history.
   history.replaceState(null, "", `#${name}`);
   show(name);
   tab(name).focus();

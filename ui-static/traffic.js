@@ -1,4 +1,4 @@
-// What happened between two looks at the metrics: rates and latencies.
+// Rates and latencies between two samples of the metrics.
 
 import { buckets, total } from "./openmetrics.js";
 
@@ -9,7 +9,7 @@ const LABELS = ["threat", "harmless"];
 
 const isJudging = ({ handler }) => JUDGING.test(handler);
 
-// The counters that rates are made of, at a time in seconds.
+// The counters for rates, at a time in seconds.
 export function lookAt(metrics, at) {
   const labelled = (label) => total(metrics, "threatwatch_predictions_total", ({ decision }) => decision === label);
   return {
@@ -21,7 +21,7 @@ export function lookAt(metrics, at) {
   };
 }
 
-// Null if the service was started again in between: its counters are then at 0.
+// Null if the service restarted in between, which resets its counters.
 export function between(before, after) {
   const seconds = after.at - before.at;
   const counts = (look) => [look.judging, look.other, ...Object.values(look.labelled)];
@@ -40,7 +40,7 @@ export function between(before, after) {
   };
 }
 
-// As Prometheus estimates it: evenly spread inside of a bucket. Null without requests.
+// Estimated like in Prometheus: evenly spread inside a bucket. Null without requests.
 export function quantile(durations, share) {
   const all = durations.at(-1)?.count ?? 0;
   if (all === 0) return null;
@@ -48,7 +48,7 @@ export function quantile(durations, share) {
   const at = durations.findIndex(({ count }) => count >= wanted);
   const { bound, count } = durations[at];
   const below = durations[at - 1] ?? { bound: 0, count: 0 };
-  // Longer than the largest bound: nobody knows how much.
+  // Longer than the largest bound, by an unknown amount.
   if (bound === Infinity) return below.bound;
   return below.bound + ((bound - below.bound) * (wanted - below.count)) / (count - below.count);
 }

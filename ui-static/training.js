@@ -1,4 +1,4 @@
-// Starting a training run, and saying what is to happen with its best version.
+// Starts a training run. The form says what happens with its best version.
 
 import { act, isBusy } from "./action.js";
 import { postAction } from "./api.js";
@@ -11,7 +11,7 @@ const WHERE = "runs-notice";
 const AFTER_APPROVAL = "after_approval";
 const SECONDS_AN_HOUR = 3600;
 const BOTH_KEPT =
-  "Both may be left empty. The history keeps them if the version goes into production without an approval.";
+  "Both are optional. The history keeps them if the version is promoted without an approval.";
 
 export function setUpTraining() {
   byId("train-button").addEventListener("click", train);
@@ -22,7 +22,7 @@ function autoPromote() {
   return byId("train-form").elements["auto_promote"].value;
 }
 
-// Hours that nobody asks for must not keep the form from being sent.
+// A hidden field must not block the form.
 function showHours() {
   const isAsked = autoPromote() === AFTER_APPROVAL;
   byId("train-hours-line").hidden = !isAsked;
@@ -38,8 +38,8 @@ async function train() {
   if (!(await opened(byId("training"), form.querySelector("input:checked")))) return;
   await act({
     where: WHERE,
-    doing: "Starting a training…",
-    failed: "No training was started",
+    doing: "Starting a training run…",
+    failed: "No training run was started",
     send: () => postAction("train", trainBody()),
     report: ({ answer }) => trainingReport(answer),
   });
@@ -47,8 +47,8 @@ async function train() {
 
 function keptAs(holder) {
   return (
-    `Kept in the history as ${holder}, with the reason, if the version goes into production without an approval. ` +
-    "The reason may be left empty."
+    `The history keeps the name ${holder} with the reason if the version is promoted without an approval. ` +
+    "The reason is optional."
   );
 }
 
@@ -61,6 +61,6 @@ function trainBody() {
 
 function trainingReport(run) {
   follow(run);
-  const hint = element("p", {}, "See below where it stands. The new versions appear under Models in the end.");
-  return { message: notice("good", "The training has started", hint) };
+  const hint = element("p", {}, "Its state is shown below. New versions appear under Models once they are registered.");
+  return { message: notice("good", "The training run has started", hint) };
 }

@@ -1,4 +1,4 @@
-// Judging a comment, and showing what the model says of it.
+// Judges a comment and shows the verdict.
 
 import { asProblem, post } from "./api.js";
 import {
@@ -37,16 +37,16 @@ export function setUpJudging() {
       form.requestSubmit();
     }
   });
-  // A pasted text is cut without a word otherwise, and a threat may stand at its end.
+  // Otherwise a pasted text would be cut silently, and a threat may be at its end.
   comment.addEventListener("input", () => {
     const isFull = comment.value.length >= comment.maxLength;
-    setText(byId("comment-full"), isFull ? "The limit is reached: anything beyond it was cut off." : "");
+    setText(byId("comment-full"), isFull ? "The limit is reached. Any text beyond it was cut off." : "");
   });
 }
 
 async function judge(entered) {
   if (isJudging) return;
-  // Half a surrogate pair cannot be sent, and would shift the offsets of the answer.
+  // Half a surrogate pair cannot be sent and would shift the offsets in the answer.
   const text = entered.toWellFormed();
   setJudging(true);
   try {
@@ -69,7 +69,7 @@ function setJudging(judging) {
 }
 
 function showVerdict(text, verdict) {
-  // Offsets count code points, a JavaScript string UTF-16 units.
+  // Offsets count code points; a JavaScript string has UTF-16 units.
   const points = Array.from(text);
   byId("verdict").replaceChildren(...verdictSummary(verdict));
   byId("verdict-details").replaceChildren(
@@ -93,7 +93,7 @@ export function verdictReasons(points, verdict) {
     judgedComment(points, verdict),
     ...underlineKey(verdict.sentences),
     ...judgesKey(verdict),
-    element("p", { class: "help" }, "A comment is as threatening as its most threatening sentence."),
+    element("p", { class: "help" }, "A comment gets the probability and decision of its most threatening sentence."),
     ...reasons(points, verdict),
   ];
 }
@@ -115,7 +115,7 @@ function verdictWords(verdict) {
   );
 }
 
-// The comment is the encoder's as soon as one of its sentences is.
+// The comment counts as judged by the encoder if one of its sentences is.
 function judgeLine(verdict) {
   const tag = judgeTag(verdict, verdict);
   if (tag.length === 0) return [];
@@ -125,19 +125,19 @@ function judgeLine(verdict) {
   return [element("p", { class: "verdict-judge" }, "Judged by: ", ...tag, share)];
 }
 
-// In the live region: a moderator should hear that this is second best.
+// In the live region, so that a screen reader announces it.
 function fallbackNote({ fallback }) {
   if (!fallback) return [];
   const title = `The encoder had no time (${NO_TIME[fallback] ?? fallback}): this is the fast model's verdict`;
-  const advice = "The thresholds are the fast model's too. Judge the comment again in a moment to hear the encoder.";
+  const advice = "The thresholds are the fast model's too. Judge the comment again in a moment for the encoder's.";
   return [notice("warning", title, element("p", {}, advice))];
 }
 
 function judgesKey(verdict) {
   if (!hasEncoder(verdict)) return [];
   const key =
-    "The fast model reads every sentence. The encoder is slower and knows more: it judges those that the fast model " +
-    "passes to it. Each sentence says who judged it.";
+    "The fast model reads every sentence. The encoder is slower and more accurate: it judges the sentences that the " +
+    "fast model passes to it. Each sentence shows which of them judged it.";
   return [element("p", { class: "help" }, key)];
 }
 
@@ -145,7 +145,7 @@ function unknownWordsHint({ unknown_share: unknown }) {
   if (unknown <= MOSTLY_UNKNOWN) return [];
   const hint =
     `The model does not know most of the words of this comment (${percent(unknown)} are unknown). ` +
-    "It may be in another language or full of rare spellings: do not rely on the verdict.";
+    "It may be in another language or have many rare spellings. Do not rely on the verdict.";
   return [element("p", { class: "hint" }, hint)];
 }
 
@@ -163,7 +163,7 @@ function judgedComment(points, verdict) {
 function judgedSentence(points, verdict, sentence) {
   const words = judgedWords(points, sentence, sentence.tokens);
   const marked = isLeftAlone(sentence) ? words : [element("mark", { "data-decision": sentence.decision }, ...words)];
-  // A no-break space keeps the decision on the line of the last word.
+  // A no-break space keeps the decision on the same line as the last word.
   const judge = judgeTag(verdict, sentence).flatMap((tag) => ["\u00a0", tag]);
   return [...marked, "\u00a0", decisionTag(sentence), ...judge];
 }

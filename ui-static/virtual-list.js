@@ -1,9 +1,9 @@
-// A list of any length with a constant number of elements: only what is in view, and a little more, has some. Rows are
-// fetched when they come into view, and told apart by their position in the list.
+// A list of any length with a constant number of elements: only rows in view, and a few more, have one. Rows are
+// fetched when they come into view, and identified by their position in the list.
 
 import { element } from "./dom.js";
 
-// Browsers lay out no boxes of any height: beyond this one the scroll bar stands for more than it is high.
+// Browsers limit the height of a box. For a taller list, one pixel of the scroll bar stands for several pixels of rows.
 const TALLEST_PX = 8_000_000;
 const SPARE = 8;
 const BLOCK = 100;
@@ -18,14 +18,15 @@ export class VirtualList {
   #nodes = [];
   #rowHeight = 0;
   #count = 0;
-  // `{ at, isKnown, row }`: where the chosen row is, and a promise of it.
+  // `{ at, isKnown, row }`: the position of the chosen row, and a promise of it.
   #choice = null;
   #known = new Map();
   #asked = new Set();
-  // An answer about an arrangement that is gone is not wanted any more.
+  // Answers for an earlier arrangement are ignored.
   #arrangement = 0;
 
-  // `fetchRows(from, to)` gives rows; `fill(element, row)` shows one, or none yet; `selected(row)` hears of a choice.
+  // `fetchRows(from, to)` returns rows. `fill(element, row)` shows a row, or that it is loading. `selected(row)` is
+  // called for a chosen row.
   constructor(node, source) {
     this.#node = node;
     this.#source = source;
@@ -48,23 +49,24 @@ export class VirtualList {
     return this.#choice?.at ?? -1;
   }
 
-  // The chosen row as soon as it is there, or null. Whoever acts on it waits for it: it is the one that is highlighted.
+  // A promise of the chosen row, or of null. Actions wait for it, so that they act on the highlighted row.
   get chosen() {
     return this.selected < 0 ? Promise.resolve(null) : this.#choice.row;
   }
 
-  // A new order or other rows. The chosen row is at `position` now, -1 if it is gone, and stays where it is in view.
+  // Sets a new order or other rows. The chosen row is now at `position` (-1 if it is gone) and stays where it is on
+  // screen.
   async arrange(count, position = -1) {
     this.#arrangement += 1;
     const mine = this.#arrangement;
     const shift = position >= 0 && this.#isInView(this.selected) ? position - this.selected : 0;
     const scrolled = this.#offset() + shift * this.#rowHeight;
     const first = this.#firstAt(scrolled);
-    // What is shown stays until its successor is there.
+    // The old rows stay until the new ones are loaded.
     const rows = count > 0 ? await this.#source.fetchRows(first, first + BLOCK) : [];
     if (mine !== this.#arrangement) return;
     this.#count = count;
-    // Of a row that is still on its way only the place was chosen.
+    // For a row that is still loading, only its position was chosen.
     if (this.#choice) this.#choice.at = this.#choice.isKnown ? position : Math.min(count - 1, this.#choice.at);
     this.#replaceKnown(first, rows);
     this.#lay();
@@ -72,7 +74,7 @@ export class VirtualList {
     this.#draw();
   }
 
-  // Rows changed, and stay where they are. What is chosen meanwhile stays chosen.
+  // Reloads rows that changed but did not move. The choice stays.
   async refresh() {
     const mine = this.#arrangement;
     const first = this.#firstAt(this.#offset());
@@ -100,7 +102,7 @@ export class VirtualList {
     do {
       arrangement = this.#arrangement;
       row = this.#known.get(choice.at) ?? (await this.#source.fetchRows(choice.at, choice.at + 1))[0];
-      // Another order that came meanwhile has another row there.
+      // If the order changed meanwhile, another row is at this position.
     } while (arrangement !== this.#arrangement);
     choice.isKnown = true;
     if (row && choice === this.#choice) this.#source.selected(row);
@@ -137,7 +139,7 @@ export class VirtualList {
     this.#draw();
   }
 
-  // As many as fill the list, whatever it holds.
+  // Enough elements to fill the view, for any number of rows.
   #makeNodes() {
     if (this.#node.clientHeight === 0) return;
     if (this.#nodes.length === 0) this.#nodes.push(this.#makeNode());
@@ -154,7 +156,7 @@ export class VirtualList {
     return node;
   }
 
-  // How many pixels of rows one pixel of the scroll bar stands for.
+  // Pixels of rows per pixel of the scroll bar.
   #scale() {
     const view = this.#node.clientHeight;
     const full = this.#count * this.#rowHeight;

@@ -1,4 +1,4 @@
-// What takes long, off the page's own thread: reading files, judging, sorting, exporting. One worker has one file.
+// Long work outside the page's thread: reading files, judging, sorting, exporting. A worker has one file.
 
 import { Problem, asProblem, whenUnauthorized } from "./api.js";
 import { judgeRows } from "./batch.js";
@@ -9,7 +9,7 @@ import { readFile } from "./reading.js";
 import { sampled } from "./sample.js";
 
 const TELL_EVERY_MS = 200;
-const CALLED_OFF = new Problem("It was cancelled", "Nothing is lost: start it again.");
+const CALLED_OFF = new Problem("It was cancelled", "Nothing is lost. Start it again to continue.");
 
 let rows = null;
 let order = new Uint32Array();
@@ -85,7 +85,7 @@ function tellWaiting({ title, detail }) {
 let keyFound = () => {};
 let search = null;
 
-// Only the page can ask a person for a key. Requests that are refused at the same time share the question.
+// Only the page can ask for a key. Requests that are refused at the same time share the dialog.
 whenUnauthorized(async (refused) => {
   if (usedKey() !== refused) return true;
   search ??= new Promise((resolve) => {

@@ -1,4 +1,4 @@
-//! Tells Temporal that an activity is alive while it works.
+//! Sends heartbeats to Temporal while an activity works.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::failure::Failure;
 
-/// A quarter of the heartbeat timeout: a beat may be late three times before the worker counts as dead.
+/// A quarter of the heartbeat timeout: three heartbeats may be missed before the worker counts as dead.
 const BEAT: Duration = Duration::from_secs(2);
 
-/// Waits for `work`, sending a heartbeat every two seconds; gives up when the activity is cancelled.
+/// Waits for `work` and sends a heartbeat every two seconds. Stops when the activity is cancelled.
 pub(crate) async fn alive<T>(
     ctx: &ActivityContext,
     work: impl Future<Output = Result<T, Failure>>,
@@ -21,7 +21,7 @@ pub(crate) async fn alive<T>(
     }
 }
 
-/// Waits for `work`, telling where it stands every two seconds. What ends when the activity is cancelled is up to it.
+/// Waits for `work` and reports its progress every two seconds. `work` must react to a cancellation itself.
 pub(crate) async fn telling<T, D: TemporalSerializable + 'static>(
     ctx: &ActivityContext,
     work: impl Future<Output = Result<T, Failure>>,
@@ -37,7 +37,7 @@ pub(crate) async fn telling<T, D: TemporalSerializable + 'static>(
     }
 }
 
-/// Runs a computation on a thread of its own, so that heartbeats and other activities go on.
+/// Runs a computation on a separate thread, so that heartbeats and other activities continue.
 pub(crate) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {

@@ -1,7 +1,7 @@
-//! What a program adds to threatwatch: trainers, feature extractors, gate checks and dataset sources of its own.
+//! Extensions by another program: trainers, feature extractors, gate checks and dataset sources.
 //!
-//! Trainers and extractors become known to the whole process: workflows and artifacts name them, and neither has a place
-//! where a table could be handed in. Checks and sources are asked by activities alone and go there by value.
+//! Trainers and extractors are registered for the whole process, because workflows and artifacts refer to them by name.
+//! Checks and sources are used only by activities and are passed by value.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use model::{
 
 use crate::sources::{SOURCES, Source};
 
-/// Plug-ins of a program, not yet known to it.
+/// A program's plug-ins before they are registered.
 #[derive(Clone, Default)]
 pub struct Extensions {
     trainers: Vec<&'static dyn Trainer>,
@@ -24,44 +24,44 @@ pub struct Extensions {
 }
 
 impl Extensions {
-    /// None.
+    /// No plug-ins.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a trainer: training requests may name it.
+    /// Adds a trainer. Training requests may name it.
     #[must_use]
     pub fn trainer(mut self, trainer: &'static dyn Trainer) -> Self {
         self.trainers.push(trainer);
         self
     }
 
-    /// Adds a feature extractor: models may be made of it.
+    /// Adds a feature extractor. Models may use it.
     #[must_use]
     pub fn extractor(mut self, extractor: &'static dyn Extractor) -> Self {
         self.extractors.push(extractor);
         self
     }
 
-    /// Adds a gate check: every candidate must pass it.
+    /// Adds a gate check. Every candidate must pass it.
     #[must_use]
     pub fn check(mut self, check: &'static dyn Check) -> Self {
         self.checks.push(check);
         self
     }
 
-    /// Adds a dataset source: it is asked before ours, and training requests may name it.
+    /// Adds a dataset source. It is tried before the built-in ones, and training requests may name it.
     #[must_use]
     pub fn source(mut self, source: &'static dyn Source) -> Self {
         self.sources.push(source);
         self
     }
 
-    /// Makes trainers and extractors known to this process; the rest is handed on by value.
+    /// Registers trainers and extractors in this process. Checks and sources are returned.
     ///
-    /// Once a process, before anything is trained, loaded or checked. The same again changes nothing; others, and a name
-    /// that is taken or not plain, are refused.
+    /// Call it once per process, before anything is trained, loaded or checked. A repeated call with the same plug-ins
+    /// changes nothing. Other plug-ins, and names that are taken or not plain, are refused.
     pub fn register(self) -> Result<Added, Refused> {
         check_names::<dyn Check>("gate check", Check::name, CHECKS, &self.checks)?;
         check_names::<dyn Source>("dataset source", Source::name, SOURCES, &self.sources)?;
@@ -82,7 +82,7 @@ impl fmt::Debug for Extensions {
     }
 }
 
-/// Plug-ins that this process knows; [`crate::plugin`] takes them.
+/// Registered plug-ins, for [`crate::plugin`].
 #[derive(Clone, Default)]
 pub struct Added {
     checks: Vec<&'static dyn Check>,
@@ -90,12 +90,12 @@ pub struct Added {
 }
 
 impl Added {
-    /// Every check: ours, then those that were added.
+    /// Every check: the built-in ones, then the added ones.
     pub(crate) fn checks(&self) -> Vec<&'static dyn Check> {
         CHECKS.iter().chain(&self.checks).copied().collect()
     }
 
-    /// Every source, in the order in which they are asked: those that were added, then ours.
+    /// Every source, in the order in which they are tried: the added ones, then the built-in ones.
     pub(crate) fn sources(&self) -> Vec<&'static dyn Source> {
         self.sources.iter().chain(SOURCES).copied().collect()
     }

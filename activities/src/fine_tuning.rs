@@ -1,26 +1,26 @@
-//! What fine-tuning is given by the program that it is part of.
+//! Settings of fine-tuning that come from the program around it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use encoder::BaseFiles;
 use model::Digest;
 
-/// Where a worker finds the base of an encoder. Functions block.
+/// A source of an encoder's base weights. Its functions block.
 pub trait BaseSource: Send + Sync {
-    /// The base that is on this machine, because somebody said where or because it was fetched before.
+    /// The base on this machine: a configured one, or one that was fetched before.
     fn here(&self) -> anyhow::Result<Option<BaseFiles>>;
-    /// The digest of the base that [`Self::fetch`] brings.
+    /// The digest of the base that [`Self::fetch`] returns.
     fn published(&self) -> Digest;
-    /// Fetches the base that everybody uses.
+    /// Fetches the published base.
     fn fetch(&self) -> anyhow::Result<BaseFiles>;
 }
 
 /// How a worker fine-tunes.
 #[derive(Clone)]
 pub struct FineTuning {
-    /// Where the base of an encoder is found.
+    /// The source of base weights.
     pub bases: Arc<dyn BaseSource>,
-    /// So much work is lost at the most when a worker dies.
+    /// Time between checkpoints: at most this much work is lost if a worker dies.
     pub checkpoint: Duration,
 }
 

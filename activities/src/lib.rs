@@ -1,4 +1,4 @@
-//! The bodies of the activities, where datasets come from, and the worker.
+//! The bodies of the activities, the dataset sources, and the worker.
 
 mod alive;
 mod extensions;

@@ -1,4 +1,4 @@
-//! Everything that the worker tells Prometheus beside the SDK's own metrics, in one struct.
+//! The worker's metrics for Prometheus, in addition to the SDK's metrics, in one struct.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -30,7 +30,7 @@ struct ActivityLabels {
     activity: String,
 }
 
-/// What the gate said.
+/// The result of the gate.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct GateLabels {
     result: &'static str,
@@ -48,10 +48,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics that nothing has been counted in, and whatever `process` tells.
+    /// Empty metrics, and those of `process`.
     #[must_use]
     pub fn new(process: Box<dyn Collector>) -> Self {
-        // From a small object's write to an hour's fit.
+        // From the write of a small object to a fit of an hour.
         const SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0];
         let mut this = Self {
             registry: Registry::default(),
@@ -91,7 +91,7 @@ impl Metrics {
         Ok(text.trim_end().trim_end_matches("# EOF").to_owned())
     }
 
-    /// Says when a version was last registered: seconds since 1970.
+    /// Sets when a version was last registered: seconds since 1970.
     pub fn set_last_training(&self, seconds: f64) {
         self.last_training.set(seconds);
     }

@@ -1,4 +1,4 @@
-//! Log lines of an activity say which run they belong to.
+//! Adds the run to the log lines of an activity.
 
 use futures_util::FutureExt as _;
 use temporalio_sdk::interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next};

@@ -19,37 +19,38 @@ use workflows::{
 
 use crate::{Activities, Added, FineTuning, Metrics, metrics::Counted, named::Named};
 
-/// Fits in flight finish or are handed to another worker within this time.
+/// Activities in flight finish within this time, or another worker gets them.
 const GRACE: Duration = Duration::from_secs(3);
-/// A cancelled fine-tuning hears of it after this time at the latest.
+/// A cancelled fine-tuning is notified within this time.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
-/// The least that a worker may have; no workflow waits on the queue of fine-tuning.
+/// The least that a worker may have. The queue of fine-tuning has no workflows.
 const WORKFLOW_SLOTS: usize = 2;
 /// Runs kept in memory between their steps.
 const CACHED_RUNS: usize = 200;
 
-/// What activities may touch, and no more.
+/// Everything that activities may use.
 #[derive(Clone)]
 pub struct Parts {
     /// Datasets, models, and what is in production.
     pub registry: Registry,
-    /// Where attempts are counted.
+    /// The metrics that count attempts.
     pub metrics: Arc<Metrics>,
     /// How encoders are fine-tuned.
     pub tuning: FineTuning,
     /// Threads for fits, counts and evaluations.
     pub threads: NonZero<usize>,
-    /// What the program adds to our trainers, features, checks and sources.
+    /// Trainers, features, checks and sources that the program adds.
     pub extensions: Added,
 }
 
-/// Every workflow and activity of threatwatch, as one plug-in for our worker or anybody's.
+/// Every workflow and activity of threatwatch, as one plug-in for any worker.
 ///
-/// Workflows wait on the queue that the worker is given; fine-tuning waits on [`FINE_TUNING_QUEUE`], so a worker that takes
-/// encoders needs a second one of that queue.
+/// Workflows use the worker's task queue. Fine-tuning uses [`FINE_TUNING_QUEUE`]: it needs a second worker on that
+/// queue.
 #[must_use]
 pub fn plugin(parts: Parts) -> SimplePlugin {
-    let around: [Arc<dyn ActivityInboundInterceptor>; 2] = [Arc::new(Named), Arc::new(Counted(Arc::clone(&parts.metrics)))];
+    let around: [Arc<dyn ActivityInboundInterceptor>; 2] =
+        [Arc::new(Named), Arc::new(Counted(Arc::clone(&parts.metrics)))];
     let mut activities = ActivityDefinitions::default();
     activities.register_activities(Activities::new(parts));
     let mut definitions = WorkflowDefinitions::new();
@@ -69,18 +70,22 @@ pub fn plugin(parts: Parts) -> SimplePlugin {
         .build()
 }
 
-/// The version of a worker in Temporal's worker deployments: runs stay with the version that they started on.
+/// The version of a worker in Temporal's worker deployments.
+///
+/// Runs stay on the version that they started on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
-    /// What all versions have in common.
+    /// The deployment's name, which all versions share.
     pub name: String,
-    /// This version; the same code has the same.
+    /// The id of this version. The same code has the same id.
     pub build_id: String,
 }
 
 impl Deployment {
-    /// For a worker's options. Every workflow is pinned: none can be told apart by its type, and a day's training must not
-    /// change its code half way.
+    /// The deployment for a worker's options.
+    ///
+    /// Every workflow is pinned: a training that takes a day must not change its
+    /// code half way.
     #[must_use]
     pub fn options(&self) -> WorkerDeploymentOptions {
         let version = WorkerDeploymentVersion::builder().deployment_name(&*self.name).build_id(&*self.build_id).build();
@@ -93,8 +98,9 @@ impl Deployment {
 
 /// Works until `stop` resolves, then lets activities in flight finish for three seconds.
 ///
-/// With a deployment it takes only the runs that Temporal routes to this version; see `docs/upgrade.md`. Fine-tuning has a queue of its own, from which one encoder is taken at a time. The future stays on its thread:
-/// workflows are not `Send`.
+/// With a deployment it takes only the runs that Temporal routes to this version; see `docs/upgrade.md`. Fine-tuning
+/// has a separate queue, from which one encoder is taken at a time. The future stays on its thread: workflows are not
+/// `Send`.
 pub async fn run(
     runtime: &Runtime,
     client: Client,
@@ -137,7 +143,7 @@ pub async fn run(
         }
     });
     let worked = tokio::try_join!(worker.run(), tuner.run());
-    // Where one has failed, the other is not there for its queue any more.
+    // If one worker has failed, stop the other one, too.
     stopping.abort();
     shut_down();
     worked.map(drop).map_err(|error| wrong(error.to_string()))

@@ -1,4 +1,4 @@
-//! Puts what callers do on record, before it is done.
+//! Writes each action of a caller to the audit trail, before the action is done.
 
 use std::time::Duration;
 
@@ -6,16 +6,18 @@ use registry::{AuditOutcome, Deed};
 
 use crate::{caller::Caller, context::Context, kind::Kind, problem::Problem, request_id};
 
-/// The outcome is written within this time or left out: the deed is on record.
+/// Time limit for writing the outcome.
+///
+/// After it the outcome is left out; the action itself is on record.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A deed that is on record and has not ended yet.
+/// An action that is on record and has not ended yet.
 pub(crate) struct Recorded<'a> {
     context: &'a Context,
     sequence: u64,
 }
 
-/// What is about to be done.
+/// An action that is about to be done.
 pub(crate) struct Request<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) actor: Option<&'a str>,
@@ -25,7 +27,7 @@ pub(crate) struct Request<'a> {
 }
 
 impl Context {
-    /// Puts a deed on record. What cannot be recorded must not be done.
+    /// Records an action. An action that cannot be recorded must not be done.
     pub(crate) async fn record(&self, request: Request<'_>) -> Result<Recorded<'_>, Problem> {
         let key = match request.caller {
             Caller::Holder(holder) => Some(holder.id.clone()),
@@ -45,7 +47,7 @@ impl Context {
 }
 
 impl Recorded<'_> {
-    /// Says how it ended: `started`, `done`, `refused` or `unknown`.
+    /// Records the outcome: `started`, `done`, `refused` or `unknown`.
     pub(crate) async fn ended(self, outcome: &str, detail: String) {
         let outcome = AuditOutcome { outcome: outcome.to_owned(), detail };
         let writing = self.context.registry.audit_outcome(self.sequence, &outcome);
@@ -54,14 +56,14 @@ impl Recorded<'_> {
             tracing::warn!(
                 request.id = request_id::current(),
                 sequence = self.sequence,
-                "the end of a deed is not in the audit trail"
+                "the outcome of an action could not be written to the audit trail"
             );
         }
     }
 
-    /// Says why nothing was done, or that nobody knows; answers the problem.
+    /// Records why nothing was done, or that this is unknown. Returns the problem.
     pub(crate) async fn refused(self, problem: Problem) -> Problem {
-        // Temporal may have taken what it did not answer.
+        // Temporal may have accepted a request that it did not answer.
         let outcome = if problem.kind == Kind::OrchestratorUnavailable.path() { "unknown" } else { "refused" };
         self.ended(outcome, problem.title.clone()).await;
         problem

@@ -1,7 +1,7 @@
-//! JSON bodies, held strictly against the schema that `/docs` shows.
+//! JSON bodies, checked strictly against the schema that `/docs` shows.
 //!
-//! What is wrong is said by the names of our own fields, or by the place in the text. What the caller wrote is never
-//! repeated. Numbers are not text, a field is given once, and no field is ignored.
+//! An error names a field of the schema, or a position in the JSON. It never repeats the caller's text. Values are not
+//! converted: a number is not a string. A field may appear once only. An unknown field is an error.
 
 use std::{any::TypeId, collections::BTreeMap, fmt, marker::PhantomData, sync::RwLock};
 
@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 /// A body that is a JSON object of the form of `T`.
 pub(crate) struct Body<T>(pub(crate) T);
 
-/// Why a body is not what `/docs` shows, in our own words.
+/// Why a body does not match the schema, without the caller's text.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Refused(pub(crate) String);
@@ -38,14 +38,14 @@ impl<T: ParseFromJSON + 'static> Body<T> {
         Self::of(read_object(bytes)?)
     }
 
-    /// Fields that were read already.
+    /// Checks fields that were parsed before.
     pub(crate) fn of(fields: Map<String, Value>) -> Result<Self, Refused> {
         let (schema, registry) = schema_of::<T>();
         let schema = resolved(schema, registry).expect("a body's type is an object of ours");
         check(&fields, schema, registry)?;
-        // The schema is made from the same definition, so what passed it can be read.
+        // Schema and parser come from the same definition: fields that match the schema can be parsed.
         let parsed = T::parse_from_json(Some(Value::Object(fields)));
-        parsed.map(Self).map_err(|_| Refused("The body is not what /docs shows for this path.".to_owned()))
+        parsed.map(Self).map_err(|_| Refused("The body does not match the schema in /docs for this path.".to_owned()))
     }
 }
 
@@ -73,7 +73,7 @@ impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for Body<T> {
     }
 }
 
-/// The schema of a type and the types that it names, made once.
+/// The schema of a type and of the types that it refers to, made once.
 fn schema_of<T: Type + 'static>() -> &'static (MetaSchemaRef, Registry) {
     static MADE: RwLock<BTreeMap<TypeId, &(MetaSchemaRef, Registry)>> = RwLock::new(BTreeMap::new());
     if let Some(made) = MADE.read().expect("no holder panics").get(&TypeId::of::<T>()) {
@@ -85,16 +85,16 @@ fn schema_of<T: Type + 'static>() -> &'static (MetaSchemaRef, Registry) {
     MADE.write().expect("no holder panics").entry(TypeId::of::<T>()).or_insert(made)
 }
 
-/// The fields of an object, each given once.
+/// The fields of a JSON object. Each field may appear once.
 pub(crate) fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, Refused> {
     if bytes.is_empty() {
-        return Err(Refused("The body is empty; send a JSON object, if only `{}`.".to_owned()));
+        return Err(Refused("The body is empty. Send a JSON object, at least `{}`.".to_owned()));
     }
     let broken = |error: serde_json::Error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         Refused(match error.classify() {
             serde_json::error::Category::Eof => format!("The JSON ends too early, at {place}."),
-            // Its only errors of this kind are those of `Fields` below.
+            // `Fields` below makes the only errors of this kind.
             serde_json::error::Category::Data if error.to_string().starts_with(TWICE) => {
                 format!("A field is given twice, at {place}.")
             }
@@ -109,7 +109,7 @@ pub(crate) fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, Refused> {
 
 const TWICE: &str = "a field is given twice";
 
-/// An object that gives no field twice.
+/// A JSON object in which each field appears once.
 struct Fields(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -138,12 +138,12 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// Holds fields against an object's schema: names first, then what is missing, then each value.
+/// Checks fields against an object's schema: unknown names first, then missing fields, then each value.
 fn check(fields: &Map<String, Value>, schema: &MetaSchema, registry: &Registry) -> Result<(), Refused> {
     let known = |name: &str| schema.properties.iter().find(|(ours, _)| *ours == name).map(|(_, schema)| schema);
     if fields.keys().any(|name| known(name).is_none()) {
         let names: Vec<String> = schema.properties.iter().map(|(name, _)| format!("`{name}`")).collect();
-        return Err(Refused(format!("A field is not known here; the fields are {}.", names.join(", "))));
+        return Err(Refused(format!("A field is unknown. The known fields are {}.", names.join(", "))));
     }
     for name in &schema.required {
         if !fields.contains_key(*name) {
@@ -168,14 +168,14 @@ fn resolved<'a>(schema: &'a MetaSchemaRef, registry: &'a Registry) -> Option<&'a
         MetaSchemaRef::Inline(schema) => &**schema,
         MetaSchemaRef::Reference(name) => registry.schemas.get(name)?,
     };
-    // A reference that was given a description or a default of its own.
+    // A reference with its own description or default.
     match schema.all_of.iter().find(|part| matches!(part, MetaSchemaRef::Reference(_))) {
         Some(reference) => resolved(reference, registry),
         None => Some(schema),
     }
 }
 
-/// What a value must be, if it is not.
+/// What is wrong with a value, if anything.
 fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<String> {
     if !schema.enum_items.is_empty() {
         let is_one = schema.enum_items.contains(value);
@@ -185,7 +185,7 @@ fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<
     }
     match (schema.ty, value) {
         ("string", Value::String(text)) => text_objection(text, schema),
-        ("string", _) => Some("must be a text".to_owned()),
+        ("string", _) => Some("must be a string".to_owned()),
         ("boolean", Value::Bool(_)) | ("number", Value::Number(_)) => None,
         ("object", Value::Object(fields)) => fields_objection(fields, schema, registry),
         ("boolean", _) => Some("must be true or false".to_owned()),
@@ -199,12 +199,12 @@ fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<
             let most = schema.max_items.unwrap_or(usize::MAX);
             if items.len() < schema.min_items.unwrap_or(0) || items.len() > most {
                 let least = schema.min_items.unwrap_or(0);
-                return Some(format!("has {} entries; from {least} to {most} are taken", items.len()));
+                return Some(format!("has {} entries; {least} to {most} are allowed", items.len()));
             }
             let of = schema.items.as_ref().and_then(|items| resolved(items, registry))?;
             let wrong = items.iter().enumerate();
             let mut wrong = wrong.filter_map(|(at, item)| Some((at, objection(item, of, registry)?)));
-            wrong.next().map(|(at, reason)| format!("is wrong at place {}: each {reason}", at + 1))
+            wrong.next().map(|(at, reason)| format!("is wrong at entry {}: it {reason}", at + 1))
         }
         ("array", _) => Some("must be a list".to_owned()),
         ("object", _) => Some("must be an object".to_owned()),
@@ -212,7 +212,9 @@ fn objection(value: &Value, schema: &MetaSchema, registry: &Registry) -> Option<
     }
 }
 
-/// What is wrong in an object within the body. The names of a map's entries are the caller's, and are not repeated.
+/// What is wrong in a nested object.
+///
+/// A map's keys come from the caller and are not repeated.
 fn fields_objection(fields: &Map<String, Value>, schema: &MetaSchema, registry: &Registry) -> Option<String> {
     if let Some(of) = &schema.additional_properties {
         let of = resolved(of, registry)?;
@@ -232,7 +234,7 @@ fn text_objection(text: &str, schema: &MetaSchema) -> Option<String> {
     {
         return Some(format!("has more than {most} characters"));
     }
-    text.contains('\0').then(|| "has the character U+0000, which no text has".to_owned())
+    text.contains('\0').then(|| "contains the character U+0000, which is not allowed".to_owned())
 }
 
 #[cfg(test)]
@@ -252,7 +254,7 @@ mod tests {
         #[oai(validator(max_items = 3))]
         names: Option<Vec<String>>,
         count: Option<u32>,
-        /// Has words of its own.
+        /// A field with its own description.
         when: Option<When>,
         inner: Option<Inner>,
         by_name: Option<BTreeMap<String, Inner>>,
@@ -287,31 +289,31 @@ mod tests {
         const INNER: &str = "`inner` is wrong: `count` must be a whole number from 0 to 4294967295.";
         let deep = format!("{{\"text\":{}", "[".repeat(100_000));
         let cases: &[(&str, &str)] = &[
-            ("", "The body is empty; send a JSON object, if only `{}`."),
+            ("", "The body is empty. Send a JSON object, at least `{}`."),
             ("{}", "`text` is missing."),
-            (r#"{"text":5}"#, "`text` must be a text."),
-            (r#"{"text":null}"#, "`text` must be a text."),
-            (r#"{"text":{"canary":1}}"#, "`text` must be a text."),
+            (r#"{"text":5}"#, "`text` must be a string."),
+            (r#"{"text":null}"#, "`text` must be a string."),
+            (r#"{"text":{"canary":1}}"#, "`text` must be a string."),
             (r#"{"text":"canary","explain":"yes"}"#, "`explain` must be true or false."),
             (r#"{"text":"a","explain":1}"#, "`explain` must be true or false."),
             (r#"{"text":"a","reason":"long"}"#, "`reason` has more than 3 characters."),
             (r#"{"text":"a","names":"canary"}"#, "`names` must be a list."),
-            (r#"{"text":"a","names":["b",5]}"#, "`names` is wrong at place 2: each must be a text."),
-            (r#"{"text":"a","names":["b","c","d","e"]}"#, "`names` has 4 entries; from 0 to 3 are taken."),
+            (r#"{"text":"a","names":["b",5]}"#, "`names` is wrong at entry 2: it must be a string."),
+            (r#"{"text":"a","names":["b","c","d","e"]}"#, "`names` has 4 entries; 0 to 3 are allowed."),
             (r#"{"text":"a","inner":{"count":"canary"}}"#, INNER),
             (
                 r#"{"text":"a","inner":{"canary":1}}"#,
-                "`inner` is wrong: A field is not known here; the fields are `count`.",
+                "`inner` is wrong: A field is unknown. The known fields are `count`.",
             ),
             (r#"{"text":"a","inner":["canary"]}"#, "`inner` must be an object."),
             (r#"{"text":"a","by_name":{"canary":{}}}"#, "`by_name` is wrong: an entry is wrong: `count` is missing."),
             (r#"{"text":"a","count":-1}"#, "`count` must be a whole number from 0 to 4294967295."),
             (r#"{"text":"a","count":1.5}"#, "`count` must be a whole number from 0 to 4294967295."),
             (r#"{"text":"a","when":"canary"}"#, "`when` must be one of `never`, `after_approval`."),
-            (r#"{"text":"a\u0000canary"}"#, "`text` has the character U+0000, which no text has."),
+            (r#"{"text":"a\u0000canary"}"#, "`text` contains the character U+0000, which is not allowed."),
             (
                 r#"{"text":"a","canary":1}"#,
-                "A field is not known here; the fields are `text`, `explain`, `reason`, `names`, `count`, \
+                "A field is unknown. The known fields are `text`, `explain`, `reason`, `names`, `count`, \
                  `when`, `inner`, `by_name`.",
             ),
             ("{\"text\":\"a\",\n\"text\":\"b\"}", "A field is given twice, at line 2, column 11."),

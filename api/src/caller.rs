@@ -1,6 +1,6 @@
-//! Who calls, what they may do, and how often.
+//! Callers: who they are, what they may do, how often.
 //!
-//! Routes are told the caller's name and id, never a key. A route says in its signature which role it asks for.
+//! A route gets the caller's name and id, never the key. Its signature names the role that it requires.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -15,16 +15,16 @@ use registry::Role;
 
 use crate::{kind::Kind, problem::Problem};
 
-/// Who calls.
+/// The caller of a request.
 #[derive(Clone)]
 pub(crate) enum Caller {
     /// The holder of a key.
     Holder(Arc<Holder>),
-    /// Somebody without a key, where none is needed.
+    /// A caller without a key, where no key is needed.
     Anybody,
-    /// Somebody who has to show a key: none was sent, or a wrong one.
+    /// A caller who needs a key and sent none, or a wrong one.
     Unknown { sent_one: bool },
-    /// Nobody knows yet which keys there are.
+    /// The keys are not known yet.
     Unanswerable,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Holder {
 }
 
 impl Caller {
-    /// The name that history and audit trail keep: the key's, else what the caller says.
+    /// The name for history and audit trail: the key's name, else the caller's own.
     pub(crate) fn actor(&self, said: Option<String>) -> Option<String> {
         match self {
             Self::Holder(holder) => Some(holder.name.clone()),
@@ -46,24 +46,26 @@ impl Caller {
         }
     }
 
-    /// Whether it is somebody who may know how the service is built.
+    /// Whether the caller may see internals of the service.
     pub(crate) fn is_trusted(&self) -> bool {
         matches!(self, Self::Holder(_) | Self::Anybody)
     }
 
-    /// Refuses a key that asks more often than it may.
+    /// Refuses a key that is over its rate limit.
     pub(crate) fn limit_rate(&self) -> Result<(), Problem> {
         let Self::Holder(holder) = self else { return Ok(()) };
         match &holder.rate {
             Some(rate) if rate.check().is_err() => {
-                let detail = "This key asks more often than it may.";
+                let detail = "This key is over its rate limit.";
                 Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail))
             }
             _ => Ok(()),
         }
     }
 
-    /// Refuses who has no key or not this role. Without a role every key will do.
+    /// Refuses a caller without a key, or without this role.
+    ///
+    /// With no role given, every key is accepted.
     pub(crate) fn require(&self, role: Option<Role>) -> Result<(), Problem> {
         let unauthorized = |detail| Problem::new(StatusCode::UNAUTHORIZED, Kind::Unauthorized, detail);
         match self {
@@ -80,16 +82,16 @@ impl Caller {
                 Err(unauthorized("Send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."))
             }
             Self::Unanswerable => {
-                let detail = "The API keys are not known here yet, because the object store does not answer.";
+                let detail = "This replica does not know the API keys yet, because the object store does not answer.";
                 Err(Problem::store_unavailable(detail))
             }
         }
     }
 }
 
-/// A role that a route asks for.
+/// A role that a route requires.
 pub(crate) trait Need: Send {
-    /// None where any key will do.
+    /// None: any key is accepted.
     const ROLE: Option<Role>;
 }
 
@@ -115,16 +117,18 @@ impl Need for Operate {
     const ROLE: Option<Role> = Some(Role::Operate);
 }
 
-/// A caller who may do what the route does. Every route of a handler has one, or says why it needs none.
+/// A caller with the role that the route requires.
+///
+/// A route without this parameter says why.
 pub(crate) struct By<N> {
     pub(crate) caller: Caller,
     need: PhantomData<N>,
 }
 
-/// Whoever calls, with or without a key. A key that is wrong is refused.
+/// Any caller, with or without a key. A wrong key is refused.
 pub(crate) struct MaybeKey(pub(crate) Caller);
 
-/// Who sent a request.
+/// The caller of a request.
 pub(crate) fn caller_of(request: &Request) -> Caller {
     request.data::<Caller>().expect("every request has a caller").clone()
 }
@@ -165,7 +169,7 @@ impl<'a, N: Need> ApiExtractor<'a> for By<N> {
     fn register(document: &mut Document) {
         let scheme = |ty| MetaSecurityScheme {
             ty,
-            description: Some("An API key; `threatwatch keys new` makes one."),
+            description: Some("An API key. `threatwatch keys new` makes one."),
             name: None,
             key_in: None,
             scheme: None,

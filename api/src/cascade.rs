@@ -1,7 +1,7 @@
-//! The encoder's share of the verdicts: threads of its own, a bounded queue, and a time after which nobody waits.
+//! The encoder's threads, with a bounded queue and a deadline for each request.
 //!
-//! Sentences of concurrent requests are read together: a thread that is free takes what waits, and waits for no more.
-//! What cannot be done in time is not begun, and explanations wait until no verdict does.
+//! A free thread takes the sentences that wait, of several requests together. It does not wait for more. Work that
+//! would miss its deadline is not started. Explanations are done when no verdict waits.
 
 use std::{
     collections::VecDeque,
@@ -16,28 +16,30 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::metrics::{FallbackLabels, Metrics};
 
-/// Sentences that a thread reads together at the most: on a processor more would gain little, and others wait meanwhile.
+/// Most sentences that a thread reads together.
+///
+/// On a CPU more gains little, and other requests wait longer.
 const TOGETHER: usize = 8;
 
-/// Factor of a thread's pace for each job that it thought too late.
+/// Factor on a thread's pace for each job that it dropped as too late.
 const SINKS: f64 = 0.8;
-/// Who asks why waits longer.
+/// Time limit of an explanation.
 const EXPLAIN: Duration = Duration::from_secs(2);
-/// The same for a second version, which nobody waits for.
+/// Time limit of a shadow version's verdict, for which no request waits.
 const SHADOW: Duration = Duration::from_secs(20);
-/// When the service stops, batches wait no longer than this.
+/// Time limit of batches from when the service stops.
 const LAST: Duration = Duration::from_millis(500);
 
-/// How much of the service is the encoder's.
+/// Limits of the encoder.
 #[derive(Clone, Debug)]
 pub struct CascadeLimits {
     /// Threads.
     pub threads: usize,
-    /// Sentences that wait at the most.
+    /// Most sentences that wait.
     pub queue: usize,
-    /// Who has waited so long for the encoder gets the fast verdict.
+    /// A request that has waited this long for the encoder gets the fast part's verdict.
     pub deadline: Duration,
-    /// The fast probability from which the encoder is asked, in place of what training found.
+    /// The fast part's probability from which on the encoder judges. None for the model's own.
     pub pass_from: Option<f64>,
 }
 
@@ -48,12 +50,12 @@ impl Default for CascadeLimits {
     }
 }
 
-/// Why a sentence that the encoder should judge was judged without it.
+/// Why the encoder did not judge a sentence that it should have judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fallback {
     /// Too many sentences wait.
     QueueFull,
-    /// It took too long.
+    /// The encoder did not answer in time.
     Deadline,
 }
 
@@ -73,7 +75,7 @@ impl Fallback {
 pub(crate) struct EncoderThreads {
     shared: Arc<Shared>,
     limits: CascadeLimits,
-    /// Room for sentences of batches, which wait until there is some.
+    /// Room for sentences of batches. Batches wait for room.
     batches: Semaphore,
     stopping: watch::Receiver<bool>,
 }
@@ -87,11 +89,11 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     verdicts: Waiting,
-    /// Their turn comes when no verdict waits.
+    /// Done when no verdict waits.
     batches: Waiting,
-    /// Their turn comes last.
+    /// Done last.
     explanations: Waiting,
-    /// Threads that were started.
+    /// Threads started.
     threads: usize,
     is_closed: bool,
 }
@@ -102,7 +104,7 @@ impl Queue {
     }
 }
 
-/// Jobs in the order in which they came.
+/// Jobs in order of arrival.
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
@@ -114,33 +116,35 @@ struct Waiting {
 struct Job {
     encoder: Arc<Encoder>,
     sentences: Vec<String>,
-    /// After this nobody waits.
+    /// The deadline.
     expires: Instant,
     reply: oneshot::Sender<Vec<f32>>,
 }
 
-/// What sentences are scored for, in the order of their turns.
+/// What sentences are scored for. Verdicts go first, batches and shadows next, explanations last.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Somebody waits for this verdict: late is no use.
+    /// A request waits for this verdict. A late score is of no use.
     Verdict,
-    /// Somebody waits for many verdicts: each in its turn, until then.
+    /// A request waits for many verdicts, until `until`.
     Batch { until: Instant },
-    /// Nobody waits: a second version judges in the turn of batches.
+    /// A shadow version's verdict: no request waits. Queued with batches.
     Shadow,
-    /// Somebody asks why.
+    /// An explanation of a verdict.
     Explanation,
 }
 
 impl EncoderThreads {
-    /// No thread yet: they start with the first question.
+    /// Starts no thread. The first request starts them.
     pub(crate) fn new(limits: CascadeLimits, metrics: Arc<Metrics>, stopping: watch::Receiver<bool>) -> Self {
         let batches = Semaphore::new(limits.queue);
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), metrics });
         Self { shared, limits, batches, stopping }
     }
 
-    /// The encoder's scores of sentences; or why there are none in time, which is counted where an answer depends on it.
+    /// The encoder's scores of sentences, or why there are none in time.
+    ///
+    /// A failure is counted, except for a shadow version.
     pub(crate) async fn judge(
         &self,
         encoder: &Arc<Encoder>,
@@ -157,12 +161,12 @@ impl EncoderThreads {
         scores
     }
 
-    /// So many sentences of explanations may wait.
+    /// Most sentences of explanations that may wait.
     pub(crate) fn room_to_explain(&self) -> usize {
         self.limits.queue / 2
     }
 
-    /// Scores for an explanation: verdicts go first.
+    /// Scores for an explanation. Verdicts go first.
     pub(crate) async fn explain(&self, encoder: &Arc<Encoder>, sentences: Vec<String>) -> Result<Vec<f32>, Fallback> {
         self.score(encoder, sentences, Purpose::Explanation).await
     }
@@ -191,7 +195,7 @@ impl EncoderThreads {
                 _room = Some(self.batches.acquire_many(sentences).await);
             }
             let replies = self.enqueue(encoder, sentences, purpose, expires)?;
-            // A thread that failed, or knew that it would be late, says nothing.
+            // A thread that failed, or dropped the job as too late, sends no reply.
             try_join_all(replies).await.map_err(|_| Fallback::Deadline)
         };
         let stopping = async {
@@ -206,7 +210,7 @@ impl EncoderThreads {
         }
     }
 
-    /// All of the sentences wait, or none.
+    /// Queues all of the sentences, or none.
     fn enqueue(
         &self,
         encoder: &Arc<Encoder>,
@@ -256,9 +260,9 @@ impl Drop for EncoderThreads {
 }
 
 impl Shared {
-    /// What one thread does until nobody can ask any more.
+    /// The loop of one thread, until the queue is closed.
     fn work(&self) {
-        // Seconds a sentence, as far as this thread knows.
+        // Seconds per sentence, as this thread measured them.
         let (mut room, mut pace) = (Room::default(), 0.0);
         while let Some(jobs) = self.next(&mut pace) {
             let started = Instant::now();
@@ -267,7 +271,7 @@ impl Shared {
                 jobs[0].encoder.score_texts(texts, &mut room)
             }));
             let Ok(scores) = scored else {
-                tracing::error!("the encoder failed; its sentences get the fast verdict");
+                tracing::error!("the encoder failed; its sentences get the fast part's verdict");
                 room = Room::default();
                 continue;
             };
@@ -279,13 +283,15 @@ impl Shared {
             for job in jobs {
                 let (mine, others) = rest.split_at(job.sentences.len());
                 rest = others;
-                // Who does not wait any more is not told.
+                // A request that no longer waits gets no reply.
                 let _ = job.reply.send(mine.to_vec());
             }
         }
     }
 
-    /// Jobs for one encoder that can be done before nobody waits for them, as many as are read together; none at the end.
+    /// Jobs of one encoder that can meet their deadlines, up to [`TOGETHER`] sentences.
+    ///
+    /// None when the queue is closed.
     fn next(&self, pace: &mut f64) -> Option<Vec<Job>> {
         let mut queue = self.queue.lock().expect("no holder panics");
         loop {
@@ -313,9 +319,11 @@ impl Shared {
 }
 
 impl Waiting {
-    /// The first jobs of one encoder; those that would be late are dropped, which tells who waits.
+    /// The first jobs of one encoder.
     ///
-    /// `pace` is what a sentence takes, in seconds. It sinks with what is dropped, so that one slow moment does not stop the
+    /// Jobs that would be late are dropped, which ends their requests' wait.
+    ///
+    /// `pace` is the time per sentence in seconds. Each dropped job lowers it; otherwise one slow moment would stop the
     /// work for good.
     fn take(&mut self, pace: &mut f64) -> Vec<Job> {
         let (mut taken, mut sentences): (Vec<Job>, usize) = (Vec::new(), 0);
@@ -381,14 +389,14 @@ mod tests {
         let four = vec!["we will".to_owned(); 4];
         assert_eq!(full.judge(&encoder, four.clone(), Purpose::Verdict).await, Err(Fallback::QueueFull));
         assert!(full.judge(&encoder, four[..3].to_vec(), Purpose::Verdict).await.is_ok());
-        // No thread does the work.
+        // There are no threads.
         let late = start(0, 100, Duration::from_millis(30));
         let started = Instant::now();
         assert_eq!(late.judge(&encoder, four.clone(), Purpose::Verdict).await, Err(Fallback::Deadline));
         assert!(started.elapsed() >= Duration::from_millis(30), "it waited");
         let counted = late.shared.metrics.render().unwrap();
         assert!(counted.contains(r#"threatwatch_encoder_fallbacks_total{reason="deadline"} 1"#), "{counted}");
-        // What was left by who waited is not done, and keeps nobody out.
+        // Jobs of requests that gave up are not done and take no room.
         let mut queue = late.shared.queue.lock().unwrap();
         assert_eq!(
             (queue.verdicts.sentences, queue.verdicts.take(&mut 0.0).len(), queue.verdicts.sentences),

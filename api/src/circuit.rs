@@ -1,7 +1,7 @@
-//! Remembers that a part that we depend on is away, so that nobody waits for it twice.
+//! Remembers that a part (object store, Temporal) is away, so that requests do not wait.
 //!
-//! A task in the background asks the part again and again and tells the circuit. A request that needs the part is refused
-//! at once while it is known to be away, and as soon as that becomes known.
+//! A background task asks the part repeatedly and updates the circuit. While the part is known to be away, requests
+//! that need it are refused at once. Requests that wait for it are refused as soon as the outage is known.
 
 use std::{
     sync::Arc,
@@ -14,9 +14,9 @@ use tokio::sync::watch;
 /// A part that is away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outage {
-    /// Since when, as far as is known: the last time that it answered.
+    /// The last time that the part answered.
     pub(crate) since: SystemTime,
-    /// What the last try met with.
+    /// The error of the last try.
     pub(crate) reason: String,
 }
 
@@ -35,7 +35,9 @@ struct State {
 }
 
 impl Circuit {
-    /// The part is taken to answer until it is known not to. The gauge is 1 while it does, else 0.
+    /// The part counts as up until a try fails.
+    ///
+    /// The gauge is 1 while the part is up, else 0.
     pub(crate) fn new(part: &'static str, up: Gauge) -> Self {
         let state = State { answered: SystemTime::now(), outage: None };
         up.set(1);
@@ -47,7 +49,7 @@ impl Circuit {
         self.state.borrow().outage.clone()
     }
 
-    /// When it answered last; at first, when it was first depended on.
+    /// When it answered last; before the first answer, when the circuit was made.
     pub(crate) fn answered(&self) -> SystemTime {
         self.state.borrow().answered
     }
@@ -65,26 +67,28 @@ impl Circuit {
         self.state.send_modify(|state| {
             state.answered = SystemTime::now();
             if state.outage.take().is_some() {
-                tracing::info!(part = self.part, "it answers again");
+                tracing::info!(part = self.part, "the part answers again");
             }
         });
     }
 
-    /// The part did not answer. It is said once, not at every try.
+    /// The part did not answer. The log says so once per outage.
     pub(crate) fn fails(&self, reason: String) {
         self.up.set(0);
         self.state.send_modify(|state| {
             if state.outage.is_none() {
-                tracing::warn!(part = self.part, reason, "it does not answer; requests that need it are refused");
+                tracing::warn!(part = self.part, reason, "the part does not answer; requests that need it are refused");
             }
             let since = state.outage.as_ref().map_or(state.answered, |outage| outage.since);
             state.outage = Some(Outage { since, reason });
         });
     }
 
-    /// Does something that needs the part, for as long as it is not known to be away.
+    /// Does work that needs the part.
     ///
-    /// The work goes to the heap at once: what asks a store or Temporal is large.
+    /// Gives up as soon as the part is known to be away.
+    ///
+    /// The work is boxed at once, because futures that ask the store or Temporal are large.
     pub(crate) fn guard<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = Result<T, Outage>> {
         let (mut state, work) = (self.state.subscribe(), Box::pin(work));
         async move {
@@ -97,14 +101,16 @@ impl Circuit {
                 () = away => {}
                 done = work => return Ok(done),
             }
-            // It may have come back in this instant: then the work is lost all the same.
+            // The part may have come back just now. The work is lost all the same.
             let back = || Outage { since: self.answered(), reason: "it was away for a moment".to_owned() };
             Err(self.outage().unwrap_or_else(back))
         }
     }
 
-    /// Asks the part again and again, `pause` after each answer. Two that take longer than `patience` in a row are none:
-    /// one alone may have been held up here.
+    /// Asks the part for ever, `pause` after each answer.
+    ///
+    /// It counts as away when two answers in a row take longer than `patience`: a single one may have been delayed in
+    /// this process.
     pub(crate) async fn watch<F>(&self, pause: Duration, patience: Duration, ask: impl Fn() -> F)
     where
         F: Future<Output = Result<(), String>>,

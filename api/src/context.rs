@@ -1,4 +1,4 @@
-//! What every handler may use, and how it asks the parts that may be away.
+//! What every handler may use. Requests to the object store and Temporal, which may be away.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) struct Context {
     pub(crate) orchestrator: Arc<Orchestrator>,
     pub(crate) temporal: Circuit,
     pub(crate) temporal_ui: Option<Arc<str>>,
-    /// Where our runs are in Temporal, for links.
+    /// The Temporal namespace of our runs, for links.
     pub(crate) temporal_namespace: Arc<str>,
     pub(crate) serving: Arc<Serving>,
     pub(crate) trust: Trust,
@@ -40,12 +40,12 @@ pub(crate) struct Context {
     pub(crate) drift: Arc<Drift>,
     pub(crate) held_out: Arc<HeldOut>,
     pub(crate) keys: Arc<KeyRing>,
-    /// Places for streams.
+    /// Slots for streams.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) perspective: Arc<PerspectiveSettings>,
-    /// Bytes of a body with one comment, or of a line.
+    /// Most bytes of a body with one comment, or of a line.
     pub(crate) longest_body: usize,
-    /// Characters of a comment.
+    /// Most characters of a comment.
     pub(crate) longest_text: usize,
     pub(crate) stopping: watch::Receiver<bool>,
     /// Whether each request is a span.
@@ -53,7 +53,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Everything that a service of these parts needs; nothing is asked yet.
+    /// Everything that handlers need. Sends no request yet.
     pub(crate) fn new(service: Service, stopping: watch::Receiver<bool>) -> Self {
         let Service { registry, cache, limits, .. } = service;
         let metrics = Arc::new(service.metrics);
@@ -84,7 +84,7 @@ impl Context {
             held_out: Arc::new(HeldOut::new(registry.clone())),
             registry,
             store,
-            // Settings that are wrong are told by whatever needs Temporal.
+            // Wrong settings are reported by the first request that needs Temporal.
             temporal_namespace: service.orchestrator.namespace().unwrap_or_default().into(),
             orchestrator: Arc::new(service.orchestrator),
             temporal,
@@ -102,7 +102,7 @@ impl Context {
         }
     }
 
-    /// Asks the store, for as long as it is not known to be away.
+    /// Asks the store. Gives up as soon as the store is known to be away.
     pub(crate) fn ask_store<T>(
         &self,
         asking: impl Future<Output = Result<T, registry::Error>>,
@@ -112,13 +112,13 @@ impl Context {
             match answer.await {
                 Ok(answer) => answer.map_err(Problem::from),
                 Err(Outage { reason, .. }) => {
-                    Err(Problem::store_unavailable(format!("It is tried again and again: {reason}.")))
+                    Err(Problem::store_unavailable(format!("The service keeps trying. The last error: {reason}.")))
                 }
             }
         }
     }
 
-    /// Refuses what cannot be done while Temporal is away.
+    /// Refuses a request that needs Temporal while Temporal is away.
     pub(crate) fn require_temporal(&self) -> Result<(), Problem> {
         match self.temporal.outage() {
             None => Ok(()),
@@ -126,7 +126,7 @@ impl Context {
         }
     }
 
-    /// Asks Temporal, for as long as it is not known to be away.
+    /// Asks Temporal. Gives up as soon as Temporal is known to be away.
     pub(crate) fn ask_temporal<T>(
         &self,
         asking: impl Future<Output = Result<T, orchestrator::Error>>,

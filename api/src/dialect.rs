@@ -1,7 +1,9 @@
-//! Other services' dialects: under which paths they are spoken, where their keys are, and what their errors look like.
+//! Dialects: the APIs of other services that we speak.
 //!
-//! Errors arise in many places, before and after the routes, always as a [`Problem`]; on the way out they take the form
-//! that the dialect's clients read. Sources: for Perspective its documentation ("Limits and errors",
+//! Their paths, where they send keys, the form of their errors.
+//!
+//! Every error starts as a [`Problem`]. Before it is sent, it is converted into the form that the dialect's clients
+//! read. Sources: for Perspective its documentation ("Limits and errors",
 //! github.com/conversationai/perspectiveapi) and `google.rpc.Status`; for moderations OpenAI's API reference ("Error
 //! codes"); for inference the Open Inference Protocol, version 2 (github.com/kserve/open-inference-protocol).
 
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 
-/// A dialect of somebody else's.
+/// The API of another service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// Google's Comment Analyzer, known as Perspective API.
@@ -40,7 +42,7 @@ impl Dialect {
         }
     }
 
-    /// The key, where this dialect's clients put it beside the headers that every route reads.
+    /// The key, if this dialect's clients send it outside the usual headers.
     pub(crate) fn key(self, request: &Request) -> Option<String> {
         if self != Self::Perspective {
             return None;
@@ -52,7 +54,7 @@ impl Dialect {
         request.header("x-goog-api-key").map(str::to_owned).or_else(in_address)
     }
 
-    /// Gives an answer that is a problem the form of this dialect.
+    /// Converts an answer that is a problem into this dialect's form.
     pub(crate) fn translate(self, response: &mut Response) {
         let Some(problem) = response.data::<Problem>().cloned() else { return };
         let (status, body) = match self {
@@ -68,13 +70,15 @@ impl Dialect {
     }
 }
 
-/// Google's methods follow a colon, which the router reads as the beginning of a parameter: routes have a slash there.
+/// Google's methods follow a colon.
+///
+/// The router reads a colon as the start of a parameter, so routes have a slash there.
 pub(crate) const METHODS: [(&str, &str); 2] = [
     ("/v1alpha1/comments:analyze", "/v1alpha1/comments/analyze"),
     ("/v1alpha1/comments:suggestscore", "/v1alpha1/comments/suggestscore"),
 ];
 
-/// Gives a request the path of its route.
+/// Replaces the path of a Google method by the path of its route.
 pub(crate) fn make_routable(request: &mut Request) {
     if !request.uri().path().starts_with("/v1alpha1/comments") {
         return;
@@ -86,7 +90,7 @@ pub(crate) fn make_routable(request: &mut Request) {
     *request.uri_mut() = format!("{route}{query}").parse().expect("a path and a query that were parsed before");
 }
 
-/// What is wrong and what to do, in one line.
+/// A problem in one line: what is wrong and what to do.
 fn words(problem: &Problem) -> String {
     format!("{}: {}", problem.title, problem.detail)
 }
@@ -98,7 +102,7 @@ pub(crate) enum CommentError {
     TooLong,
     NoRequestedAttributes,
     LanguageNotSupported {
-        /// An attribute that is served, so no word of the caller's.
+        /// One of the served attributes, never the caller's text.
         attribute: &'static str,
     },
     InvalidRequest,
@@ -132,7 +136,7 @@ impl CommentError {
 /// `google.rpc.Status` in JSON.
 fn google_error(problem: &Problem, comment: Option<&CommentError>) -> (u16, Value) {
     let (code, status) = match problem.status {
-        // A key that is missing or wrong is told by one status.
+        // One status for a missing key and a wrong key.
         401 | 403 => (403, "PERMISSION_DENIED"),
         404 => (404, "NOT_FOUND"),
         408 | 504 => (504, "DEADLINE_EXCEEDED"),

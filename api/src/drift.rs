@@ -1,7 +1,7 @@
-//! Whether the comments of the last day look like those that the model in production was judged on.
+//! Compares the last 24 hours' comments with those that production was evaluated on.
 //!
-//! Each replica counts what it judges, by hour and without texts. When an hour is over it stores what it saw, so a start
-//! loses nothing and every replica knows what all saw in the hours before.
+//! Each replica counts what it judges, by hour and without texts. When an hour is over, it stores its counts. A restart
+//! loses no stored hour, and every replica can read the counts of all replicas.
 
 use std::{
     collections::BTreeMap,
@@ -21,53 +21,57 @@ use crate::{
     serving::{Live, Serving},
 };
 
-/// Hours that are looked at together: what a day's rhythm changes is no drift.
+/// Hours that are compared together.
+///
+/// A whole day, because changes over the day are not drift.
 pub(crate) const HOURS: u64 = 24;
-/// How often the figures are made anew.
+/// How often the figures are computed.
 const LOOK: Duration = Duration::from_secs(5);
-/// What others stored is read again after this time.
+/// How often the counts of other replicas are read.
 const READ_AGAIN: Duration = Duration::from_mins(1);
-/// A replica that stops waits this long for the store, no longer.
+/// A replica that stops waits at most this long for the store.
 const LEAVE: Duration = Duration::from_secs(1);
-/// Comments that say enough.
+/// Fewest comments for a figure.
 pub(crate) const ENOUGH: u64 = 10 * FEWEST;
 
-/// What this replica saw of a version's comments in an hour since 1970.
+/// The counts of this replica for one version and one hour.
 struct Hour {
     version: Version,
     hour: u64,
     seen: Reference,
-    /// Tells it from what other replicas store.
+    /// Distinguishes it from the counts of other replicas.
     nonce: u32,
 }
 
-/// What is counted, and what was.
+/// Counts of this replica and of all replicas.
 #[derive(Default)]
 struct Seen {
-    /// What is added to: an entry for each version that judges, since some requests end with the model they began with.
+    /// The current counts, one entry for each version that judges.
+    ///
+    /// After a promotion, requests that began before still end with the old version.
     open: Vec<Hour>,
-    /// What is over, and not stored yet.
+    /// Hours that are over and not stored yet.
     over: Vec<Hour>,
-    /// What all replicas stored of a version.
+    /// The counts that all replicas stored for a version.
     stored: Option<Stored>,
 }
 
-/// What all replicas stored of a version, as far as it was read.
+/// The counts that all replicas stored for a version, as last read.
 struct Stored {
     version: Version,
     hours: BTreeMap<u64, Reference>,
-    /// When it was read.
+    /// When they were read.
     at: Instant,
 }
 
-/// The comments of the last day against those that a version was judged on.
+/// The comments of the last day, compared with those that a version was evaluated on.
 pub(crate) struct Drift {
     registry: Registry,
     metrics: Arc<Metrics>,
     seen: Mutex<Seen>,
 }
 
-/// What is found of a version.
+/// The comparison for one version.
 pub(crate) struct Found {
     pub(crate) version: Version,
     pub(crate) reference: Reference,
@@ -78,7 +82,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// How far a measure is off; none until enough was seen.
+    /// How far a measure has shifted. None below [`ENOUGH`] comments.
     pub(crate) fn shift(&self, measure: Measure) -> Option<Shift> {
         let is_enough = self.seen.comments() >= ENOUGH;
         is_enough.then(|| self.reference.histogram(measure).shift(self.seen.histogram(measure))).flatten()
@@ -86,7 +90,7 @@ impl Found {
 }
 
 impl Drift {
-    /// Nothing is seen yet.
+    /// Starts without counts.
     pub(crate) fn new(registry: Registry, metrics: Arc<Metrics>) -> Self {
         Self { registry, metrics, seen: Mutex::default() }
     }
@@ -112,7 +116,7 @@ impl Drift {
         seen.open.push(Hour { version, hour, seen: first, nonce: rand::random() });
     }
 
-    /// What is known of the version that serves; none where it has no reference.
+    /// The comparison for the version that serves. None if the version has no reference.
     pub(crate) fn found(&self, live: &Live) -> Option<Found> {
         let (version, reference) = (live.manifest.version.clone(), live.manifest.reference.as_deref()?.clone());
         let from = hour().saturating_sub(HOURS - 1);
@@ -131,21 +135,21 @@ impl Drift {
         Some(Found { version, reference, seen: sum, hours })
     }
 
-    /// Stores what is over, reads what others stored, and tells Prometheus, for ever.
+    /// Stores finished hours, reads those of other replicas, sets the metrics, for ever.
     pub(crate) async fn follow(&self, store: &Circuit, serving: &Serving) {
         loop {
             let live = serving.live();
             if let Some(live) = &live
                 && let Ok(Err(error)) = store.guard(self.exchange(&live.manifest.version)).await
             {
-                tracing::debug!(%error, "measures of comments cannot be stored or read");
+                tracing::debug!(%error, "counts for drift cannot be stored or read");
             }
             self.tell(live.as_deref().and_then(|live| self.found(live)).as_ref());
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Stores what this replica saw and did not store yet, also of the hour that is not over.
+    /// Stores the counts of this replica that are not stored yet, including the current hour.
     pub(crate) async fn leave(&self, store: &Circuit) {
         {
             let mut seen = self.lock();
@@ -153,7 +157,7 @@ impl Drift {
             seen.over.extend(open);
         }
         if tokio::time::timeout(LEAVE, store.guard(self.store())).await.is_err() {
-            tracing::warn!("measures of the last comments are lost, because the store does not answer");
+            tracing::warn!("counts for drift of the last comments are lost, because the object store does not answer");
         }
     }
 
@@ -167,7 +171,7 @@ impl Drift {
             seen.over.extend(over);
         }
         self.store().await?;
-        // Others store when they like.
+        // Other replicas store at other times.
         let is_known = |stored: &Stored| stored.version == *version && stored.at.elapsed() < READ_AGAIN;
         if !self.lock().stored.as_ref().is_some_and(is_known) {
             let hours = self.registry.drift(version, now.saturating_sub(HOURS - 1)).await?;
@@ -176,7 +180,7 @@ impl Drift {
         Ok(())
     }
 
-    /// Stores what is over. What is stored is forgotten once it is among what is known from the store.
+    /// Stores hours that are over and moves them to the counts known from the store.
     async fn store(&self) -> Result<(), registry::Error> {
         loop {
             let Some((version, hour, nonce, of_hour)) =
@@ -204,7 +208,7 @@ impl Drift {
                 metrics.drift_psi.get_or_create(&labels).set(psi);
                 metrics.drift_p_value.get_or_create(&labels).set(p_value);
             } else {
-                // A figure of another model or of a day that is over would be wrong.
+                // A figure of another model or of an earlier day would be wrong.
                 metrics.drift_psi.remove(&labels);
                 metrics.drift_p_value.remove(&labels);
             }

@@ -7,37 +7,37 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::problem::Problem;
 
-/// Figures of one set of judged rows.
+/// Figures of one set of evaluated rows.
 #[derive(Clone, Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct Figures {
-    /// Threats among what is flagged.
+    /// Share of the flagged rows that are threats.
     precision: f64,
-    /// Flagged among the threats.
+    /// Share of the threats that are flagged.
     recall: f64,
-    /// Harmonic mean of the two.
+    /// Harmonic mean of precision and recall.
     f1: f64,
-    /// Chance that a threat is ranked above another row.
+    /// Area under the ROC curve: the chance that a threat ranks above a row that is not a threat.
     roc_auc: f64,
-    /// Average precision.
+    /// Area under the precision-recall curve, as average precision.
     pr_auc: f64,
-    /// Recall at the threshold that flags 5% of the rows that are no threat.
+    /// Recall at the threshold that flags 5% of the rows that are not threats.
     recall_at_fpr_5: f64,
-    /// Mean squared error of the probability.
+    /// Brier score: mean squared error of the probability.
     brier: f64,
-    /// Expected calibration error over 15 bins.
+    /// Expected calibration error, in 15 bins.
     ece: f64,
-    /// At or above this probability a row is flagged.
+    /// A row is flagged at or above this probability.
     threshold: f64,
-    /// Rows.
+    /// Number of rows.
     n: u64,
-    /// Threats among them.
+    /// Number of threats among the rows.
     positives: u64,
-    /// 95% intervals by resampled commenters.
+    /// 95% intervals, by a bootstrap over commenters.
     intervals: Option<Intervals>,
 }
 
-/// 95% intervals, lowest then highest.
+/// 95% intervals, each as lower bound, upper bound.
 #[derive(Clone, Debug, Object)]
 pub(crate) struct Intervals {
     precision: Vec<f64>,
@@ -65,33 +65,34 @@ pub(crate) struct ModelSummary {
     version: String,
     /// The trainer that made it.
     trainer: String,
-    /// Its parameters.
+    /// The preset of its training parameters.
     preset: String,
     /// Start of the training run (UTC).
     started: String,
-    /// Digest of the dataset.
+    /// SHA-256 digest of the dataset.
     dataset: String,
-    /// Digest of the artifact.
+    /// SHA-256 digest of the artifact.
     artifact: String,
-    /// Length of the artifact.
+    /// Length of the artifact in bytes.
     artifact_bytes: u64,
-    /// Features with a weight.
+    /// Number of features with a weight.
     features: u64,
-    /// Digest of the sample in memory, where the dataset was too large for it; the figures are of its rows.
+    /// Digest of the sample, if the dataset was too large for memory.
+    /// The figures are of the sample's rows.
     sample: Option<String>,
-    /// The operating point that decides.
+    /// The operating point, which sets the threshold.
     operating_point: String,
     /// Release of threatwatch that trained it.
     code_version: String,
-    /// The workflow that trained it.
+    /// The id of the workflow that trained it.
     workflow_id: String,
-    /// The workflow's run.
+    /// The run id of that workflow.
     run_id: String,
     /// Whether it is in production.
     in_production: bool,
-    /// Five-fold cross-validation by commenter on the training rows.
+    /// Five-fold cross-validation on the training rows, split by commenter.
     cross_validation: FiguresByUnit,
-    /// The held-out commenters.
+    /// Figures on the held-out commenters.
     held_out: FiguresByUnit,
 }
 
@@ -99,17 +100,17 @@ pub(crate) struct ModelSummary {
 #[derive(Clone, Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct PromotionSummary {
-    /// In production from then on.
+    /// The version that was promoted.
     version: String,
-    /// The place in the history, from 1.
+    /// The position in the history, from 1.
     generation: u64,
-    /// In production before.
+    /// The version that was in production before.
     previous: Option<String>,
-    /// Who asked.
+    /// Who requested it.
     actor: String,
     /// Why.
     reason: String,
-    /// Whether it was promoted although the gate refused it.
+    /// Whether it was promoted by force, although the gate refused it.
     forced: bool,
     /// When (UTC).
     at: String,
@@ -186,10 +187,11 @@ impl From<Evaluation> for Figures {
     }
 }
 
-/// A time of RFC 3339 in milliseconds since 1970, UTC, that a parameter of this name gives.
+/// Parses an RFC 3339 time into milliseconds since 1970.
+/// `name` is the parameter for the error.
 pub(crate) fn millis(name: &str, text: &str) -> Result<i64, Problem> {
     let at = OffsetDateTime::parse(text, &Rfc3339);
-    let at = at.map_err(|_| Problem::invalid(format!("`{name}` is no time such as 2026-11-23T10:00:00Z.")))?;
+    let at = at.map_err(|_| Problem::invalid(format!("`{name}` is not a time like 2026-11-23T10:00:00Z.")))?;
     Ok((at.unix_timestamp_nanos() / 1_000_000) as i64)
 }
 

@@ -1,4 +1,6 @@
-//! What versions say of the held-out commenters of a dataset: judged once and kept, since neither ever changes.
+//! Versions' probabilities on the held-out commenters of a dataset.
+//!
+//! Computed once and kept, because versions and datasets never change.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,33 +10,35 @@ use tokio::sync::Semaphore;
 
 use crate::{blocking::blocking, serving::Live};
 
-/// What is kept: some megabytes each.
+/// Results that are kept, some megabytes each.
 const MOST: usize = 4;
-/// A larger dataset is not read for this; of such a one a version has a sample.
+/// A larger dataset is not read here.
+///
+/// A version that was trained on one has a sample.
 const MOST_ROWS: u64 = 500_000;
 
-/// Rows that an encoder is asked about: it reads some hundred a second, on every core.
+/// Most rows for an encoder, which reads some hundred a second and uses every core.
 const MOST_BY_ENCODER: usize = 20_000;
-/// Requests that wait.
+/// Most requests that wait.
 const WAITING: usize = 8;
 
-/// As many requests wait as may.
+/// Too many requests wait.
 pub(crate) struct Busy;
 
 /// The held-out rows of a dataset.
 pub(crate) struct Rows {
     dataset: Digest,
     seed: u64,
-    /// Numbers in the dataset from 0, as the gate's flips have them.
+    /// Row numbers in the dataset, from 0, as in the gate's flips.
     pub(crate) numbers: Vec<u64>,
     pub(crate) rows: Vec<Row>,
 }
 
-/// What a version says of rows.
+/// A version's probabilities on rows.
 pub(crate) struct HeldOutVerdicts {
     version: String,
     pub(crate) rows: Arc<Rows>,
-    /// By row.
+    /// One per row.
     pub(crate) probabilities: Vec<f64>,
 }
 
@@ -45,27 +49,29 @@ impl HeldOutVerdicts {
     }
 }
 
-/// The rows and verdicts that were asked for last.
+/// The rows and probabilities that were requested last.
 pub(crate) struct HeldOut {
     registry: Registry,
     rows: Mutex<Vec<Arc<Rows>>>,
     judged: Mutex<Vec<Arc<HeldOutVerdicts>>>,
-    /// Places for requests that wait.
+    /// Slots for requests that wait.
     waiting: Arc<Semaphore>,
-    /// Reading and judging takes seconds and a core: one at a time.
+    /// Reading and judging takes seconds and a core, so one at a time.
     turn: Semaphore,
 }
 
 impl HeldOut {
-    /// Nothing is judged yet.
+    /// Starts without results.
     pub(crate) fn new(registry: Registry) -> Self {
         let (waiting, turn) = (Arc::new(Semaphore::new(WAITING)), Semaphore::new(1));
         Self { registry, rows: Mutex::default(), judged: Mutex::default(), waiting, turn }
     }
 
-    /// What `live` says of the commenters that `of` held out; none where that is too much to judge.
+    /// The probabilities of `live` on the commenters that `of` held out.
     ///
-    /// The work goes on where nobody waits for it any more, and is done once: its outcome is kept.
+    /// None if there are too many rows.
+    ///
+    /// The work goes on when the caller no longer waits, and its result is kept.
     pub(crate) async fn judged(
         self: &Arc<Self>,
         live: &Arc<Live>,
@@ -94,7 +100,7 @@ impl HeldOut {
     }
 
     async fn judge(&self, live: &Arc<Live>, of: &Live) -> Result<Option<Arc<HeldOutVerdicts>>, registry::Error> {
-        // Another request has done it meanwhile.
+        // Another request may have done it meanwhile.
         if let Some(judged) = self.known(live, of) {
             return Ok(Some(judged));
         }
@@ -125,7 +131,7 @@ impl HeldOut {
 fn kept<T>(all: &Mutex<Vec<Arc<T>>>, is_it: impl Fn(&T) -> bool) -> Option<Arc<T>> {
     let mut all = all.lock().expect("no holder panics");
     let at = all.iter().position(|one| is_it(one))?;
-    // The last one asked for comes first.
+    // The last requested comes first.
     all[..=at].rotate_right(1);
     Some(Arc::clone(&all[0]))
 }

@@ -1,6 +1,6 @@
-//! One comment judged: by the fast part, by the encoder where it matters, and counted.
+//! Judges one comment, by the fast part and where needed by the encoder. Counts the verdict.
 //!
-//! Every route that gives verdicts comes through here, whatever shape its answers have.
+//! Every route that gives verdicts uses this module.
 
 use std::{
     collections::BTreeMap,
@@ -25,37 +25,37 @@ use crate::{
     serving::Live,
 };
 
-/// Sentences of one comment that the encoder is asked about: a long comment must not be a way around it.
+/// Most sentences of one comment for the encoder. The most suspicious ones are kept.
 const MOST_PASSED: usize = 32;
 
-/// How a comment is to be judged.
+/// How to judge a comment.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked {
-    /// Whether the caller wants to know what each word adds.
+    /// Whether to explain what each word adds.
     pub(crate) explain: bool,
-    /// Whether somebody waits for this comment alone, or for many.
+    /// Whether the request waits for this comment alone, or for many.
     pub(crate) purpose: Purpose,
 }
 
 impl Asked {
-    /// For somebody who waits for one verdict.
+    /// For a request that waits for one verdict.
     pub(crate) const ALONE: Self = Self { explain: false, purpose: Purpose::Verdict };
 }
 
-/// A comment that was judged.
+/// A judged comment.
 pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
-    /// The encoder's log-odds of the sentences that it judged, by their first byte.
+    /// The encoder's log-odds of the sentences that it judged, by each sentence's first byte.
     pub(crate) by_encoder: BTreeMap<usize, f32>,
-    /// By how much they fall when a word is left out, by the sentence's first byte.
+    /// How much these fall when a word is left out, by the sentence's first byte.
     pub(crate) occlusions: BTreeMap<usize, Vec<Token>>,
-    /// Why the encoder did not judge although it should have.
+    /// Why the encoder did not judge, although it should have.
     pub(crate) fallback: Option<Fallback>,
-    /// From the text to the verdict, explanations included.
+    /// Time from the text to the verdict, explanations included.
     pub(crate) took: Duration,
 }
 
-/// A verdict, and what the encoder said of the sentences that were passed to it.
+/// A verdict, and the encoder's scores of the sentences that were passed to it.
 pub(crate) struct Heard {
     pub(crate) verdict: Verdict,
     passed: Vec<Range<usize>>,
@@ -64,7 +64,7 @@ pub(crate) struct Heard {
 }
 
 impl EncoderThreads {
-    /// A model's verdict on a text, uncounted: of its fast part, and of the encoder where it matters and has time.
+    /// A model's verdict on a text, by its fast part and its encoder. Not counted.
     pub(crate) async fn hear(&self, live: &Live, text: &str, purpose: Purpose) -> Heard {
         let mut reading = live.model.read(text);
         reading.keep_most_suspicious(MOST_PASSED);
@@ -85,7 +85,7 @@ impl EncoderThreads {
 }
 
 impl Context {
-    /// Refuses a text that no model judges.
+    /// Refuses a text that is empty or too long.
     pub(crate) fn check_text(&self, text: &str) -> Result<(), Problem> {
         if text.trim().is_empty() {
             return Err(Problem::invalid("`text` is empty."));
@@ -97,24 +97,24 @@ impl Context {
         Ok(())
     }
 
-    /// Refuses texts of which one is not judged, and names its place.
+    /// Refuses texts if one is empty or too long, and names its position.
     pub(crate) fn check_texts(&self, texts: &[String]) -> Result<(), Problem> {
         for (place, text) in (1..).zip(texts) {
             self.check_text(text).map_err(|problem| {
-                Problem::invalid(format!("The text at place {place} is wrong: {}", problem.detail))
+                Problem::invalid(format!("The text at position {place} is wrong: {}", problem.detail))
             })?;
         }
         Ok(())
     }
 
-    /// The model that judges: the one in production, or the version that is asked for.
+    /// The model that judges: the requested version, else the one in production.
     pub(crate) async fn model(&self, version: Option<&str>) -> Result<Arc<Live>, Problem> {
         let live = self.serving.live();
         let Some(version) = version else { return live.ok_or_else(|| self.serving.missing()) };
         let version = version_of(version)?;
         match live {
             Some(live) if live.manifest.version == version => Ok(live),
-            // What is in memory needs no store.
+            // A version in memory needs no store.
             _ => match self.pinned.kept(&version) {
                 Some(live) => Ok(live),
                 None => self.load_pinned(&version).await,
@@ -124,13 +124,13 @@ impl Context {
 
     async fn load_pinned(&self, version: &Version) -> Result<Arc<Live>, Problem> {
         let _place = self.pinned.waiting.try_acquire().map_err(|_| {
-            let detail = "As many requests wait for versions to be loaded as may.";
+            let detail = "Too many requests wait for a version to be loaded.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })?;
         self.ask_store(self.pinned.load(version)).await
     }
 
-    /// Judges a text that [`Self::check_text`] took.
+    /// Judges a text that [`Self::check_text`] accepted.
     pub(crate) async fn judge(&self, live: &Live, text: &str, asked: Asked) -> Judged {
         let started = Instant::now();
         let Heard { verdict, passed, scores, fallback } = self.encoder.hear(live, text, asked.purpose).await;
@@ -148,8 +148,9 @@ impl Context {
         Judged { verdict, by_encoder, occlusions, fallback, took: started.elapsed() }
     }
 
-    /// By how much the encoder's scores fall when a word is left out, by the sentence's first byte: for the sentences that
-    /// it thinks worst of, as far as it has room and time.
+    /// How much scores fall when a word is left out, by the sentence's first byte.
+    ///
+    /// For the sentences with the highest scores, as far as there is room and time.
     async fn leave_out_words(
         &self,
         encoder: &Arc<Encoder>,
@@ -180,7 +181,9 @@ impl Context {
         explained.into_iter().map(falls).collect()
     }
 
-    /// Of a version that was asked for by name only the number of verdicts is counted: distributions are production's.
+    /// Counts a verdict.
+    ///
+    /// For a version requested by name, only the number: the distributions are production's.
     fn count(&self, live: &Live, text: &str, verdict: &Verdict, started: Instant) {
         let metrics = &self.metrics;
         metrics.inference.observe(started.elapsed().as_secs_f64());
@@ -202,18 +205,18 @@ impl Context {
     }
 }
 
-/// A version that a caller names.
+/// Parses a version that a caller names.
 pub(crate) fn version_of(text: &str) -> Result<Version, Problem> {
     let detail = "The version does not look like 20261123T021009Z-3f9c2a1b.";
     Version::parse(text).map_err(|_| Problem::invalid(detail))
 }
 
-/// What a verdict is called in answers and metrics.
+/// The name of a verdict in answers and metrics.
 pub(crate) fn label(is_threat: bool) -> &'static str {
     if is_threat { "threat" } else { "harmless" }
 }
 
-/// From ascending byte positions of a text to places in another unit, in one pass over the text.
+/// Converts ascending byte positions of a text to positions in another unit, in one pass.
 pub(crate) struct Positions<'a> {
     text: &'a str,
     unit: fn(&str) -> usize,
@@ -227,12 +230,12 @@ impl<'a> Positions<'a> {
         Self { text, unit: |part| part.chars().count(), byte: 0, place: 0 }
     }
 
-    /// In UTF-16 code units, as JavaScript counts.
+    /// In UTF-16 code units, as in JavaScript.
     pub(crate) fn utf16(text: &'a str) -> Self {
         Self { text, unit: |part| part.encode_utf16().count(), byte: 0, place: 0 }
     }
 
-    /// The place of a byte that is not before the last one.
+    /// The position of a byte that is not before the last one.
     pub(crate) fn of(&mut self, byte: usize) -> u32 {
         self.place += (self.unit)(&self.text[self.byte..byte]) as u32;
         self.byte = byte;

@@ -1,4 +1,4 @@
-//! The API keys that may be used, kept up with the store, and on disk for the time without it.
+//! The active API keys, from the store, and from disk at a start without the store.
 
 use std::{
     collections::BTreeMap,
@@ -23,23 +23,27 @@ use crate::{
     dialect::Dialect,
 };
 
-/// How often the store is asked for keys and revocations: a revocation counts within five seconds.
+/// How often the store is asked for keys and revocations.
+///
+/// A revocation takes effect within five seconds.
 const LOOK: Duration = Duration::from_secs(2);
-/// An answer that takes longer is none. A store that is known to be away is not waited for.
+/// Time limit for an answer of the store.
+///
+/// A store that is known to be away is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The other header that a key may come in.
+/// The header for a key beside `Authorization`.
 const KEY_HEADER: &str = "x-api-key";
 
-/// Every key that may be used, kept up with the store.
+/// The active keys, read from the store regularly.
 pub(crate) struct KeyRing {
     registry: Registry,
     store: Circuit,
     cache: Option<Cache>,
-    /// Whether a key is needed even if none was ever made.
+    /// Whether a key is required even if none was ever made.
     always: bool,
     per_second: Option<NonZeroU32>,
     known: ArcSwapOption<Known>,
-    /// Whether the disk has what is known.
+    /// Whether the disk has the keys that are known.
     is_kept: AtomicBool,
     is_reported: AtomicBool,
 }
@@ -50,7 +54,7 @@ struct Known {
 }
 
 impl KeyRing {
-    /// A ring that knows what the cache has, if it has something.
+    /// A key ring with the keys of the cache, if there are any.
     pub(crate) fn new(
         registry: Registry,
         store: Circuit,
@@ -66,24 +70,24 @@ impl KeyRing {
         ring
     }
 
-    /// Whether a request needs a key: from the first key on, and while nobody has told.
+    /// Whether a request needs a key: once one was made, and while this is unknown.
     pub(crate) fn is_required(&self) -> bool {
         self.always || self.known.load().as_ref().is_none_or(|known| known.keys.were_made())
     }
 
-    /// Whether the store or the cache has told which keys there are.
+    /// Whether the keys are known, from the store or the cache.
     pub(crate) fn is_known(&self) -> bool {
         self.known.load().is_some()
     }
 
-    /// Whether it is known that no key can be used.
+    /// Whether it is known that there is no active key.
     pub(crate) fn has_none(&self) -> bool {
         self.known.load().as_ref().is_some_and(|known| known.holders.is_empty())
     }
 
-    /// Who sent a request.
+    /// The caller of a request.
     pub(crate) fn caller(&self, request: &Request) -> Caller {
-        // Another scheme is meant for somebody else, a proxy perhaps.
+        // Another scheme is meant for something else, such as a proxy.
         let bearer = request.header(header::AUTHORIZATION).and_then(|value| {
             let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
             scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
@@ -93,7 +97,7 @@ impl KeyRing {
         let sent = bearer.or_else(|| request.header(KEY_HEADER)).or(of_dialect.as_deref());
         let known = self.known.load();
         match (sent, &*known) {
-            // Clients of other services cannot do without a key: any will do where none is needed.
+            // Clients of other services always send a key. Any key is accepted where none is required.
             (Some(_), Some(_)) if dialect.is_some() && !self.is_required() => Caller::Anybody,
             (_, None) => Caller::Unanswerable,
             (Some(key), Some(known)) => match find(&known.holders, key) {
@@ -105,7 +109,7 @@ impl KeyRing {
         }
     }
 
-    /// The same caller as of now: a key may have been revoked since.
+    /// Checks a caller once more: the key may have been revoked since.
     pub(crate) fn again(&self, caller: &Caller) -> Caller {
         let known = self.known.load();
         match (caller, &*known) {
@@ -118,7 +122,9 @@ impl KeyRing {
         }
     }
 
-    /// Asks the store once. Keys that are gone or revoked do not count from then on.
+    /// Reads the keys from the store once.
+    ///
+    /// Deleted and revoked keys are refused from then on.
     pub(crate) async fn look(&self) -> Result<(), String> {
         let known = self.known.load_full();
         let nothing = Keys::default();
@@ -135,7 +141,7 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Keeps on disk what is known, unless the disk has it.
+    /// Writes the known keys to disk, unless the disk has them.
     async fn keep(&self) {
         let (Some(cache), Some(known)) = (self.cache.clone(), self.known.load_full()) else { return };
         if self.is_kept.load(Ordering::Relaxed) {
@@ -145,21 +151,21 @@ impl KeyRing {
         match keeping {
             Ok(Ok(())) => self.is_kept.store(true, Ordering::Relaxed),
             Ok(Err(error)) if !self.is_reported.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(%error, "the API keys cannot be kept on disk; it is tried again and again");
+                tracing::warn!(%error, "the API keys cannot be written to disk; the service keeps trying");
             }
             _ => {}
         }
     }
 
-    /// Follows the store for ever.
+    /// Reads the keys from the store for ever.
     pub(crate) async fn follow(&self) {
         loop {
             match self.look().await {
                 Ok(()) if self.is_kept.load(Ordering::Relaxed) => self.is_reported.store(false, Ordering::Relaxed),
                 Ok(()) => self.keep().await,
-                // That the store is away is said already.
+                // An outage of the store is logged elsewhere.
                 Err(reason) if self.store.outage().is_none() && !self.is_reported.swap(true, Ordering::Relaxed) => {
-                    tracing::warn!(reason, "API keys and revocations cannot be followed; the known ones go on");
+                    tracing::warn!(reason, "API keys and revocations cannot be read; the known keys stay in use");
                 }
                 Err(_) => {}
             }
@@ -176,7 +182,7 @@ impl KeyRing {
         let before: BTreeMap<&Digest, &Arc<Holder>> =
             before.iter().flat_map(|known| &known.holders).map(|holder| (&holder.sha256, holder)).collect();
         let holder = |key: &registry::ApiKey| match before.get(&key.sha256) {
-            // With what is left of its rate.
+            // Keeps what is left of its rate.
             Some(holder) => Arc::clone(holder),
             None => Arc::new(Holder {
                 name: key.name.to_string(),
@@ -191,7 +197,7 @@ impl KeyRing {
     }
 }
 
-/// The holder of a key. Takes the same time whichever key it is, and whether it is one or not.
+/// The holder of a key. Takes the same time for every key, right or wrong.
 fn find(holders: &[Arc<Holder>], key: &str) -> Option<Arc<Holder>> {
     let sha256 = Digest::of(key.as_bytes());
     let mut found = None;

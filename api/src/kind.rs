@@ -1,8 +1,8 @@
-//! The kinds of problems, and the page of each under `/problems`.
+//! The kinds of problems, and a page for each under `/problems`.
 
 use std::fmt::Write as _;
 
-/// What kind of problem it is.
+/// The kind of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     MalformedRequest,
@@ -60,7 +60,7 @@ impl Kind {
         Self::Internal,
     ];
 
-    /// The address of its page: the member `type` of a problem.
+    /// The path of its page: the member `type` of a problem.
     pub(crate) fn path(self) -> String {
         format!("/problems/{}", self.name())
     }
@@ -85,147 +85,148 @@ impl Kind {
             Self::MalformedRequest => (
                 "malformed-request",
                 "The request cannot be read",
-                "The body is no JSON object of the form that /docs shows, or a parameter or header is missing or \
-                 malformed. The detail names the field, or the place where the JSON is broken. Change the request; the \
-                 same one will be refused again.",
+                "The body is not a JSON object of the form in /docs, or a parameter or header is missing or malformed. \
+                 The detail names the field, or the position where the JSON is broken. Change the request: the same \
+                 request will be refused again.",
             ),
             Self::InvalidInput => (
                 "invalid-input",
                 "The input is invalid",
-                "The request could be read, and a value in it cannot be used: an empty comment, a comment that is too \
-                 long, a name that does not exist. The detail names the field. Change the request.",
+                "The request has a value that cannot be used, such as an empty comment, a comment that is too long, or \
+                 a name that does not exist. The detail names the field. Change the request.",
             ),
             Self::PayloadTooLarge => (
                 "payload-too-large",
                 "The request is too large",
-                "The body has more bytes than the service accepts. The detail says how many it may have. An operator can \
-                 change that with THREATWATCH_MAX_BODY_BYTES.",
+                "The body has more bytes than the service accepts. The detail gives the limit. An operator can change \
+                 the limit with THREATWATCH_MAX_BODY_BYTES.",
             ),
             Self::UnsupportedMediaType => (
                 "unsupported-media-type",
                 "The content type is not supported",
-                "Bodies must be JSON, not compressed. Send the header Content-Type: application/json and no \
+                "The body must be JSON and not compressed. Send the header Content-Type: application/json and no \
                  Content-Encoding.",
             ),
             Self::MethodNotAllowed => (
                 "method-not-allowed",
                 "The method is not allowed here",
-                "The path exists, for other methods. The header Allow names them.",
+                "The path exists, but not for this method. The header Allow lists the methods.",
             ),
             Self::NotFound => (
                 "not-found",
                 "Not found",
-                "Nothing is at this path, or what was named does not exist (any more). GET /models lists the versions, \
-                 /docs the paths.",
+                "There is nothing at this path, or the named version, run or entry does not exist or was deleted. \
+                 /docs lists the paths. GET /models lists the versions.",
             ),
             Self::Unauthorized => (
                 "unauthorized",
                 "An API key is needed",
-                "The request has no API key, or one that is wrong or revoked. Send it as Authorization: Bearer KEY, or \
-                 as X-API-Key: KEY. An operator makes one with `threatwatch keys new NAME --role ROLE`.",
+                "The request has no API key, or its key is wrong or revoked. Send the key as Authorization: Bearer KEY \
+                 or as X-API-Key: KEY. An operator makes a key with `threatwatch keys new NAME --role ROLE`.",
             ),
             Self::Forbidden => (
                 "forbidden",
                 "The API key does not allow this",
-                "The key is good and lacks the role that the detail names. An operator makes a key with another role \
-                 with `threatwatch keys new NAME --role ROLE`.",
+                "The key is valid but lacks the role that the detail names. An operator makes a key with that role by \
+                 `threatwatch keys new NAME --role ROLE`.",
             ),
             Self::ForeignOrigin => (
                 "foreign-origin",
                 "The request comes from another site's page",
-                "A browser sent the request on behalf of a page of another origin. The service takes changes only from \
-                 its own page and from programs. An operator can allow an origin with `serve --cors-origin ORIGIN`.",
+                "A browser sent the request for a page of another origin. The service accepts changes only from its \
+                 own page and from programs. An operator can allow an origin with `serve --cors-origin ORIGIN`.",
             ),
             Self::Misdirected => (
                 "misdirected",
                 "The service is not known under this name",
-                "The header Host names another host than those that the service is served under. An operator can add \
-                 one with `serve --host NAME`.",
+                "The header Host names a host that the service does not accept. An operator can add a host with \
+                 `serve --host NAME`.",
             ),
             Self::TooManyRequests => (
                 "too-many-requests",
                 "Too many requests",
-                "The key asks more often than it may, or the service answers as many requests at once as it may. Wait \
-                 the seconds of the header Retry-After, then send the request again.",
+                "The key is over its rate limit, or the service is at its limit of concurrent requests. Wait the \
+                 seconds that the header Retry-After gives, then send the request again.",
             ),
             Self::Conflict => (
                 "conflict",
                 "Production has changed",
-                "Production is not at the generation that was expected, or somebody else promoted at the same time. \
-                 Nothing was changed. Look at GET /models/history, then decide again.",
+                "Production is not at the expected generation, or another promotion came first. Nothing was changed. \
+                 Look at GET /models/history, then decide again.",
             ),
             Self::OperationInProgress => (
                 "operation-in-progress",
                 "Another promotion or rollback is running",
-                "One promotion or rollback runs at a time. The detail says what is running and for whom. Wait for its \
-                 end, then send the request again.",
+                "Only one promotion or rollback runs at a time. The detail names the running one and who requested it. \
+                 Wait until it ends, then send the request again.",
             ),
             Self::NotWaiting => (
                 "not-waiting",
                 "The run does not wait for approval",
-                "The run has not come to its approval yet, or somebody decided already. GET /runs/status says where it \
-                 stands.",
+                "The run has not reached its approval yet, or it was already approved or rejected. GET /runs/status \
+                 shows its state.",
             ),
             Self::GateFailed => (
                 "gate-failed",
                 "The gate refuses the model",
-                "At least one check of the gate failed; the detail names it. Nothing was changed. A dry run of POST \
-                 /promote shows the whole report.",
+                "At least one check of the gate failed. The detail names it. Nothing was changed. A dry run of POST \
+                 /promote shows the full report.",
             ),
             Self::NoRollbackTarget => (
                 "no-rollback-target",
-                "There is nothing to go back to",
-                "The history has no other version, or not the one that was named. GET /models/history lists what was in \
-                 production.",
+                "There is no version to roll back to",
+                "The history has no earlier version, or not the named one. GET /models/history lists the versions that \
+                 were in production.",
             ),
             Self::Corrupt => (
                 "corrupt",
                 "Stored bytes are corrupt",
-                "An object in the store does not have the bytes that were written. It is not used, and the model that \
-                 serves goes on. An operator finds the object in the detail; `threatwatch models verify` checks all.",
+                "An object in the store does not have the bytes that were written. It is not used. The model that \
+                 serves stays in use. The detail names the object. `threatwatch models verify` checks all objects.",
             ),
             Self::NoModel => (
                 "no-model",
                 "No model is in production",
-                "The store answers. Either no version was ever promoted: train one with POST /train, then promote it with \
-                 POST /promote. Or the newest one cannot be loaded: the detail says why.",
+                "The object store answers, but there is no model. If no version was promoted yet, train one with POST \
+                 /train and promote it with POST /promote. If the newest promoted version cannot be loaded, the detail \
+                 says why.",
             ),
             Self::StoreUnavailable => (
                 "store-unavailable",
                 "The object store does not answer",
-                "What was asked for needs the object store, and that does not answer. The service goes on trying and \
-                 recovers by itself. Wait the seconds of the header Retry-After, then send the request again. \
-                 `threatwatch doctor` says more.",
+                "The request needs the object store, which does not answer. The service keeps trying and recovers by \
+                 itself. Wait the seconds that the header Retry-After gives, then send the request again. `threatwatch \
+                 doctor` shows the cause.",
             ),
             Self::StoreUnsafe => (
                 "store-unsafe",
                 "The object store cannot be trusted with promotions",
-                "The store breaks a promise that promotions rest on; the detail says which. Nothing is promoted on it. \
-                 Use another store.",
+                "The store lacks a guarantee that promotions need. The detail names it. Nothing is promoted on this \
+                 store. Use another store.",
             ),
             Self::OrchestratorUnavailable => (
                 "orchestrator-unavailable",
                 "Temporal does not answer",
-                "Training, promotion, rollback and approval need Temporal, and that does not answer. Comments are \
-                 judged as before. Wait the seconds of the header Retry-After, then send the request again. `threatwatch \
-                 doctor` says more.",
+                "Training, promotion, rollback and approval need Temporal, which does not answer. Comments are still \
+                 judged. Wait the seconds that the header Retry-After gives, then send the request again. `threatwatch \
+                 doctor` shows the cause.",
             ),
             Self::Stopping => (
                 "stopping",
                 "The service is stopping",
-                "This replica was told to stop. It still answers what arrives and takes no part in what comes next. \
-                 Send requests to another replica.",
+                "This replica is shutting down. It answers the requests that have arrived. Send new requests to \
+                 another replica.",
             ),
             Self::Timeout => (
                 "timeout",
                 "The request took too long",
-                "The body did not arrive in time, or the answer was not ready in time. What was started may still be \
-                 going on: look before you send the request again.",
+                "The body did not arrive in time, or the answer was not ready in time. A training run or a promotion \
+                 that was started may still be running: check before you send the request again.",
             ),
             Self::Internal => (
                 "internal",
                 "Internal error",
-                "The service made a mistake. Tell its operator the request id: the log has a line with it.",
+                "The service failed. Give the request id to its operator: the log has a line with it.",
             ),
         }
     }
@@ -261,7 +262,7 @@ fn document(title: &str, body: &str) -> String {
     )
 }
 
-/// Our own words, with code between backticks.
+/// Our own text as HTML, with code between backticks.
 fn escaped(text: &str) -> String {
     let mut html = String::new();
     for (at, part) in text.split('`').enumerate() {

@@ -1,6 +1,6 @@
-//! The HTTP service: verdicts, what is in production, the web page.
+//! The HTTP service: verdicts, models, promotion, the web page.
 //!
-//! Predictions touch nothing but memory. Temporal and the object store may both be away and they go on.
+//! Predictions need memory only. They work without Temporal and without the object store.
 
 mod audit;
 mod blocking;
@@ -44,47 +44,47 @@ use tokio::{
 };
 use workflows::{Orchestrator, orchestrator};
 
+pub use self::request_id::current as request_id;
 pub use self::{
     cascade::CascadeLimits, limits::Limits, metrics::Metrics, names::Names, routes::PerspectiveSettings,
     tls::CertificateFiles,
 };
-pub use self::request_id::current as request_id;
 use self::{context::Context, keys::KeyRing, limits::Guarded, problem::Methods, server::Server, tls::Certificate};
 
-/// What the service works with.
+/// The parts and settings of the service.
 pub struct Service {
     /// Datasets, models, history.
     pub registry: Registry,
     /// Temporal.
     pub orchestrator: Orchestrator,
-    /// Where people see runs, e.g. `http://127.0.0.1:8233`; none where there is no Web UI.
+    /// The address of Temporal's Web UI, e.g. `http://127.0.0.1:8233`; none if there is none.
     pub temporal_ui: Option<String>,
-    /// What the service counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What this replica calls itself.
+    /// The name of this replica.
     pub replica: ReplicaId,
-    /// Where the last models and the API keys are kept for a start without the store.
+    /// The disk cache of models and API keys, for a start without the store.
     pub cache: Option<Cache>,
-    /// How much it takes.
+    /// Limits on requests and connections.
     pub limits: Limits,
-    /// How much of it is the encoder's.
+    /// Limits of the encoder.
     pub cascade: CascadeLimits,
-    /// How it answers clients of Perspective API.
+    /// Settings for clients of Perspective API.
     pub perspective: PerspectiveSettings,
-    /// Hosts and origins that it is served under.
+    /// Accepted hosts and origins.
     pub names: Names,
-    /// Whether a key is needed even if none was ever made.
+    /// Whether a key is required even if none was ever made.
     pub needs_keys: bool,
     /// The certificate; without it connections are not encrypted.
     pub certificate: Option<CertificateFiles>,
-    /// When it is told to stop: how long it still takes new connections, while readiness fails.
+    /// How long it accepts new connections after the signal to stop, while readiness fails.
     pub linger: Duration,
-    /// Whether each request is a span of OpenTelemetry, by the tracer that the process has set.
+    /// Whether each request is an OpenTelemetry span, by the tracer that the process has set.
     pub traces: bool,
 }
 
 impl Service {
-    /// A service for this machine: no keys needed until one is made, no TLS, no cache, loopback names.
+    /// A service for this machine: no TLS, no cache, loopback names, no key until one is made.
     #[must_use]
     pub fn new(registry: Registry, orchestrator: Orchestrator, replica: ReplicaId) -> Self {
         Self {
@@ -106,18 +106,22 @@ impl Service {
     }
 }
 
-/// Pause between tries to ask the store whether it may be trusted with promotions.
+/// Pause between tries to check the store's guarantees for promotions.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// How often the store and Temporal are asked whether they answer.
+/// How often the store and Temporal are probed.
 const LOOK: Duration = Duration::from_millis(500);
-/// Two answers in a row that take longer are none: so with [`LOOK`] a request waits 2.5 s for a part that is away.
+/// Time limit of a probe.
+///
+/// Two late probes in a row count as an outage: with [`LOOK`], a request waits at most 2.5 s.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The start waits so long for the store to tell which keys there are.
+/// How long the start waits for the store to list the keys.
 const FIRST_LOOK: Duration = Duration::from_millis(1500);
 
-/// Listens on `address`, tells `bound` where (a port of 0 is chosen by the system), and answers until `stop` resolves.
+/// Listens on `address` and answers until `stop` resolves.
 ///
-/// Refuses to start where keys are needed and the store says that there is none.
+/// Calls `bound` with the actual address: the system chooses a port for port 0.
+///
+/// Refuses to start if keys are required and the store says that there is none.
 pub async fn serve(
     service: Service,
     address: SocketAddr,
@@ -142,13 +146,15 @@ pub async fn serve(
     let endpoint = Arc::new(endpoint(context, &limits, names));
     let connections = limits.connections;
     Server { listener, tls, endpoint, metrics, connections, linger, stopping }.run(stop).await;
-    // Only when they have really ended can no report follow.
+    // The tasks must have ended, or a report could follow.
     background.shutdown().await;
     tokio::join!(serving.leave(), drift.leave(&store));
     Ok(())
 }
 
-/// A door that nobody can go through is no use: says how to make a key. A store that is away is not waited for.
+/// Refuses to start if keys are required and none exists.
+///
+/// Does not wait for a store that is away.
 async fn require_keys(keys: &KeyRing, needs_keys: bool) -> anyhow::Result<()> {
     let may_go_on = keys.is_known() && !(needs_keys && keys.has_none());
     if may_go_on {
@@ -157,14 +163,14 @@ async fn require_keys(keys: &KeyRing, needs_keys: bool) -> anyhow::Result<()> {
     let is_answered = matches!(tokio::time::timeout(FIRST_LOOK, keys.look()).await, Ok(Ok(())));
     if needs_keys && is_answered && keys.has_none() {
         bail!(
-            "this address needs API keys, and there is none: make one with `threatwatch keys new NAME --role operate`, \
-             or insist on going without with --insecure"
+            "this address requires API keys, and there is none: make one with `threatwatch keys new NAME --role \
+             operate`, or serve without keys with --insecure"
         );
     }
     Ok(())
 }
 
-/// What goes on beside the requests.
+/// Starts the background tasks.
 fn in_background(context: &Context) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&context.serving).follow_production());
@@ -194,7 +200,9 @@ fn in_background(context: &Context) -> JoinSet<()> {
     tasks
 }
 
-/// Finds out once, however long the store is away, whether it may be trusted with promotions.
+/// Checks once whether the store has the guarantees that promotions need.
+///
+/// Waits for the store if it is away.
 async fn probe_the_store(trust: Trust) {
     loop {
         match trust.objection().await {
@@ -204,7 +212,7 @@ async fn probe_the_store(trust: Trust) {
                 return;
             }
             Err(error) => {
-                tracing::debug!(%error, "the object store cannot be asked whether it may be trusted with promotions");
+                tracing::debug!(%error, "the object store does not answer the check of its guarantees for promotions");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         }

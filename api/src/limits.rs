@@ -1,4 +1,4 @@
-//! What a request may cost, who may send it, and what it is counted as: the outermost layer.
+//! The outermost layer: limits on requests, check of the caller, log line, metrics.
 
 use std::{
     io,
@@ -38,31 +38,31 @@ use crate::{
     trace::Traced,
 };
 
-/// Reading the body may take this long.
+/// Time limit for reading a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of all bodies that are held at once.
+/// Most bytes of all bodies in memory.
 pub(crate) const BODIES: usize = 64 * 1024 * 1024;
-/// Who is refused may still send for this time.
+/// A refused caller may go on sending for this time.
 const DISCARD: Duration = Duration::from_secs(1);
-/// Past a bounded wait for a workflow, nothing takes this long.
+/// Time limit for an answer. The longest step is the bounded wait for a workflow.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// How much the service takes.
+/// Limits on requests and connections.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Characters (Unicode code points) of a comment.
+    /// Most characters (Unicode code points) of a comment.
     pub text: usize,
-    /// Bytes of a body, below 4 GiB.
+    /// Most bytes of a body, below 4 GiB.
     pub body: usize,
-    /// Bytes of a body with many comments, below 4 GiB. A stream may have any number.
+    /// Most bytes of a body with many comments, below 4 GiB. A stream has no limit.
     pub batch_body: usize,
-    /// Streams that are answered at once.
+    /// Most concurrent streams.
     pub streams: usize,
-    /// Connections at once; never more than the process may have files.
+    /// Most open connections; also limited by the process's file descriptors.
     pub connections: usize,
-    /// Requests that are answered at once.
+    /// Most concurrent requests.
     pub requests: usize,
-    /// Requests a second with one key; as many may come at once. Without it there is no such limit.
+    /// Most requests per second with one key, and the largest burst. None for no limit.
     pub requests_per_second: Option<NonZeroU32>,
 }
 
@@ -80,19 +80,19 @@ impl Default for Limits {
     }
 }
 
-/// What stands before every route, in the order in which it is asked: name, caller, rate, body, place.
+/// Checks before every route, in this order: host name, caller, rate, body, slot.
 pub(crate) struct Guarded<E> {
     pub(crate) inner: E,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) names: Names,
     pub(crate) keys: Arc<KeyRing>,
-    /// Places for requests that are being answered.
+    /// Slots for concurrent requests.
     pub(crate) places: Semaphore,
-    /// Bytes of a body.
+    /// Most bytes of a body.
     pub(crate) body: usize,
-    /// Bytes of all bodies that are held.
+    /// Bytes of all bodies in memory.
     pub(crate) bodies: Semaphore,
-    /// Bytes of a body with many comments.
+    /// Most bytes of a body with many comments.
     pub(crate) batch_body: usize,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) methods: Methods,
@@ -109,9 +109,9 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let (is_encrypted, is_change) = (*request.scheme() == Scheme::HTTPS, is_change(&request));
         let id = request_id::of(&request);
         let traced = if self.traces { Traced::begin(&request, method, &id) } else { None };
-        // Lines of this crate that everybody sees name the request themselves: a span for each costs as much as half a verdict.
+        // Log lines at info and above carry the request id themselves: a span for each request costs half a verdict.
         let span = tracing::debug_span!("request", request.id = %id);
-        // In a box of its own: what is as large as all layers and a request together is costly to move.
+        // Boxed: the future of all layers and the request is large and costly to move.
         let answering = request_id::within(id.clone(), Box::pin(self.answer(request)));
         let (mut response, request_bytes) = match &traced {
             None => answering.instrument(span).await,
@@ -131,7 +131,9 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
     }
 }
 
-/// A request that was answered, or is being answered bit by bit. Logged and counted when it is dropped.
+/// A request that was answered, or whose answer is being streamed.
+///
+/// Logged and counted when it is dropped.
 struct Exchange {
     id: String,
     route: Arc<OfRoute>,
@@ -146,7 +148,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Goes on until the answer's body has ended, or nobody reads it any more.
+    /// Keeps the exchange open until the answer's body has ended or the client stops reading.
     fn until_the_end(mut self, received: Streamed, response: &mut Response) {
         let body = response.take_body().into_bytes_stream();
         response.set_body(Body::from_bytes_stream(body.inspect_ok(move |bytes| {
@@ -154,8 +156,9 @@ impl Exchange {
         })));
     }
 
-    /// Bytes of the request's body so far, and more of the answer's. By itself, because a closure that assigns to fields would
-    /// take copies of them and not the whole.
+    /// Counts bytes of the request's body so far, and further bytes of the answer's.
+    ///
+    /// A method, because a closure that assigns to the fields would copy them instead of taking the whole struct.
     fn goes_on(&mut self, received: usize, sent: usize) {
         self.request_bytes = received;
         self.response_bytes += sent;
@@ -165,7 +168,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        // The line below is part of the trace.
+        // The log line below belongs to the trace.
         let _trace = self.traced.as_ref().map(|traced| {
             traced.end(self.route.names(), self.status);
             traced.context().clone().attach()
@@ -177,7 +180,7 @@ impl Drop for Exchange {
 }
 
 impl<E: Endpoint> Guarded<E> {
-    /// The answer, and how many bytes the request's body had.
+    /// The answer, and the length of the request's body.
     async fn answer(&self, request: Request) -> (Response, usize) {
         let dialect = Dialect::of(request.uri().path());
         let (mut response, bytes) = self.answer_in_our_words(request).await;
@@ -212,7 +215,7 @@ impl<E: Endpoint> Guarded<E> {
         if let Some(body) = body {
             request.set_body(body);
         }
-        // Only now: who sends slowly takes no place from others.
+        // Only now, so that a slow sender does not occupy a slot.
         let _place = match self.enter(&request) {
             Ok(place) => place,
             Err(problem) => return (problem.into_response(), bytes),
@@ -227,21 +230,21 @@ impl<E: Endpoint> Guarded<E> {
         (response, bytes)
     }
 
-    /// Notes who calls; answers the body, and the memory that it may take.
+    /// Identifies the caller. Returns the body and its share of the memory for bodies.
     async fn admit(&self, request: &mut Request) -> Result<(Option<Bytes>, Option<SemaphorePermit<'_>>), Problem> {
         let caller = self.keys.caller(request);
         caller.limit_rate()?;
         if request.method().is_safe() {
-            // No route reads a body then.
+            // Routes of safe methods read no body.
             request.take_body();
             request.set_data(caller);
             return Ok((Some(Bytes::new()), None));
         }
-        // Every route that takes a body asks for a key. What strangers send is not kept.
+        // Every route with a body requires a key. A body without a key is not kept in memory.
         caller.require(None)?;
         request.set_data(caller);
         if request.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-            let detail = "Send the body as it is, without `Content-Encoding`.";
+            let detail = "Send the body uncompressed, without `Content-Encoding`.";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::UnsupportedMediaType, detail));
         }
         if is_stream(request) {
@@ -249,24 +252,26 @@ impl<E: Endpoint> Guarded<E> {
                 let body = tokio::time::timeout(BODY_TIMEOUT, begun(request.take_body())).await.map_err(|_| late())?;
                 request.set_body(body);
             }
-            // Its route reads it bit by bit.
+            // The route reads it as a stream.
             return Ok((None, None));
         }
         let told = self.told_length(request)?;
         let memory = self.bodies.try_acquire_many(told as u32).map_err(|_| {
-            let detail = "The service reads as many bytes at once as it may.";
+            let detail = "The bodies of all requests together are at the service's memory limit.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })?;
         Ok((Some(self.read(request).await?), Some(memory)))
     }
 
-    /// Takes a body and forgets it, for a moment: who still sends when it is refused might not hear why.
+    /// Reads and drops the body for a moment.
+    ///
+    /// A client that is still sending might not read the refusal otherwise.
     async fn discard(&self, body: Body) {
         let mut reader = body.into_async_read().take(self.body as u64);
         let _ = tokio::time::timeout(DISCARD, tokio::io::copy(&mut reader, &mut tokio::io::sink())).await;
     }
 
-    /// How long the body is, or may become.
+    /// The announced length of the body, else the largest allowed one.
     fn told_length(&self, request: &Request) -> Result<usize, Problem> {
         let most = self.most(request);
         let told = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
@@ -277,24 +282,24 @@ impl<E: Endpoint> Guarded<E> {
         }
     }
 
-    /// Bytes that a request's body may have.
+    /// Most bytes of a request's body.
     fn most(&self, request: &Request) -> usize {
         if takes_many(request.uri().path()) { self.batch_body } else { self.body }
     }
 
-    /// Takes one of the places. Who asks whether the service is well needs none.
+    /// Takes a slot. Health checks and metrics need none.
     fn enter(&self, request: &Request) -> Result<Option<SemaphorePermit<'_>>, Problem> {
         let path = request.uri().path();
         if path.starts_with("/health/") || path.starts_with("/v2/health/") || path == "/metrics" {
             return Ok(None);
         }
         self.places.try_acquire().map(Some).map_err(|_| {
-            let detail = "The service answers as many requests at once as it may.";
+            let detail = "The service is at its limit of concurrent requests.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })
     }
 
-    /// The whole body, if it is short enough and comes in time.
+    /// The whole body, if it is short enough and arrives in time.
     async fn read(&self, request: &mut Request) -> Result<Bytes, Problem> {
         let most = self.most(request);
         let body: Body = request.take_body();
@@ -306,7 +311,7 @@ impl<E: Endpoint> Guarded<E> {
         }
     }
 
-    /// Headers that every answer carries.
+    /// Sets the headers that every answer has.
     fn harden(&self, response: &mut Response, is_encrypted: bool) {
         let headers = response.headers_mut();
         headers.reserve(8);
@@ -316,14 +321,14 @@ impl<E: Endpoint> Guarded<E> {
         if is_encrypted {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
-        // Who asks again comes to another replica.
+        // The next request of this client goes to another replica.
         if *self.stopping.borrow() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
 }
 
-/// Counts a request while it is being answered, also when its caller goes away.
+/// Counts a request while it is being answered, even if its caller goes away.
 struct InFlight(Gauge);
 
 impl InFlight {
@@ -339,14 +344,16 @@ impl Drop for InFlight {
     }
 }
 
-/// The router leaves the pattern that matched; everything else shares one label.
+/// The route's pattern, as the router left it. Everything else shares one label.
 fn handler(response: &Response) -> &str {
     let pattern = response.data::<PathPattern>().map_or("none", |pattern| &pattern.0);
     if pattern.is_empty() { "none" } else { pattern }
 }
 
-/// A body whose first bytes have come. Who waits to be told to go on (curl, with a large file) is told when they are asked
-/// for, and not if an answer has begun.
+/// Waits for the first bytes of a body.
+///
+/// A client that sends `Expect: 100-continue` (curl, with a large file) gets `100 Continue` when its body is read, and
+/// no longer once the answer has begun.
 async fn begun(body: Body) -> Body {
     let mut rest = Box::pin(body.into_bytes_stream());
     let first = rest.next().await;
@@ -354,16 +361,16 @@ async fn begun(body: Body) -> Body {
 }
 
 fn late() -> Problem {
-    let detail = format!("The body did not come within {} s.", BODY_TIMEOUT.as_secs());
+    let detail = format!("The body did not arrive within {} s.", BODY_TIMEOUT.as_secs());
     Problem::new(StatusCode::REQUEST_TIMEOUT, Kind::Timeout, detail)
 }
 
 fn too_large(most: usize) -> Problem {
-    let detail = format!("A body may have {most} bytes.");
+    let detail = format!("A body may have at most {most} bytes.");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail)
 }
 
-/// Bytes of an answer's body, which is in memory.
+/// The length of an answer's body, which is in memory.
 fn length_of_body(response: &mut Response) -> usize {
     let body: BoxBody<Bytes, io::Error> = response.take_body().into();
     let length = body.size_hint().lower();
@@ -371,23 +378,24 @@ fn length_of_body(response: &mut Response) -> usize {
     length as usize
 }
 
-/// That an answer is given bit by bit, and has not been given when its head is there. Has the bytes of the request's body
-/// that were read so far.
+/// Marks an answer that is streamed: it is not complete when its head is sent.
+///
+/// Holds the number of bytes of the request's body that were read so far.
 #[derive(Clone, Default)]
 pub(crate) struct Streamed(pub(crate) Arc<AtomicUsize>);
 
-/// Whether a request is read and answered bit by bit.
+/// Whether a request is read and answered as a stream.
 fn is_stream(request: &Request) -> bool {
     request.uri().path() == "/predict/batch" && request.content_type().is_some_and(is_lines)
 }
 
-/// Whether requests to a path have many comments.
+/// Whether requests to a path may have many comments.
 fn takes_many(path: &str) -> bool {
     matches!(path, "/predict/batch" | "/label" | "/codec/encode" | "/codec/decode")
         || matches!(Dialect::of(path), Some(Dialect::Moderations | Dialect::Inference))
 }
 
-/// Whether a request asks for a change: all that is not safe, but for verdicts.
+/// Whether a request changes something: every unsafe method, except requests for verdicts.
 pub(crate) fn is_change(request: &Request) -> bool {
     let path = request.uri().path();
     let is_suggestion = path.ends_with("suggestscore");
@@ -396,7 +404,9 @@ pub(crate) fn is_change(request: &Request) -> bool {
     !request.method().is_safe() && !asks_for_verdicts
 }
 
-/// One line a request: what failed and what changes something always, the rest for those who ask for it.
+/// One log line per request.
+///
+/// Server errors are warnings. Client errors and changes are info. The rest is debug.
 fn log(id: &str, (method, handler): (&str, &str), is_change: bool, status: StatusCode, took: Duration) {
     let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1000.0);
     if status >= 500 {
@@ -408,7 +418,7 @@ fn log(id: &str, (method, handler): (&str, &str), is_change: bool, status: Statu
     }
 }
 
-/// Methods are few; a made-up one must not become a label.
+/// The method as a label. An unknown method must not become a label.
 fn method_label(method: &str) -> &'static str {
     match method {
         "GET" => "GET",

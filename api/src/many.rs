@@ -17,20 +17,22 @@ use crate::{
     serving::Live,
 };
 
-/// Comments that one task judges: enough to make a task worth its while, few enough to share among cores.
+/// Comments per task: worth a task, and few enough to spread over the cores.
 pub(crate) const SHARE: usize = 32;
 
-/// What of a list the encoder has not judged by then gets the fast verdict.
+/// The encoder's time limit for a list.
+///
+/// Comments that it has not judged by then get the fast part's verdict.
 const LIST: Duration = Duration::from_secs(25);
-/// The same for a comment of a stream, from its turn on.
+/// The encoder's time limit for a comment of a stream, from its turn on.
 const LINE: Duration = Duration::from_secs(20);
 
-/// Tasks at once: all cores have work while some wait for the encoder.
+/// Concurrent tasks: twice the cores, because some tasks wait for the encoder.
 fn tasks() -> usize {
     2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// A task that ends with whoever waits for it.
+/// A task that is aborted when its handle is dropped.
 struct Task<T>(JoinHandle<T>);
 
 impl<T> Future for Task<T> {
@@ -47,21 +49,23 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// What is to be judged, and what becomes of it.
+/// An item to judge, and how its answer is made.
 pub(crate) trait Item: Send + 'static {
-    /// What is answered.
+    /// The answer.
     type Answer: Send + 'static;
 
-    /// The text, or none where the item is wrong.
+    /// The text, or none if the item is invalid.
     fn text(&self) -> Option<&str>;
 
-    /// The answer; `judged` is none where there is no text.
+    /// Makes the answer. `judged` is none if there is no text.
     fn answer(self, judged: Option<Judged>, live: &Live, explain: bool) -> Self::Answer;
 }
 
 impl Context {
-    /// Judges what a stream brings, a share of comments a task; answers in the same order. It holds what is under way and no
-    /// more, and ends with whoever reads it. `until` is when the encoder's time for all of them is over.
+    /// Judges a stream of comments, one task per share, and answers in the same order.
+    ///
+    /// Holds only the shares that are being judged. Ends when its reader goes away. `until` is the encoder's deadline
+    /// for all comments.
     pub(crate) fn judge_stream<I: Item, S: Stream<Item = Vec<I>> + Send>(
         &self,
         live: &Arc<Live>,
@@ -89,7 +93,7 @@ impl Context {
         shares.map(judge).buffered(tasks())
     }
 
-    /// Judges a list. Somebody who sends one comment waits for it as with `/predict`.
+    /// Judges a list. A list of one comment is treated as `/predict` does.
     pub(crate) async fn judge_list<I: Item>(
         &self,
         live: &Arc<Live>,

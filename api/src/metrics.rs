@@ -1,4 +1,4 @@
-//! Everything that the service tells Prometheus, in one struct. The doc comment of a field is the metric's help.
+//! All metrics of the service for Prometheus, in one struct.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ pub(crate) struct HandlerLabels {
     pub(crate) handler: String,
 }
 
-/// A route and how it answered, as `2xx`.
+/// A route and the class of its status, e.g. `2xx`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct RequestLabels {
     method: &'static str,
@@ -41,7 +41,7 @@ pub(crate) struct RequestLabels {
     status: &'static str,
 }
 
-/// Who judged a sentence.
+/// The part that judged a sentence.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct JudgeLabels {
     pub(crate) judged_by: &'static str,
@@ -69,7 +69,7 @@ pub(crate) struct MeasureLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct FeedbackLabels {
     pub(crate) label: &'static str,
-    /// Whether the model in production said the same: `yes`, `no`, `unjudged`.
+    /// Whether the model in production gave the same label: `yes`, `no`, `unjudged`.
     pub(crate) agreed: &'static str,
 }
 
@@ -87,14 +87,14 @@ pub(crate) struct PartLabels {
 }
 
 type OfRoutesByName = BTreeMap<&'static str, BTreeMap<String, Arc<OfRoute>>>;
-/// By method and handler. Looked up at each request, so that no labels are made and no series is searched.
+/// Counters by method and handler. A request finds them without building labels or searching series.
 type OfRoutes = ArcSwap<OfRoutesByName>;
 
 /// The counters of one route.
 pub(crate) struct OfRoute {
     labels: HandlerLabels,
     requests: Family<RequestLabels, Counter>,
-    /// By class of status, of those that were answered.
+    /// By class of status; made at the first answer of the class.
     by_status: [OnceLock<Counter>; CLASSES.len()],
     duration: Histogram,
     request_size: Sum,
@@ -110,7 +110,7 @@ impl OfRoute {
         (self.labels.method, &self.labels.handler)
     }
 
-    /// Counts a request that was answered; bodies in bytes.
+    /// Counts an answered request, with the lengths of both bodies in bytes.
     pub(crate) fn count(&self, status: StatusCode, (request, response): (usize, usize), took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         let make = || {
@@ -179,7 +179,7 @@ pub struct Metrics {
     pub(crate) load_failures: Counter,
 }
 
-/// Sizes need their sum and count only.
+/// Sizes: only their sum and count are used.
 pub(crate) type Sum = Histogram;
 
 impl Default for Metrics {
@@ -189,7 +189,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Metrics that nothing has been counted in, and whatever `process` tells.
+    /// Empty metrics, with those of `process`.
     #[must_use]
     pub fn with_process(process: Box<dyn Collector>) -> Self {
         let mut this = Self::new();
@@ -197,10 +197,10 @@ impl Metrics {
         this
     }
 
-    /// Metrics that nothing has been counted in.
+    /// Empty metrics.
     #[must_use]
     pub fn new() -> Self {
-        // A verdict takes microseconds and a request well under a millisecond; 0.1 is what people agree a page may take.
+        // A verdict takes microseconds, a request well under a millisecond. 0.1 s is the usual goal for a web page.
         const DURATION: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
         const INFERENCE: [f64; 12] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 1e-2, 0.05, 0.25, 1.0];
         const SIZE: [f64; 5] = [256.0, 1024.0, 4096.0, 16_384.0, 262_144.0];
@@ -245,7 +245,7 @@ impl Metrics {
             load_failures: Counter::default(),
         };
         this.register();
-        // A series that is there from the start can be watched for its first increase.
+        // A series that exists from the start shows its first increase.
         for reason in Fallback::ALL.map(Fallback::name) {
             drop(this.encoder_fallbacks.get_or_create(&FallbackLabels { reason }));
         }
@@ -274,7 +274,7 @@ impl Metrics {
         r.register("http_connections", "Connections that are open", self.connections.clone());
         r.register(
             "http_connections_refused",
-            "Connections that were turned away because there were too many",
+            "Connections refused because too many were open",
             self.connections_refused.clone(),
         );
         r.register(
@@ -286,21 +286,21 @@ impl Metrics {
         self.register_watching();
     }
 
-    /// What verdicts are given, and by whom.
+    /// Metrics of verdicts and of the parts that give them.
     fn register_judging(&mut self) {
         let r = &mut self.registry;
         r.register("threatwatch_predictions", "Comments judged, by decision and model", self.predictions.clone());
-        r.register("threatwatch_probability", "Probabilities that were answered", self.probability.clone());
+        r.register("threatwatch_probability", "Probabilities of answered comments", self.probability.clone());
         r.register("threatwatch_inference_seconds", "Time to judge one comment", self.inference.clone());
         r.register(
             "threatwatch_oov_ratio",
             "Share of a comment's features that the model does not know",
             self.unknown_share.clone(),
         );
-        r.register("threatwatch_sentences", "Sentences judged, by the part that did", self.sentences.clone());
+        r.register("threatwatch_sentences", "Sentences judged, by the part that judged them", self.sentences.clone());
         r.register(
             "threatwatch_encoder_fallbacks",
-            "Comments that got the fast verdict because the encoder had no time, by reason",
+            "Comments that got the fast part's verdict because the encoder had no time, by reason",
             self.encoder_fallbacks.clone(),
         );
         r.register("threatwatch_encoder_queue", "Sentences that wait for the encoder", self.encoder_queue.clone());
@@ -311,58 +311,58 @@ impl Metrics {
         );
         r.register(
             "threatwatch_encoder_seconds",
-            "Time of the encoder for what it read together",
+            "Time of the encoder for one batch of sentences",
             self.encoder_seconds.clone(),
         );
         r.register(
             "threatwatch_shadow_share",
-            "Share of the comments that a second version judges beside production; 0 for none",
+            "Share of the comments that the shadow version also judges; 0 without a shadow version",
             self.shadow_share.clone(),
         );
         r.register(
             "threatwatch_shadow_comments",
-            "Comments that a second version judged beside production, by how the verdicts compare",
+            "Comments that the shadow version judged, by how its verdict compares with production's",
             self.shadow_comments.clone(),
         );
         r.register(
             "threatwatch_shadow_difference",
-            "The second version's probability less that of production",
+            "The shadow version's probability minus production's",
             self.shadow_difference.clone(),
         );
         r.register(
             "threatwatch_shadow_dropped",
-            "Comments that the second version did not judge because it was behind",
+            "Comments that the shadow version did not judge because it was behind",
             self.shadow_dropped.clone(),
         );
     }
 
-    /// Whether verdicts can be relied on, and by which model they are.
+    /// Metrics of drift, feedback and the model that serves.
     fn register_watching(&mut self) {
         let r = &mut self.registry;
         r.register(
             "threatwatch_drift_comments",
-            "Comments of the last 24 hours that are held against those that the model was judged on",
+            "Comments of the last 24 hours that are compared with those that the model was evaluated on",
             self.drift_comments.clone(),
         );
         r.register(
             "threatwatch_drift_psi",
-            "Population stability index of the last 24 hours' comments, by measure; from 0.25 on somebody must look",
+            "Population stability index of the last 24 hours' comments, by measure; check it from 0.25 on",
             self.drift_psi.clone(),
         );
         r.register(
             "threatwatch_drift_p_value",
-            "Probability that the last 24 hours' comments differ so much by chance, by measure",
+            "Probability that chance alone makes the last 24 hours' comments differ this much, by measure",
             self.drift_p_value.clone(),
         );
         r.register(
             "threatwatch_feedback",
-            "Decisions of reviewers, by label and by whether the model in production said the same",
+            "Decisions of reviewers, by label and by whether the model in production gave the same label",
             self.feedback.clone(),
         );
         r.register("threatwatch_model_info", "1 for the model that serves", self.model.clone());
         r.register(
             "threatwatch_model_generation",
-            "Generation that serves; 0 before the first",
+            "Generation that serves; 0 without a model",
             self.generation.clone(),
         );
         r.register(
@@ -382,7 +382,7 @@ impl Metrics {
         );
     }
 
-    /// The counters of a route; those of one that was not asked for before are made.
+    /// The counters of a route; made at its first request.
     pub(crate) fn of_route(&self, method: &'static str, handler: &str) -> Arc<OfRoute> {
         let find = |routes: &OfRoutesByName| routes.get(method)?.get(handler).map(Arc::clone);
         if let Some(found) = find(&self.of_routes.load()) {
@@ -397,7 +397,7 @@ impl Metrics {
             response_size: self.http_response_size.get_or_create(&labels).clone(),
             labels,
         });
-        // Two that make the same at once count in the same series.
+        // Two requests that make them at the same time count in the same series.
         self.of_routes.rcu(|routes| {
             let mut routes = OfRoutesByName::clone(routes);
             routes.entry(method).or_default().insert(handler.to_owned(), Arc::clone(&made));

@@ -1,7 +1,7 @@
-//! The names that the service is served under, and the origins of pages that may use it.
+//! The accepted host names, and the origins of pages that may use the service.
 //!
-//! A browser sends what any page wants sent. The header `Host` shows a page whose name was rebound to this machine, the
-//! header `Origin` one that is another site's. The page of Temporal's Web UI may use the codec and nothing else.
+//! A browser sends requests for any page. The header `Host` reveals a page whose name was rebound to this machine (DNS
+//! rebinding). The header `Origin` reveals a page of another site. Temporal's Web UI may use the codec, nothing else.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,37 +14,37 @@ use crate::{dialect::Dialect, kind::Kind, problem::Problem};
 
 /// Headers that pages of other origins may send.
 const HEADERS: &str = "authorization, content-type, x-api-key, x-request-id";
-/// What Temporal's Web UI decodes payloads with.
+/// The routes with which Temporal's Web UI decodes payloads.
 const CODEC: &str = "/codec/";
-/// Headers that it sends.
+/// Headers that Temporal's Web UI sends.
 const CODEC_HEADERS: &str = "authorization, content-type, x-namespace";
-/// A preflight's answer may be kept this long.
+/// A browser may cache the answer to a preflight for this time.
 const MAX_AGE_SECONDS: u32 = 600;
 
-/// Hosts and origins that are served.
+/// Accepted hosts and origins.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     hosts: Vec<String>,
     origins: Vec<String>,
-    /// Of Temporal's Web UI.
+    /// Origins of Temporal's Web UI.
     codec_origins: Vec<String>,
 }
 
-/// What an origin's page may see of an answer.
+/// What a page of another origin may read of an answer.
 pub(crate) enum Sharing {
     /// Nothing: the request comes from our own page or from a program.
     None,
-    /// Everything, because the origin is named.
+    /// Everything: the origin is configured.
     With(HeaderValue),
-    /// What the codec answers, because Temporal's Web UI is there.
+    /// The answers of the codec: the origin is Temporal's Web UI.
     Codec(HeaderValue),
 }
 
 impl Names {
-    /// Host names beside the loopback ones and the address that a connection came to, without a port; and origins whose
-    /// pages may use the API, e.g. `https://forum.example`. Empty ones do not count.
+    /// Host names without a port, and origins whose pages may use the API, e.g. `https://forum.example`.
     ///
-    /// The error names what is no host or origin.
+    /// Loopback names, and the address that a connection came to, are always accepted. Empty entries are ignored. The
+    /// error names the entry that is not a host or origin.
     pub fn new(hosts: &[String], origins: &[String]) -> Result<Self, String> {
         let given = |texts: &[String]| -> Vec<String> {
             texts.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect()
@@ -52,19 +52,21 @@ impl Names {
         let (hosts, origins) = (given(hosts), given(origins));
         let is_host = |text: &str| text.parse::<Authority>().is_ok_and(|authority| authority.host() == text);
         if let Some(wrong) = hosts.iter().find(|host| !is_host(host)) {
-            return Err(format!("`{wrong}` is no host name: give it without a scheme and a port"));
+            return Err(format!("`{wrong}` is not a host name: leave out the scheme and the port"));
         }
         let is_origin = |text: &str| {
             let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
             authority.is_some_and(|authority| authority.parse::<Authority>().is_ok())
         };
         if let Some(wrong) = origins.iter().find(|origin| !is_origin(origin)) {
-            return Err(format!("`{wrong}` is no origin such as https://forum.example: give it without a path"));
+            return Err(format!("`{wrong}` is not an origin like https://forum.example: leave out the path"));
         }
         Ok(Self { hosts, origins, codec_origins: Vec::new() })
     }
 
-    /// The address of Temporal's Web UI, whose page may use the codec. A loopback address has two names.
+    /// Lets the page of Temporal's Web UI use the codec.
+    ///
+    /// A loopback address has two names.
     #[must_use]
     pub fn with_temporal_ui(mut self, url: Option<&str>) -> Self {
         let Some((scheme, rest)) = url.and_then(|url| url.split_once("://")) else { return self };
@@ -75,7 +77,7 @@ impl Names {
         self
     }
 
-    /// Refuses a request for another host, and a change that another site's page asks for.
+    /// Refuses a request for another host, and a change from another site's page.
     pub(crate) fn check(&self, request: &Request) -> Result<Sharing, Problem> {
         let host = self.host_of(request)?;
         let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(Sharing::None) };
@@ -91,11 +93,11 @@ impl Names {
         if is_own || request.method().is_safe() {
             return Ok(Sharing::None);
         }
-        let detail = "A page of another origin asked for this. See `serve --cors-origin`.";
+        let detail = "The request comes from a page of another origin. See `serve --cors-origin`.";
         Err(Problem::new(StatusCode::FORBIDDEN, Kind::ForeignOrigin, detail))
     }
 
-    /// The host that a request names, if the service is served under it.
+    /// The host that a request names, if it is accepted.
     fn host_of<'a>(&self, request: &'a Request) -> Result<&'a str, Problem> {
         let named = request.header(header::HOST);
         let absolute = request.original_uri().authority().map(Authority::as_str);
@@ -106,7 +108,7 @@ impl Names {
         if self.is_served(host, here) && named.is_none_or(|named| self.is_served(named, here)) {
             return Ok(host);
         }
-        let detail = "The service is not served under the host that the request names. See `serve --host`.";
+        let detail = "The service does not accept the host that the request names. See `serve --host`.";
         Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, Kind::Misdirected, detail))
     }
 
@@ -116,7 +118,7 @@ impl Names {
             return true;
         }
         let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        // No name is rebound here: the caller knows the address itself, as health checks do.
+        // An address cannot be rebound. Health checks use it.
         address
             .is_ok_and(|address| address.is_loopback() || here.is_some_and(|here| here.ip().to_canonical() == address))
     }
@@ -137,14 +139,14 @@ fn is_bare_ipv6(host: &str) -> bool {
 }
 
 impl Sharing {
-    /// The answer to a preflight, if the request is one and its origin is named.
+    /// The answer to a preflight from a configured origin, else none.
     pub(crate) fn preflight(&self, request: &Request) -> Option<Response> {
         let is_preflight = *request.method() == Method::OPTIONS
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         if !is_preflight || matches!(self, Self::None) {
             return None;
         }
-        // Clients of other services send headers of their own, which mean nothing here.
+        // Clients of other services send their own headers, which are ignored here.
         let asked = request.header(header::ACCESS_CONTROL_REQUEST_HEADERS);
         let allowed = match self {
             Self::Codec(_) => CODEC_HEADERS,
@@ -165,7 +167,7 @@ impl Sharing {
             Self::None => return,
             Self::With(origin) => origin,
             Self::Codec(origin) => {
-                // For a proxy in front of us that knows people by cookies: we have none.
+                // For a proxy in front of us that uses cookies. The service itself uses none.
                 headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
                 origin
             }

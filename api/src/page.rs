@@ -1,4 +1,6 @@
-//! The web page, Swagger UI and other documents: all in the binary, nothing from outside.
+//! The web page, Swagger UI and other documents.
+//!
+//! All are in the binary; nothing is loaded from other hosts.
 
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// The page loads its own files and talks to its own service, nothing else.
+/// The page may load its own files and call its own service, nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                            connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 /// Swagger UI is one page with its script and style inside.
@@ -144,7 +146,7 @@ pub(crate) fn problems() -> impl Endpoint {
     make_sync(|_| document(HTML, PAGE_POLICY, kind::index().into()))
 }
 
-/// What a kind of problem means and what to do, at the address that a problem names as its type.
+/// The page of a kind of problem, at the path in a problem's `type`.
 pub(crate) fn problem() -> impl Endpoint {
     make_sync(|request: Request| match Kind::of(&request.path_params::<String>().unwrap_or_default()) {
         Some(kind) => Ok(document(HTML, PAGE_POLICY, kind.page().into())),
@@ -152,7 +154,7 @@ pub(crate) fn problem() -> impl Endpoint {
     })
 }
 
-/// What Prometheus reads.
+/// The metrics for Prometheus.
 pub(crate) fn metrics(metrics: Arc<Metrics>) -> impl Endpoint {
     make_sync(move |_| match metrics.render() {
         Ok(text) => document("application/openmetrics-text; version=1.0.0; charset=utf-8", PAGE_POLICY, text.into()),

@@ -1,4 +1,4 @@
-//! Versions that are asked for by name: a few that were loaded and verified stay in memory.
+//! Versions requested by name. The last few stay in memory, loaded and verified.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,29 +10,29 @@ use crate::serving::Live;
 
 /// Versions that are kept: some ten megabytes each.
 const MOST: usize = 4;
-/// Requests that wait for a version to be loaded.
+/// Most requests that wait for a version to be loaded.
 const WAITING: usize = 32;
 
-/// The versions that were asked for last.
+/// The versions that were requested last.
 pub(crate) struct Pinned {
     registry: Registry,
     pass_from: Option<f64>,
-    /// The last one asked for comes first.
+    /// The last requested comes first.
     kept: Mutex<Vec<Arc<Live>>>,
     /// One version is loaded at a time: loading takes memory and a core.
     loading: Semaphore,
-    /// Places for requests that wait.
+    /// Slots for requests that wait.
     pub(crate) waiting: Semaphore,
 }
 
 impl Pinned {
-    /// Nothing is loaded yet.
+    /// Starts empty.
     pub(crate) fn new(registry: Registry, pass_from: Option<f64>) -> Self {
         let (loading, waiting) = (Semaphore::new(1), Semaphore::new(WAITING));
         Self { registry, pass_from, kept: Mutex::default(), loading, waiting }
     }
 
-    /// A version that is in memory.
+    /// A version, if it is in memory.
     pub(crate) fn kept(&self, version: &Version) -> Option<Arc<Live>> {
         let mut kept = self.kept.lock().expect("no holder panics");
         let at = kept.iter().position(|live| live.manifest.version == *version)?;

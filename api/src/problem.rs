@@ -1,4 +1,4 @@
-//! Every error as RFC 9457 `application/problem+json`. The caller's text is never repeated.
+//! Every error as RFC 9457 `application/problem+json`. Never repeats the caller's text.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,24 +16,24 @@ use workflows::{failure, orchestrator};
 
 use crate::{body::Refused, kind::Kind, request_id, written};
 
-/// Seconds until another try makes sense where a part is away.
+/// Seconds until a retry makes sense while a part is away.
 pub(crate) const RETRY_AFTER: u32 = 2;
 
 /// RFC 9457 problem details.
 #[derive(Clone, Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct Problem {
-    /// What kind of problem, e.g. `/problems/no-model`: the address of a page that explains it.
+    /// The kind of problem, e.g. `/problems/no-model`: the path of a page that explains it.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// The kind in words.
+    /// The kind in a few words.
     pub(crate) title: String,
     /// The HTTP status.
     pub(crate) status: u16,
     /// What happened and what to do.
     pub(crate) detail: String,
-    /// The request, as the log and the header `X-Request-Id` have it.
+    /// The request id, as in the log and in the header `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<String>,
 }
@@ -62,14 +62,14 @@ impl Problem {
     }
 
     pub(crate) fn stopping() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Stopping, "This replica was told to stop.")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Stopping, "This replica is shutting down.")
     }
 
     pub(crate) fn no_model() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             Kind::NoModel,
-            "Train one with POST /train, then promote it with POST /promote; GET /models lists what there is.",
+            "Train a model with POST /train, then promote it with POST /promote. GET /models lists the versions.",
         )
     }
 
@@ -93,7 +93,7 @@ impl From<registry::Error> for Problem {
             E::NothingInProduction => Self::no_model(),
             E::Corpus(_) | E::Changed | E::Foreign { .. } => Self::invalid(detail),
             E::Unsafe(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::StoreUnsafe, detail),
-            // No route asks a source.
+            // No route reads from a source.
             E::Panicked | E::Source { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail),
             E::Corrupt { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Corrupt, detail),
             E::Store(_) | E::BeingDeleted { .. } | E::HeldUp(_) => Self::store_unavailable(detail),
@@ -109,9 +109,9 @@ impl From<orchestrator::Error> for Problem {
             E::Settings(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail),
             E::Unreachable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::OrchestratorUnavailable, detail),
             E::AlreadyRunning { .. } => Self::new(StatusCode::CONFLICT, Kind::OperationInProgress, detail),
-            // Its words have the id that the caller wrote.
+            // Its message repeats the id that the caller wrote.
             E::NotFound(_) => {
-                let detail = "There is no such workflow, or none that is still running.";
+                let detail = "There is no such workflow, or it has ended.";
                 Self::new(StatusCode::NOT_FOUND, Kind::NotFound, detail)
             }
             E::Failed { kind, message } => match kind.as_str() {
@@ -135,7 +135,7 @@ impl IntoResponse for Problem {
         let body = written::text(&self);
         let mut response =
             Response::builder().status(status).header(header::CONTENT_TYPE, "application/problem+json").body(body);
-        // What another dialect's error is made of.
+        // A dialect makes its error from it.
         response.set_data(self);
         let headers = response.headers_mut();
         match status {
@@ -168,7 +168,7 @@ impl From<Problem> for Error {
 pub(crate) struct Methods(Arc<BTreeMap<String, HeaderValue>>);
 
 impl Methods {
-    /// Of an OpenAPI document.
+    /// Reads the methods from an OpenAPI document.
     pub(crate) fn of(document: &str) -> Self {
         let document: serde_json::Value = serde_json::from_str(document).expect("the document is JSON");
         let paths = document["paths"].as_object().into_iter().flatten();
@@ -184,7 +184,7 @@ impl Methods {
         Self(Arc::new(methods.collect()))
     }
 
-    /// Everything that is not in the document is a page.
+    /// Every path that is not in the document is a page.
     fn allowed_at(&self, pattern: Option<&PathPattern>) -> HeaderValue {
         let known = pattern.and_then(|pattern| {
             let path = pattern.0.trim_end_matches('/');
@@ -194,9 +194,10 @@ impl Methods {
     }
 }
 
-/// The framework's own errors. Their words may hold the caller's text, so only their kind is used.
+/// Converts the framework's errors.
+/// Their messages may repeat the caller's text, so only their kind is used.
 pub(crate) async fn from_error(error: Error, methods: Methods) -> Response {
-    // The route is what the request is counted under.
+    // The request is counted under its route.
     let pattern = error.data::<PathPattern>().cloned();
     let allow = error.is::<MethodNotAllowedError>().then(|| methods.allowed_at(pattern.as_ref()));
     let mut response = if error.is_from_response() { error.into_response() } else { describe(&error).into_response() };
@@ -221,10 +222,10 @@ fn describe(error: &Error) -> Problem {
         let detail = "Send the header `Content-Type: application/json`.";
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::UnsupportedMediaType, detail)
     } else if error.is::<MethodNotAllowedError>() {
-        let detail = "The header `Allow` names the methods of this path.";
+        let detail = "The header `Allow` lists the methods of this path.";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, Kind::MethodNotAllowed, detail)
     } else if error.is::<NotFoundError>() || status == StatusCode::NOT_FOUND {
-        let detail = "There is nothing at this path; see /docs for what there is.";
+        let detail = "There is nothing at this path. /docs lists the paths.";
         Problem::new(StatusCode::NOT_FOUND, Kind::NotFound, detail)
     } else {
         tracing::error!(request.id = request_id::current(), %status, "a request failed inside the framework");
@@ -233,7 +234,7 @@ fn describe(error: &Error) -> Problem {
     }
 }
 
-/// A handler that panicked answers 500; the service goes on.
+/// The answer of a handler that panicked: 500. The service keeps running.
 pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!(request.id = request_id::current(), "a request handler panicked");
     let detail = "The request could not be answered.";

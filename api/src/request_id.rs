@@ -1,17 +1,19 @@
-//! The id of a request: in the answer, in the log line, in the problem.
+//! The id of a request, for the answer, the log line and the problem.
 
 use poem::{Request, http::HeaderValue};
 
-/// The header that brings an id and takes it back.
+/// The header with the id, in requests and answers.
 pub(crate) const HEADER: &str = "x-request-id";
-/// Longest id of a caller's that is taken over.
+/// Longest accepted id of a caller.
 const LONGEST: usize = 128;
 
 tokio::task_local! {
     static CURRENT: String;
 }
 
-/// The caller's id, if it is plain (letters, digits, `.`, `_`, `-`), else a new one of 32 hex digits.
+/// The caller's id if it is plain, else a new one of 32 hex digits.
+///
+/// A plain id has letters, digits, `.`, `_` and `-`.
 pub(crate) fn of(request: &Request) -> String {
     let is_plain = |id: &&str| {
         !id.is_empty()
@@ -24,17 +26,19 @@ pub(crate) fn of(request: &Request) -> String {
     }
 }
 
-/// Answers a request under its id.
+/// Runs the answering of a request with its id as the current one.
 pub(crate) async fn within<T>(id: String, answering: impl Future<Output = T>) -> T {
     CURRENT.scope(id, answering).await
 }
 
-/// Does `work` at once, under the id of the request that it belongs to.
+/// Runs `work` with the id of its request as the current one.
 pub(crate) fn within_at_once<T>(id: String, work: impl FnOnce() -> T) -> T {
     CURRENT.sync_scope(id, work)
 }
 
-/// The id of the request that this task answers, if it answers one: letters, digits, `.`, `_` and `-`.
+/// The id of the request that this task answers, if any.
+///
+/// It has letters, digits, `.`, `_` and `-`.
 #[must_use]
 pub fn current() -> Option<String> {
     CURRENT.try_with(Clone::clone).ok()

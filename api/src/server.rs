@@ -1,6 +1,6 @@
-//! The listener and its connections: how many, how slow they may be, how they end.
+//! The listener and its connections: limits, time limits, shutdown.
 //!
-//! HTTP/1.1 only: a request is one small body and one small answer, and proxies speak it.
+//! HTTP/1.1 only: requests and answers are small, and every proxy speaks it.
 
 use std::{
     convert::Infallible,
@@ -37,40 +37,40 @@ use crate::{
 
 /// Most bytes of a request's head.
 const MAX_HEAD: usize = 64 * 1024;
-/// Pause after a connection could not be accepted: most often there are no file descriptors left.
+/// Pause after a failed accept. The usual cause is a lack of file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// A failure to accept is said once in this time.
+/// A failed accept is logged at most once in this time.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 /// File descriptors for everything but connections: the store, Temporal, files.
 const RESERVED_FILES: u64 = 128;
-/// Requests in flight when the listener closes end within this time.
+/// Time limit for requests in flight when the listener closes.
 const DRAIN: Duration = Duration::from_millis(3500);
 
-/// A connection that idles when the listener closes is closed after this time.
+/// A connection that is idle when the listener closes is closed after this time.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
-/// Connections that the system accepts before they are taken: a crowd that comes at once waits there.
+/// Length of the system's queue of connections that the process has not accepted yet.
 const BACKLOG: u32 = 4096;
 
-/// What a connection beyond the limit is told.
+/// The answer to a connection beyond the limit.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
 retry-after: 1\r\nconnection: close\r\ncontent-length: 127\r\n\r\n\
 {\"type\":\"/problems/too-many-requests\",\"title\":\"Too many requests\",\"status\":503,\"detail\":\"Too many connections are open here.\"}\n";
 
-/// What serves connections.
+/// The server of connections.
 pub(crate) struct Server<E> {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) endpoint: Arc<E>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Connections at once.
+    /// Most open connections.
     pub(crate) connections: usize,
-    /// From when it is told to stop, new connections are taken for this time.
+    /// How long new connections are accepted after the signal to stop.
     pub(crate) linger: Duration,
-    /// Told when it is told to stop, so that others learn of it.
+    /// Tells the other parts of the service that it is stopping.
     pub(crate) stopping: watch::Sender<bool>,
 }
 
-/// Lets connections in, and knows those that are.
+/// Accepts connections and tracks the open ones.
 struct Door<E> {
     tls: Option<TlsAcceptor>,
     endpoint: Arc<E>,
@@ -83,24 +83,24 @@ struct Door<E> {
 /// Listens on an address.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart finds the address free although connections of the last run are in their last minutes.
+    // After a restart the address is free, although connections of the last run are still in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Server<E> {
-    /// Serves until `stop` resolves, then ends without losing a request.
+    /// Serves until `stop` resolves, then shuts down without losing a request.
     ///
-    /// First readiness fails and every answer closes its connection, while new ones are still taken. Then nobody is let
-    /// in any more, idle connections are closed, and requests in flight end.
+    /// First, readiness fails and every answer closes its connection; new connections are still accepted. Then the
+    /// listener closes, idle connections are closed, and requests in flight end.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, tls, endpoint, metrics, connections, linger, stopping } = self;
         let slots = Arc::new(Semaphore::new(connections.min(files_for_connections())));
         let mut door = Door { tls, endpoint, metrics, slots, closing: watch::Sender::new(false), open: JoinSet::new() };
         let until = async {
             stop.await;
-            tracing::info!("told to stop: readiness fails, requests are answered");
+            tracing::info!("stopping: readiness fails, requests are still answered");
             stopping.send_replace(true);
             tokio::time::sleep(linger).await;
         };
@@ -133,9 +133,9 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Door<E> {
-    /// Takes those that the system has accepted already, and closes the listener.
+    /// Takes the connections that the system has already accepted, and closes the listener.
     ///
-    /// Asks the system itself: the runtime may not know of them yet.
+    /// Asks the system directly: the async runtime may not know of them yet.
     fn take_the_rest(&mut self, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else { return };
         for _ in 0..BACKLOG {
@@ -160,7 +160,7 @@ impl<E: Endpoint<Output = Response> + 'static> Door<E> {
         self.open.spawn(async move {
             let _counted = counted;
             let Ok(connection) = Connection::new(&socket, peer, endpoint, closing, slot) else { return };
-            // Answers are small: waiting for more to send would only delay them.
+            // Answers are small: waiting for more data would only delay them.
             let _ = socket.set_nodelay(true);
             match tls {
                 None => connection.serve(socket, Scheme::HTTP).await,
@@ -190,14 +190,14 @@ impl Drop for Counted {
     }
 }
 
-/// Says in one write that there is no room; whether it arrives does not matter.
+/// Sends the refusal in one write. Whether it arrives does not matter.
 fn refuse(socket: TcpStream) {
     if let Ok(mut socket) = socket.into_std() {
         let _ = socket.write(FULL);
     }
 }
 
-/// As many connections as this process may have files, less some.
+/// File descriptors of this process that connections may use.
 fn files_for_connections() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(files.saturating_sub(RESERVED_FILES).max(1)).unwrap_or(Semaphore::MAX_PERMITS)
@@ -231,7 +231,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             let answered = requests.begin();
             let request: Request = (request, here.clone(), peer.clone(), scheme.clone()).into();
             let endpoint = Arc::clone(&endpoint);
-            // What changes something ends, whether or not its caller waits for the end.
+            // A request that changes something is finished, even if its caller goes away.
             let is_change = is_change(&request);
             let answering = async move { until_answered(endpoint.get_response(request).await, answered) };
             async move {
@@ -245,7 +245,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             }
         });
         let connection = http1::Builder::new()
-            // The stream itself knows when a head is late, at a lower price.
+            // `Watched` checks this at a lower cost.
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service);
@@ -254,7 +254,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             _ = &mut connection => return,
             _ = self.closing.wait_for(|closing| *closing) => {}
         }
-        // A request that is on its way is answered, and its answer closes the connection.
+        // A request that is arriving is answered, and its answer closes the connection.
         if tokio::time::timeout(LAST_REQUEST, &mut connection).await.is_ok() {
             return;
         }
@@ -263,7 +263,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
     }
 }
 
-/// An answer that is given bit by bit has not been given before its end, nor has its request been read.
+/// Counts a streamed answer as answered only at its end.
 fn until_answered(mut response: Response, answered: Answered) -> Response {
     if response.data::<Streamed>().is_some() {
         let body = response.take_body().into_bytes_stream();

@@ -1,4 +1,4 @@
-//! The model that serves, behind an atomic swap, and the loop that follows production.
+//! The model that serves, replaced by an atomic swap, and the loop that follows production.
 
 use std::{
     sync::{
@@ -21,15 +21,15 @@ use crate::{
     problem::Problem,
 };
 
-/// A promotion is live within two of these.
+/// Pause between looks at production. A promotion is live within two of them.
 const POLL: Duration = Duration::from_millis(500);
-/// A replica that stops waits this long for the store, no longer.
+/// A replica that stops waits at most this long for the store.
 const LEAVE: Duration = Duration::from_secs(1);
-/// A disk that did not take a model is tried again after this time.
+/// Pause after a failed write to disk.
 const KEEP_AGAIN: Duration = Duration::from_mins(1);
-/// What is in production is told within this time, at the first try.
+/// Time limit of the first try to read what is in production.
 const FIRST_PATIENCE: Duration = Duration::from_millis(1200);
-/// A model that does not load is tried again at this pace.
+/// Pause after a model could not be loaded.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A loaded model.
@@ -37,14 +37,14 @@ pub(crate) struct Live {
     pub(crate) generation: Generation,
     pub(crate) manifest: ModelManifest,
     pub(crate) model: Model,
-    /// Digest of the promotion record; none for a version that was asked for by name.
+    /// Digest of the promotion record; none for a version that was requested by name.
     record: Option<Digest>,
-    /// What its verdicts are counted in, from the first on.
+    /// Counters of its verdicts, made at the first verdict.
     pub(crate) verdicts: OnceLock<Verdicts>,
 }
 
 impl Live {
-    /// A version that was asked for by name: generation 0.
+    /// A version that was requested by name: generation 0.
     pub(crate) fn pinned(loaded: LoadedModel, pass_from: Option<f64>) -> Self {
         let LoadedModel { manifest, model, .. } = loaded;
         Self {
@@ -62,7 +62,7 @@ impl Live {
     }
 }
 
-/// A model whose encoder is asked from this fast probability on, where one is set.
+/// Sets the fast part's probability from which on the encoder judges, if one is configured.
 fn passing_from(model: Model, pass_from: Option<f64>) -> Model {
     match pass_from {
         Some(pass_from) => model.passing_from(pass_from),
@@ -78,7 +78,7 @@ impl From<Production> for Live {
     }
 }
 
-/// What serves now, and what follows production.
+/// The model that serves, and the state of following production.
 pub(crate) struct Serving {
     registry: Registry,
     store: Circuit,
@@ -88,28 +88,28 @@ pub(crate) struct Serving {
     changed: Notify,
     wanted: Notify,
     trouble: Mutex<Option<String>>,
-    /// Whether the store has told what is in production since the process started.
+    /// Whether the store has answered what is in production since the process started.
     is_known: AtomicBool,
-    /// What the disk does not have yet.
+    /// The generation that is not on disk yet.
     to_keep: Mutex<Option<ToKeep>>,
     replica: ReplicaId,
-    /// From which fast probability on a model's encoder is asked, in place of what its training found.
+    /// The fast part's probability from which on the encoder judges. None for the model's own.
     pass_from: Option<f64>,
-    /// The generation that this replica reported last, 0 for no model, and when.
+    /// The generation that this replica reported last (0 for no model), and when.
     reported: Mutex<Option<(Generation, Instant)>>,
 }
 
-/// A verified generation for the disk.
+/// A verified generation to write to disk.
 #[derive(Clone)]
 struct ToKeep {
     bundle: Bundle,
     generation: Generation,
     record: Digest,
-    /// When the disk did not take it.
+    /// When the last write failed.
     failed: Option<Instant>,
 }
 
-/// That a newer model than the one that serves would not be seen.
+/// The state in which a newer model would not be noticed.
 pub(crate) struct Stale {
     /// Since when.
     pub(crate) since: SystemTime,
@@ -118,7 +118,7 @@ pub(crate) struct Stale {
 }
 
 impl Serving {
-    /// Serves nothing yet.
+    /// Starts without a model.
     pub(crate) fn new(
         registry: Registry,
         store: Circuit,
@@ -149,26 +149,28 @@ impl Serving {
         self.live.load_full()
     }
 
-    /// Why the newest generation does not serve, if it does not.
+    /// Why the newest generation does not serve, if so.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble.lock().expect("no holder panics").clone()
     }
 
-    /// Why a newer model would not be seen, if so: the store does not answer, or has not answered yet.
+    /// Why a newer model would not be noticed, if so.
+    ///
+    /// The store does not answer, or has not answered yet.
     pub(crate) fn stale(&self) -> Option<Stale> {
         if let Some(Outage { since, reason }) = self.store.outage() {
             return Some(Stale { since, reason });
         }
         let is_known = self.is_known.load(Ordering::Relaxed);
-        let reason = || "it has not answered since this replica was started".to_owned();
+        let reason = || "it has not answered since this replica started".to_owned();
         (!is_known).then(|| Stale { since: self.store.answered(), reason: reason() })
     }
 
-    /// Why there is no model to judge with.
+    /// The problem if there is no model to judge with.
     pub(crate) fn missing(&self) -> Problem {
         if let Some(Stale { reason, .. }) = self.stale() {
             let detail =
-                format!("The object store does not answer ({reason}), and no model from this replica's disk serves.");
+                format!("The object store does not answer ({reason}), and this replica has no model on its disk.");
             return Problem::store_unavailable(detail);
         }
         match self.trouble() {
@@ -177,7 +179,7 @@ impl Serving {
         }
     }
 
-    /// Waits until `generation` or a later one serves; false when `patience` runs out first.
+    /// Waits until `generation` or a later one serves. False if `patience` runs out first.
     pub(crate) async fn reaches(&self, generation: Generation, patience: Duration) -> bool {
         let waiting = async {
             loop {
@@ -192,14 +194,14 @@ impl Serving {
         tokio::time::timeout(patience, waiting).await.is_ok()
     }
 
-    /// Follows production for ever: a new generation is loaded, verified, then swapped in.
+    /// Follows production for ever: loads a new generation, verifies it, swaps it in.
     ///
-    /// Whatever goes wrong, the model that serves goes on serving. The first is the one on disk, if there is one.
+    /// Starts with the model on disk, if there is one. On any failure the model that serves stays.
     pub(crate) async fn follow_production(self: Arc<Self>) {
         self.load_cached().await;
         let mut newest: Option<Promotion> = None;
         loop {
-            // Given up as soon as the store is known to be away, and tried again when it is back.
+            // Gives up as soon as the store is known to be away, and tries again when it is back.
             let pause = match self.store.guard(self.load_newest(&mut newest)).await {
                 Ok(Ok(())) => {
                     *self.trouble.lock().expect("no holder panics") = None;
@@ -223,7 +225,7 @@ impl Serving {
         }
     }
 
-    /// Serves what this machine served last, until the store tells what is in production.
+    /// Serves the model on disk, until the store answers what is in production.
     async fn load_cached(&self) {
         let Some(cache) = self.cache.clone() else { return };
         if let Ok(Some(production)) = tokio::task::spawn_blocking(move || cache.production()).await {
@@ -231,8 +233,9 @@ impl Serving {
         }
     }
 
-    /// Says which generation this replica serves, when that changes and once a minute. Whoever promotes waits for it;
-    /// verdicts do not depend on it.
+    /// Reports which generation this replica serves: at each change and once a minute.
+    ///
+    /// A promotion waits for this report. Verdicts do not depend on it.
     async fn tell(&self) {
         let serves = self.live().map_or(Generation(0), |live| live.generation);
         let told = *self.reported.lock().expect("no holder panics");
@@ -247,14 +250,16 @@ impl Serving {
         }
     }
 
-    /// Keeps what is not kept yet, and takes the report back: nobody waits for a replica that stops.
+    /// Writes the model to disk if needed, and deletes this replica's report.
+    ///
+    /// Without the report no promotion waits for this replica.
     pub(crate) async fn leave(&self) {
         let reported = self.reported.lock().expect("no holder panics").take();
         let leaving = async {
             let Some((generation, _)) = reported else { return };
             let forgetting = self.store.guard(self.registry.forget_replica(&self.replica, generation));
             if !matches!(forgetting.await, Ok(Ok(()))) {
-                tracing::warn!("the report of this replica stays behind, because the store does not answer");
+                tracing::warn!("this replica's report could not be deleted, because the object store does not answer");
             }
         };
         let _ = tokio::join!(tokio::time::timeout(LEAVE, self.keep()), tokio::time::timeout(LEAVE, leaving));
@@ -263,7 +268,7 @@ impl Serving {
     /// Looks for newer generations and loads the newest.
     async fn load_newest(&self, newest: &mut Option<Promotion>) -> Result<(), registry::Error> {
         self.find_newest(newest).await?;
-        // Whatever comes of the model, the store has told what is in production.
+        // From here on it is known what is in production, even if the model does not load.
         self.is_known.store(true, Ordering::Relaxed);
         let Some(promotion) = newest else {
             self.serve_nothing();
@@ -279,7 +284,9 @@ impl Serving {
         Ok(())
     }
 
-    /// Asks again when an answer is late: one that is lost must not hold up the next. A slow store gets more time each try.
+    /// Finds the newest promotion.
+    ///
+    /// Asks again if an answer is late, with twice the time at each try.
     async fn find_newest(&self, newest: &mut Option<Promotion>) -> Result<(), registry::Error> {
         let mut patience = FIRST_PATIENCE;
         loop {
@@ -301,10 +308,10 @@ impl Serving {
         }
     }
 
-    /// The model on disk was of a history that is gone.
+    /// Drops the model from disk: the store has no history.
     fn serve_nothing(&self) {
         if self.live.swap(None).is_some() {
-            tracing::warn!("nothing is in production: the cached model serves no more");
+            tracing::warn!("nothing is in production: the model from disk is no longer served");
             self.metrics.model.clear();
             self.metrics.generation.set(0);
         }
@@ -320,7 +327,9 @@ impl Serving {
         Ok(production.into())
     }
 
-    /// Keeps the generation that serves on disk, for a start without the store. A disk that is full is tried once a minute.
+    /// Writes the generation that serves to disk, for a start without the store.
+    ///
+    /// Retries a full disk once a minute.
     async fn keep(&self) {
         let to_keep = self.to_keep.lock().expect("no holder panics").clone();
         let (Some(cache), Some(to_keep)) = (self.cache.clone(), to_keep) else { return };
@@ -331,7 +340,7 @@ impl Serving {
         let keep = move || cache.keep(&trying.bundle, trying.generation, &trying.record);
         let left = match tokio::task::spawn_blocking(keep).await {
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the model cannot be kept on disk; a start without the store would miss it");
+                tracing::warn!(%error, "the model cannot be written to disk for a start without the object store");
                 Some(ToKeep { failed: Some(Instant::now()), ..to_keep })
             }
             _ => None,
@@ -353,11 +362,11 @@ impl Serving {
         self.changed.notify_waiters();
     }
 
-    /// Says once what is wrong, not at every try.
+    /// Logs the reason once, not at every try.
     fn report(&self, reason: String) {
         let mut trouble = self.trouble.lock().expect("no holder panics");
         if trouble.as_ref() != Some(&reason) {
-            tracing::warn!(reason, "production cannot be followed; the model that serves goes on");
+            tracing::warn!(reason, "the model in production cannot be read; the model that serves stays");
             *trouble = Some(reason);
         }
     }

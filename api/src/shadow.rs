@@ -1,7 +1,7 @@
-//! A second version that judges a share of the traffic beside production. Its verdicts are compared and never shown.
+//! A shadow version judges a share of production's comments. Its verdicts are compared, never shown.
 //!
-//! The request does not wait: a copy of the comment stands in a short queue in memory until the second version has judged
-//! it, and is dropped where the queue is full.
+//! Requests do not wait for it: a copy of the comment waits in a short queue in memory until the shadow version has
+//! judged it. If the queue is full, the copy is dropped.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -26,19 +26,19 @@ use crate::{
     serving::Live,
 };
 
-/// How often the store is asked what was ordered.
+/// How often the store is asked for a new order.
 const LOOK: Duration = Duration::from_secs(2);
-/// Comments that wait.
+/// Most comments that wait.
 const QUEUE: usize = 256;
 
-/// How the second version's verdict compares to production's.
+/// How the shadow version's verdict compares with production's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compared {
-    /// Both say threat, or both harmless.
+    /// Both give the same label.
     Same,
-    /// Only the second version says threat.
+    /// A threat by the shadow version only.
     OnlyShadow,
-    /// Only production says threat.
+    /// A threat by production only.
     OnlyProduction,
 }
 
@@ -62,7 +62,7 @@ impl Compared {
     }
 }
 
-/// What was found since this order, by this replica.
+/// The comparison since this order, by this replica.
 #[derive(Default)]
 pub(crate) struct Tally {
     counts: [AtomicU64; 3],
@@ -80,13 +80,13 @@ impl Tally {
         Compared::ALL.into_iter().map(|compared| self.count(compared)).sum()
     }
 
-    /// The mean of the second version's probability less production's.
+    /// Mean of the shadow version's probability minus production's.
     pub(crate) fn mean_difference(&self) -> f64 {
         *self.difference.lock().expect("no holder panics") / self.compared().max(1) as f64
     }
 }
 
-/// An order that is followed.
+/// The order that this replica follows.
 pub(crate) struct Following {
     pub(crate) order: ShadowOrder,
     /// The version, or why it does not judge.
@@ -101,7 +101,7 @@ struct Sample {
     following: Arc<Following>,
 }
 
-/// The second version and its queue.
+/// The shadow version and its queue.
 pub(crate) struct Shadow {
     registry: Registry,
     pass_from: Option<f64>,
@@ -113,7 +113,7 @@ pub(crate) struct Shadow {
 }
 
 impl Shadow {
-    /// Nothing is ordered as far as it knows.
+    /// Starts without an order.
     pub(crate) fn new(
         registry: Registry,
         pass_from: Option<f64>,
@@ -125,12 +125,14 @@ impl Shadow {
         Self { registry, pass_from, encoder, metrics, following, sender, receiver }
     }
 
-    /// What is followed.
+    /// The order that is followed, if any.
     pub(crate) fn following(&self) -> Option<Arc<Following>> {
         self.following.load_full()
     }
 
-    /// A comment and production's verdict: a share of them is judged once more, later.
+    /// Offers a comment and production's verdict.
+    ///
+    /// A share of the comments is queued for the shadow version.
     pub(crate) fn offer(&self, text: &str, verdict: &Verdict) {
         let Some(following) = &*self.following.load() else { return };
         if following.live.is_err() || rand::random::<f64>() >= following.order.share {
@@ -143,7 +145,7 @@ impl Shadow {
         place.send(Sample { text: text.to_owned(), verdict: verdict.clone(), following: Arc::clone(following) });
     }
 
-    /// Judges what waits, for ever, one comment at a time.
+    /// Judges the queued comments for ever, one at a time.
     pub(crate) async fn judge(self: Arc<Self>) {
         let mut receiver = self.receiver.lock().await;
         while let Some(Sample { text, verdict, following }) = receiver.recv().await {
@@ -169,13 +171,13 @@ impl Shadow {
         tally.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Follows what is ordered, for ever.
+    /// Follows the orders for ever.
     pub(crate) async fn follow(&self, store: &Circuit) {
         loop {
             match store.guard(self.look()).await {
                 Ok(Ok(())) => tokio::time::sleep(LOOK).await,
                 Ok(Err(error)) => {
-                    tracing::debug!(%error, "what a second version should judge cannot be followed");
+                    tracing::debug!(%error, "the order for a shadow version cannot be read");
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(_) => store.answering().await,
@@ -207,7 +209,7 @@ impl Shadow {
         };
         let is_told = known.is_some_and(|known| known.order == order && known.live.is_err() && live.is_err());
         if !is_told {
-            tracing::info!(model.version = %version, share = order.share, "a second version judges beside production");
+            tracing::info!(model.version = %version, share = order.share, "a shadow version judges comments");
             self.swap(Some(Following { order, live, tally: Tally::default() }));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Clients that take their time: a head that comes too slowly, an answer that is not read.
+//! Time limits for slow clients, which send a head too slowly or do not read the answer.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ pub(crate) struct Patience {
     pub(crate) head: Duration,
     /// Between requests.
     idle: Duration,
-    /// Before it reads more of an answer.
+    /// Until it reads more of an answer.
     stuck: Duration,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Requests {
     answered: AtomicU64,
 }
 
-/// Counts an answer when it is dropped, also when nobody waits for it any more.
+/// Counts an answer when it is dropped, even if the client has gone.
 pub(crate) struct Answered(Arc<Requests>);
 
 impl Requests {
@@ -46,7 +46,7 @@ impl Requests {
         Answered(Arc::clone(self))
     }
 
-    /// How many came before the one that is expected; none while one is being answered.
+    /// How many requests came before the expected one; none while one is being answered.
     fn expected(&self) -> Option<u64> {
         let answered = self.answered.load(Ordering::Relaxed);
         (self.begun.load(Ordering::Relaxed) == answered).then_some(answered)
@@ -59,14 +59,14 @@ impl Drop for Answered {
     }
 }
 
-/// A stream that fails when a head comes too slowly, when none comes, or when an answer is not read.
+/// A stream that fails if a head is late or an answer is not read.
 pub(crate) struct Watched<S> {
     stream: S,
     requests: Arc<Requests>,
     patience: Patience,
-    /// Since when a head is coming, and how many requests came before it.
+    /// When the current head began, and how many requests came before it.
     head: Option<(Instant, u64)>,
-    /// Since when no request comes.
+    /// Since when no request arrives.
     idle: Option<Instant>,
     /// Since when an answer is not read.
     stuck: Option<Instant>,
@@ -78,10 +78,10 @@ impl<S> Watched<S> {
         Self { stream, requests, patience, head: None, idle: None, stuck: None, timer: None }
     }
 
-    /// Fails once the time since `from` is longer than `limit`; wakes the task when that is so.
+    /// Fails once the time since `from` is longer than `limit`, and wakes the task then.
     ///
-    /// The timer may stand earlier, from a wait before: it is set anew when it goes off and not at each wait, which would
-    /// cost more than all else here.
+    /// The timer may be set to an earlier time, from a wait before. It is reset when it fires, not at each wait: that
+    /// would cost more than everything else here.
     fn wait(&mut self, from: Instant, limit: Duration, cx: &mut Context<'_>) -> Poll<io::Error> {
         let deadline = from + limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
@@ -104,7 +104,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         let expected = this.requests.expected();
-        // A head that was read is over, and what comes while a request is answered is its body.
+        // A head that was read is over. Bytes that arrive while a request is answered are its body.
         this.head = this.head.filter(|(_, before)| Some(*before) == expected);
         match read {
             Poll::Ready(Ok(())) => {
@@ -131,7 +131,7 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
     fn written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stuck = None;
-            // An answer is still on its way, though it was given.
+            // The answer is still being sent.
             self.idle = None;
             return written;
         }
@@ -204,7 +204,7 @@ mod tests {
         let answered = requests.begin();
         assert!(tokio::time::timeout(4 * SHORT, stream.read(&mut buffer)).await.is_err(), "it is being answered");
         drop(answered);
-        // Each request begins the time anew, although the timer was set for the first.
+        // Each request restarts the time, although the timer was set for the first.
         for _ in 0..4 {
             let (read, ()) = tokio::join!(stream.read(&mut buffer), async {
                 tokio::time::sleep(SHORT / 2).await;
@@ -219,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_whose_answer_is_read_slowly_is_not_idle() {
         let (mut stream, mut client, _requests) = watched(Patience { idle: SHORT, ..NEVER });
-        // The server looks whether the client is gone while it writes.
+        // While it writes, the server checks whether the client is gone.
         let writing = std::future::poll_fn(|cx| {
             let mut space = [0; 4];
             let read = Pin::new(&mut stream).poll_read(cx, &mut ReadBuf::new(&mut space));
@@ -245,7 +245,7 @@ mod tests {
     async fn a_head_that_comes_in_drops_is_given_up() {
         let (mut stream, mut client, _requests) = watched(Patience { head: SHORT, ..NEVER });
         let mut buffer = [0; 16];
-        // Nothing of a head is there: nothing is late. The timer stands at a later time from now on.
+        // No head has begun, so nothing is late. From now on the timer is set to a later time.
         assert!(tokio::time::timeout(2 * SHORT, stream.read(&mut buffer)).await.is_err());
         let dropping = async {
             loop {

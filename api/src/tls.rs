@@ -1,4 +1,4 @@
-//! TLS: a certificate and its key from files, read again when they change.
+//! TLS: the certificate and its key, read from files again when they change.
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,24 +13,24 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Where the certificate is.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
-    /// The chain, PEM, the service's own certificate first.
+    /// The chain in PEM, the service's own certificate first.
     pub certificate: PathBuf,
-    /// Its private key, PEM: PKCS #8, PKCS #1 or SEC 1.
+    /// Its private key in PEM: PKCS #8, PKCS #1 or SEC 1.
     pub key: PathBuf,
 }
 
-/// The certificate that is shown now.
+/// The current certificate.
 pub(crate) struct Certificate {
     files: CertificateFiles,
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
-    /// What the files had when they were read.
+    /// The contents of the files when they were read.
     seen: Contents,
 }
 
@@ -44,14 +44,14 @@ impl ResolvesServerCert for Current {
 }
 
 impl Certificate {
-    /// Reads the files; the error names the one that is wrong.
+    /// Reads the files. The error names the wrong one.
     pub(crate) fn read(files: CertificateFiles) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (key, seen) = read(&files, &provider)?;
         Ok(Self { files, provider, current: Arc::new(Current(ArcSwap::from_pointee(key))), seen })
     }
 
-    /// Speaks TLS 1.2 and 1.3 and shows whatever certificate is current.
+    /// Accepts TLS 1.2 and 1.3, with the current certificate.
     pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
@@ -61,7 +61,9 @@ impl Certificate {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Follows the files for ever. Files that do not fit together change nothing and are named once.
+    /// Follows the files for ever.
+    ///
+    /// Files that do not fit together change nothing and are logged once.
     pub(crate) async fn follow(mut self) {
         let mut said = None;
         loop {
@@ -73,13 +75,13 @@ impl Certificate {
                 Ok((key, read)) => {
                     self.current.0.store(Arc::new(key));
                     (self.seen, said) = (read, None);
-                    tracing::info!(certificate = %self.files.certificate.display(), "the new certificate is shown");
+                    tracing::info!(certificate = %self.files.certificate.display(), "the new certificate is in use");
                 }
-                // One file may be new and the other not yet: it is tried again.
+                // One file may be new and the other not yet. The next round tries again.
                 Err(error) => {
                     let reason = format!("{error:#}");
                     if said.as_ref() != Some(&reason) {
-                        tracing::warn!(reason, "the certificate cannot be read again; the old one goes on");
+                        tracing::warn!(reason, "the new certificate cannot be read; the old one stays in use");
                         said = Some(reason);
                     }
                 }
@@ -103,7 +105,7 @@ fn read(files: &CertificateFiles, provider: &CryptoProvider) -> anyhow::Result<(
     let chain = chain.with_context(|| format!("{certificate} has no certificate in PEM"))?;
     let private =
         PrivateKeyDer::from_pem_slice(&contents.1).map_err(|_| anyhow::anyhow!("{key} has no private key in PEM"))?;
-    // Also compares the key with the certificate.
+    // Also checks that the key fits the certificate.
     let certified = CertifiedKey::from_der(chain, private, provider);
     let certified = certified.with_context(|| format!("use {certificate} with {key}"))?;
     Ok((certified, contents))

@@ -1,6 +1,7 @@
-//! A request as a span of OpenTelemetry: the beginning of a trace, or a part of its caller's.
+//! A request as an OpenTelemetry span: a new trace, or part of its caller's.
 //!
-//! A span has the method, the route's pattern, the status and the request's id: never an address, which may hold a comment.
+//! A span has the method, the route's pattern, the status and the request id. It never has the URL, which may contain a
+//! comment.
 
 use opentelemetry::{
     Context, KeyValue, global,
@@ -12,14 +13,16 @@ use poem::{
     http::{HeaderMap, StatusCode},
 };
 
-/// Who asks these asks every few seconds, and needs no trace.
+/// Paths that are requested every few seconds and need no trace.
 const UNTRACED: [&str; 3] = ["/health/", "/v2/health/", "/metrics"];
 
 /// A request that is traced, from its head to the end of its answer.
 pub(crate) struct Traced(Context);
 
 impl Traced {
-    /// Begins the span. The caller's trace context (`traceparent`) counts, and who decides what is sampled.
+    /// Begins the span.
+    ///
+    /// The caller's trace context (`traceparent`) is its parent, and decides whether it is sampled.
     pub(crate) fn begin(request: &Request, method: &'static str, id: &str) -> Option<Self> {
         let path = request.uri().path();
         if UNTRACED.iter().any(|untraced| path.starts_with(untraced)) {
@@ -37,7 +40,7 @@ impl Traced {
         Some(Self(parent.with_span(span)))
     }
 
-    /// What spans below this one have as their parent.
+    /// The parent context for spans below this one.
     pub(crate) fn context(&self) -> &Context {
         &self.0
     }

@@ -1,7 +1,7 @@
-//! JSON answers that go straight from their types into bytes.
+//! JSON answers that are written directly from their types.
 //!
-//! The framework's own JSON payload builds a tree of values first, which takes about as long as a verdict does. The schema
-//! is the type's, as always; a test holds both forms of an answer against each other.
+//! The framework's JSON payload builds a tree of values first, which takes about as long as a verdict. The schema is
+//! the type's; a test compares both forms of an answer.
 
 use poem::{IntoResponse, Response};
 use poem_openapi::{
@@ -11,7 +11,7 @@ use poem_openapi::{
 };
 use serde::Serialize;
 
-/// Room for an answer: longer ones make the buffer grow.
+/// Initial buffer of an answer, in bytes.
 const USUAL: usize = 1024;
 
 /// An answer that is an `application/json` object of the form of `T`.

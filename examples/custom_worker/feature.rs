@@ -1,4 +1,4 @@
-//! A feature: words that are shouted, which to the extractors of threatwatch are words like any other.
+//! A feature: words in capitals. The extractors of threatwatch do not distinguish them from other words.
 
 use model::{
     features::{Extractor, Feature},
@@ -22,7 +22,7 @@ impl Extractor for ShoutedWords {
     }
 }
 
-/// Away from the keys of other extractors, and mixed: a table is searched by the leading bits.
+/// Mixed, and different from the keys of other extractors: a table is searched by the leading bits.
 fn key(hash: u64) -> u64 {
     let x = (hash ^ 0x53_48_4f_55_54).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(31)

@@ -1,8 +1,8 @@
-//! Somebody else's program around threatwatch: a worker of a forum's own, and the command line with its extensions.
+//! A program that embeds threatwatch: a forum's own worker, and the command line with the forum's extensions.
 //!
-//! - `custom_worker` alone is a worker: the workflows and activities of threatwatch as a plug-in, beside the forum's own.
-//! - `custom_worker serve ...` is the API of threatwatch, which reads models with the forum's feature. In the same way
-//!   every other command: `train`, `models`, `up`, ...
+//! - `custom_worker` alone is a worker: threatwatch's workflows and activities as a plug-in, and the forum's own.
+//! - `custom_worker serve ...` is the API of threatwatch, which reads models with the forum's feature. Every other
+//!   command works in the same way: `train`, `models`, `up`, ...
 //!
 //! `docs/extend.md` walks through it.
 
@@ -19,10 +19,10 @@ use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};
 use threatwatch::{encoder_base::EncoderBase, process::Process, settings::Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Where the forum's worker waits for work. On `workflows::TASK_QUEUE` it would take the place of our own worker.
+/// The forum's task queue. On `workflows::TASK_QUEUE` its worker would replace threatwatch's own worker.
 const QUEUE: &str = "forum";
 
-/// What the forum adds to threatwatch.
+/// The forum's extensions of threatwatch.
 fn extensions() -> Extensions {
     Extensions::new()
         .extractor(&feature::ShoutedWords)

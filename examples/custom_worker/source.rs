@@ -15,7 +15,7 @@ impl Source for ForumInbox {
 
     fn find<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<DatasetManifest>, Error>> {
         async move {
-            // An inbox that cannot be read is no empty one: the run tries again, and trains on nothing else meanwhile.
+            // An unreadable inbox is not an empty one: the run retries, and does not train on other data.
             let read = || newest()?.map(|file| Ok((file.display().to_string(), fs::read(file)?))).transpose();
             let away = |error: io::Error| Error::Source { name: self.name(), reason: error.to_string() };
             match read().map_err(away)? {
@@ -27,7 +27,7 @@ impl Source for ForumInbox {
     }
 }
 
-/// Exports of the forum, the oldest first: they are named by their day.
+/// Exports of the forum, oldest first. Their names are dates.
 pub(crate) fn exports() -> io::Result<Vec<PathBuf>> {
     let Some(inbox) = env::var_os("FORUM_INBOX") else { return Ok(Vec::new()) };
     let files = fs::read_dir(inbox)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;

@@ -1,4 +1,4 @@
-//! A trainer: naive Bayes on words and shouted words, small enough for a phone.
+//! A trainer: naive Bayes on words and words in capitals, small enough for a phone.
 
 use model::{
     Row,
@@ -36,7 +36,7 @@ impl Learner for ForumOdds {
     }
 }
 
-/// Sums of counts are all that it needs, so it learns from a corpus that is larger than memory, too.
+/// It needs only sums of counts, so it can learn from a corpus that is larger than memory.
 impl AdditiveLearner for ForumOdds {
     fn features(&self, _: Preset) -> FeatureSet {
         FeatureSet::new(WordRule::Word, &["unigrams", "shouted_words"])

@@ -1,4 +1,4 @@
-//! A workflow and an activity of the forum's own, beside those of threatwatch on the same worker.
+//! The forum's own workflow and activity, on the same worker as those of threatwatch.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use workflows::{
 
 use crate::source::exports;
 
-/// Trains on the inbox, if there is anything in it.
+/// Trains on the inbox if it is not empty.
 #[workflow]
 #[derive(Default)]
 pub(crate) struct ForumWorkflow;
 
 #[workflow_methods]
 impl ForumWorkflow {
-    /// Answers the version that is in production afterwards, or that nothing was to be learned.
+    /// Returns what became of the new version, or `nothing to learn`.
     #[run(name = "ForumWorkflow")]
     pub(crate) async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
         let brief = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(10)).build();
@@ -49,7 +49,7 @@ pub(crate) struct ForumActivities;
 
 #[activities]
 impl ForumActivities {
-    /// How many exports are in the inbox.
+    /// Number of exports in the inbox.
     #[activity(name = "forum_count_exports")]
     pub(crate) async fn count_exports(_: ActivityContext, (): ()) -> Result<u64, ActivityError> {
         Ok(exports()?.len() as u64)

@@ -1,9 +1,10 @@
-//! What choosing labels is worth, against labels drawn at random.
+//! Compares chosen labels with labels that are drawn at random.
 //!
-//! `cargo bench -p model --bench labels -- CORPUS`: from 2,000 labelled sentences on, 500 more a round. Prints a line of JSON
-//! for each model, then the curves and how many chosen labels are worth so many random ones. A fifth of the commenters is
-//! held out and judged by every model; labels come from the others only. Each seed holds out other commenters.
-#![allow(clippy::expect_used, reason = "a measurement that cannot be made ends the program")]
+//! `cargo bench -p model --bench labels -- CORPUS` starts with 2,000 labelled sentences and adds 500 in each round. It
+//! prints a line of JSON for each model, then the curves, and how many chosen labels give the PR-AUC of how many random
+//! ones. A fifth of the commenters is held out and judged by every model; labels come only from the others. Each seed
+//! holds out other commenters.
+#![allow(clippy::expect_used, reason = "a failed measurement ends the program")]
 
 use std::{collections::BTreeSet, fs::File, io::BufReader};
 
@@ -31,10 +32,10 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         [corpus] => choice(&rows(corpus)),
-        // `cargo bench` without a corpus, which does not ship with the project.
+        // `cargo bench` without a corpus; the project does not include one.
         [] => {}
         _ => {
-            eprintln!("one corpus, not {arguments:?}");
+            eprintln!("expected one corpus, not {arguments:?}");
             std::process::exit(2);
         }
     }
@@ -50,7 +51,7 @@ fn rows(file: &str) -> Vec<Row> {
     reader.filter_map(row).collect()
 }
 
-/// A model that is trained on these rows: the probabilities of others.
+/// Trains a model on these rows.
 fn learn(rows: &[Row]) -> model::Model {
     let trainer = trainers::find("stacked").expect("it is in the table");
     let trained = experiment::train(trainer, rows, &Config::default(), &|_, _| {});
@@ -65,7 +66,7 @@ fn judged(model: &model::Model, rows: &[Row]) -> Vec<(f64, bool)> {
     experiment::probabilities(model, rows).into_iter().zip(rows.iter().map(Row::is_threat)).collect()
 }
 
-/// Sentences are labelled one by one here, so each is judged without its neighbours.
+/// Judges each sentence without its neighbours, because sentences are labelled one by one here.
 fn alone(model: &model::Model, rows: &[Row]) -> Vec<f64> {
     rows.iter().map(|row| model.judge(&row.text).probability).collect()
 }

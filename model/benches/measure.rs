@@ -1,21 +1,22 @@
-//! How fast models are fitted and score, on one thread, and what they say: one measurement a process.
+//! Measures speed and quality of models on one thread, one measurement per process.
 //!
-//! `cargo bench -p model --bench measure -- suite [CORPUS]` prints everything for a look. The other commands are for
-//! `compare.py` beside this file, which runs other programs next to it; each prints one line of JSON:
+//! `cargo bench -p model --bench measure -- suite [CORPUS]` prints an overview. The other commands are for `compare.py`
+//! in this folder, which runs other programs for comparison. Each prints one line of JSON:
 //!
 //! ```text
 //! split CORPUS DIR             five folds by commenter as DIR/fold-K-{train,test}.jsonl, and DIR/all.jsonl
-//! perturb CORPUS N FILE        N sentences after the corpus's own: a seeded perturbation, as JSONL
-//! fit MODEL TRAIN              from a file to a model in memory, reading included
+//! perturb CORPUS N FILE        N sentences as JSONL: seeded perturbations of the corpus
+//! fit MODEL TRAIN              from a file to a model in memory, including reading
 //! predict MODEL TRAIN TEST     texts in memory to scores, best of five passes
 //! latency MODEL TRAIN TEST     one sentence at a time
 //! quality MODEL TRAIN          figures of five-fold cross-validation by commenter
 //! scores MODEL TRAIN TEST      one probability a line
 //! ```
 //!
-//! A MODEL is `unigram_nb`, `bigram_nb`, `linear_svc` or `stacked`. What is fine-tuned for most of an hour is measured
-//! elsewhere: its quality by `threatwatch experiment`, its speed by `cargo bench -p encoder`.
-#![allow(clippy::expect_used, reason = "a measurement that cannot be made ends the program")]
+//! MODEL is `unigram_nb`, `bigram_nb`, `linear_svc` or `stacked`. Encoders are not measured here, because their
+//! fine-tuning takes most of an hour: `threatwatch experiment` measures their quality, `cargo bench -p encoder` their
+//! speed.
+#![allow(clippy::expect_used, reason = "a failed measurement ends the program")]
 
 use std::{
     fs::File,
@@ -115,7 +116,9 @@ impl Recipe {
         Self { trainer, preset }
     }
 
-    /// A model of a file's rows, and how many there are. Additive learners never hold more than one row.
+    /// Trains on a file's rows; returns the model and the number of rows.
+    ///
+    /// Additive learners never hold more than one row in memory.
     fn fit(self, train: &str) -> (Model, usize) {
         let learners = self.trainer.learners();
         if let [learner] = learners
@@ -136,7 +139,7 @@ impl Recipe {
         let model = if learners.len() == 1 {
             trainers::fit(self.trainer, &rows, self.preset)
         } else {
-            // How learners are weighed is learned out of fold: that belongs to the fit.
+            // The learners' weights come from cross-validation, which is part of the fit.
             experiment::train(self.trainer, &rows, &config, &|_, _| {}).map(|trained| trained.model)
         };
         (model.expect("it can be learned"), rows.len())
@@ -173,7 +176,7 @@ fn scoring_seconds(model: &Model, texts: &[String]) -> f64 {
     best
 }
 
-/// Median and 99th percentile of calls timed one by one, in nanoseconds.
+/// The median and the 99th percentile of single calls, in nanoseconds.
 fn latency(model: &Model, texts: &[String]) -> (u64, u64) {
     let mut scratch = Scratch::default();
     let time = |text: &String| {
@@ -208,8 +211,9 @@ fn split(corpus: &str, dir: &Path) {
     println!("{}", json!({"sentences": rows.len(), "folds": FOLDS}));
 }
 
-/// Sentences of the corpus again and again, each time by other commenters, with words left out, replaced by other words
-/// of the corpus, and misspelt: one word in twenty each.
+/// Writes perturbed copies of the corpus, each with other commenters.
+///
+/// One word in twenty is left out, one is replaced by another word of the corpus, and one is misspelt.
 fn perturb(corpus: &str, n: u64, file: &str) {
     let rows = rows_of(corpus);
     let vocabulary: Vec<&str> = rows.iter().flat_map(|row| row.text.split_whitespace()).collect();

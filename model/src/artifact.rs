@@ -1,4 +1,4 @@
-//! A model as bytes: inert data, checked before it is believed.
+//! A model as bytes: pure data, and fully checked before use.
 //!
 //! ```text
 //! 8 bytes   magic "threatw" and the format's version: 1, or 2 with an encoder
@@ -6,14 +6,14 @@
 //! H bytes   the specification as JSON (linear::Spec)
 //! 8 bytes   number N of features, little-endian
 //! N * 8     keys, ascending, little-endian
-//! N * C * 8 cells in 2^-40, little-endian, row by row; C columns, as many as the components have
-//!           with an encoder, its bytes, which the crate `encoder` describes
-//! 32 bytes  SHA-256 of everything before
+//! N * C * 8 cells in units of 2^-40, little-endian, row by row; C is the number of columns of all components
+//!           the encoder's bytes, if there is one; the crate `encoder` describes them
+//! 32 bytes  SHA-256 of all bytes before
 //! ```
 //!
-//! - **In**: a model; or bytes from anywhere.
-//! - **Out**: its bytes; or a model, else the reason why these bytes are none. Decoding never panics.
-//! - **Callers**: activities, which store what they trained; the registry, which loads; the gate.
+//! - **In**: a model, or untrusted bytes.
+//! - **Out**: the model's bytes; or the decoded model, or the reason why the bytes are not one. Decoding never panics.
+//! - **Callers**: activities, which store trained models; the registry, which loads them; the gate.
 
 use std::sync::Arc;
 
@@ -26,33 +26,33 @@ use crate::linear::{
 };
 
 const MAGIC: &[u8; 7] = b"threatw";
-/// Of a model without an encoder, and of one with it.
+/// The format versions: without and with an encoder.
 const FORMATS: [u8; 2] = [1, 2];
 const MAX_SPEC: usize = 1 << 20;
 const MAX_FEATURES: u64 = MAX_ROWS as u64;
-/// More than any stack of components has.
+/// More columns than any model has.
 const MAX_COLUMNS: usize = 64;
 const DIGEST: usize = 32;
 
-/// Bytes that are no model.
+/// Why bytes are not a model.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something else, or made by a later release.
+    /// The bytes are something else, or a later release wrote them.
     #[error("not a model of format 1 or 2")]
     NotAModel,
-    /// Cut short, or longer than it says.
+    /// The bytes are cut short, or longer than declared.
     #[error("the model's length is not what it declares")]
     Length,
-    /// A changed byte.
+    /// At least one byte was changed.
     #[error("the model's checksum does not match its bytes")]
     Checksum,
-    /// The specification is not what this release writes.
+    /// The specification does not have the form that this release writes.
     #[error("the model's specification cannot be read")]
     Spec(#[from] serde_json::Error),
-    /// The encoder is none.
+    /// The encoder's bytes are not an encoder.
     #[error(transparent)]
     Encoder(#[from] NotAnEncoder),
-    /// Well-formed, but it could not score.
+    /// The model is well formed, but it cannot score.
     #[error("the model is invalid")]
     Invalid(#[from] Invalid),
 }
@@ -82,9 +82,22 @@ pub fn encode(model: &Model) -> Vec<u8> {
     bytes
 }
 
-/// The model in some bytes, which may come from anywhere.
+/// Decodes untrusted bytes.
 ///
 /// Memory is allocated only for lengths that the bytes really have.
+///
+/// ```
+/// use model::{artifact, corpus, trainers::{self, Preset}};
+///
+/// let trainer = trainers::find("multinomial_nb").unwrap();
+/// let model = trainers::fit(trainer, &corpus::sample().rows, Preset::Default).unwrap();
+/// let mut bytes = artifact::encode(&model);
+/// let decoded = artifact::decode(&bytes).unwrap();
+/// assert_eq!(decoded.judge("I will find you."), model.judge("I will find you."));
+///
+/// bytes[100] ^= 1;
+/// assert!(matches!(artifact::decode(&bytes), Err(artifact::Error::Checksum)));
+/// ```
 pub fn decode(bytes: &[u8]) -> Result<Model, Error> {
     let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Error::NotAModel)?;
     if magic[..7] != MAGIC[..] || !FORMATS.contains(&magic[7]) {
@@ -104,7 +117,7 @@ pub fn decode(bytes: &[u8]) -> Result<Model, Error> {
     let (count, rest) = rest.split_first_chunk::<8>().ok_or(Error::Length)?;
     let count = u64::from_le_bytes(*count);
     let spec: Spec = serde_json::from_slice(spec)?;
-    // Numbers may be longer as this release writes them: what is decoded must be encodable.
+    // This release may write numbers longer than they were. A decoded specification must still fit when it is encoded.
     if serde_json::to_vec(&spec)?.len() > MAX_SPEC {
         return Err(Error::Length);
     }

@@ -1,10 +1,10 @@
-//! Why a sentence has its score: what each of its tokens adds, to the last bit.
+//! The contribution of each token to a sentence's score, exact to the last bit.
 //!
-//! Scores are whole units (see [`UNITS`]), so parts that add up can be exact: each token's part is rounded down and the
-//! units that are left are given out one by one, from the first token on.
+//! Scores are whole units (see [`UNITS`]), so the contributions can add up exactly: each one is rounded down, and the
+//! remaining units are distributed one by one, from the first token on.
 //!
 //! - **In**: a model and a sentence.
-//! - **Out**: an [`Explanation`]: the bias, and what each token adds, in log-odds.
+//! - **Out**: an [`Explanation`]: the bias, and the contribution of each token, in log-odds.
 //! - **Callers**: the service, for `/predict` with `explain`.
 
 use std::ops::Range;
@@ -15,12 +15,14 @@ use crate::{
     linear::{Normalisation, Score, Scratch, UNITS, term_frequency},
 };
 
-/// A sentence's score and its parts. `bias` and the tokens' contributions add up to `score.logit` exactly, in any order.
+/// A sentence's score and its parts.
+///
+/// `bias` and the contributions of the tokens add up to `score.logit` exactly, in any order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// The score that is explained.
+    /// The explained score.
     pub score: Score,
-    /// The log-odds before a word is read.
+    /// The log-odds of an empty sentence.
     pub bias: f64,
     /// Each run of characters without white space, in order.
     pub tokens: Vec<Token>,
@@ -31,12 +33,26 @@ pub struct Explanation {
 pub struct Token {
     /// Its bytes in the sentence.
     pub bytes: Range<usize>,
-    /// What it adds to the score; below 0 it speaks against a threat.
+    /// Its contribution to the score in log-odds; a negative one speaks against a threat.
     pub contribution: f64,
 }
 
 impl Model {
     /// Explains the score of one sentence.
+    ///
+    /// ```
+    /// use model::{corpus, experiment, linear::Scratch, trainers};
+    ///
+    /// let trainer = trainers::find("multinomial_nb")?;
+    /// let model = experiment::train(trainer, &corpus::sample().rows, &Default::default(), &|_, _| {})?.model;
+    /// let sentence = "Lovely weather, but I will kill you";
+    /// let explained = model.explain(sentence, &mut Scratch::default());
+    /// let sum = explained.tokens.iter().fold(explained.bias, |sum, token| sum + token.contribution);
+    /// assert_eq!(sum, explained.score.logit);
+    /// let kill = explained.tokens.iter().find(|token| &sentence[token.bytes.clone()] == "kill");
+    /// assert!(kill.is_some_and(|token| token.contribution > 0.0));
+    /// # Ok::<(), trainers::Error>(())
+    /// ```
     #[must_use]
     pub fn explain(&self, sentence: &str, scratch: &mut Scratch) -> Explanation {
         let score = self.score(sentence, scratch);
@@ -52,7 +68,7 @@ impl Model {
                 let Some(row) = self.place(feature.key) else { continue };
                 let Some(weight) = column.weight(row) else { continue };
                 let count = scratch.counts[row];
-                // A feature that stands twice counts less than double: each time has an equal share of it.
+                // A feature that occurs twice counts less than double; each occurrence gets an equal share.
                 let frequency = match component.normalisation {
                     Normalisation::Length { .. } => 1.0,
                     Normalisation::TfIdf => term_frequency(count) / f64::from(count),
@@ -68,7 +84,9 @@ impl Model {
     }
 }
 
-/// Runs without white space; every feature lies in one of them or spans some.
+/// The byte ranges of the runs without white space.
+///
+/// Every feature lies in one run or spans several.
 #[must_use]
 pub fn tokens(sentence: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
@@ -81,7 +99,7 @@ pub fn tokens(sentence: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// A feature's value, in equal parts to the tokens that make it.
+/// Distributes a feature's value equally over the tokens that it spans.
 fn share_out(value: f64, feature: &Feature, places: &[Range<usize>], parts: &mut [f64]) {
     let (start, end) = (feature.start as usize, feature.end as usize);
     let first = places.partition_point(|place| place.end <= start);
@@ -93,9 +111,11 @@ fn share_out(value: f64, feature: &Feature, places: &[Range<usize>], parts: &mut
     }
 }
 
-/// Whole units that add up to `total`: the parts rounded down, then what is left, one unit at a time.
+/// Makes whole units that add up to `total`.
+///
+/// The parts are rounded down; then the remaining units are distributed one by one.
 fn exact(total: f64, bias: f64, parts: &[f64]) -> (f64, Vec<f64>) {
-    // Wide enough for the sums of any model that decodes, however absurd its numbers are.
+    // Wide enough for the sums of every model that can be decoded, even with absurd numbers.
     let units = |x: f64| (x * UNITS).floor() as i128;
     let real = |units: i128| units as f64 / UNITS;
     let total = units(total);
@@ -129,7 +149,7 @@ mod tests {
         })
     }
 
-    /// The score by its definition: every feature looked up, counted, weighed.
+    /// The score by its definition: looks up, counts and weighs every feature.
     fn plainly(model: &Model, text: &str, scratch: &mut Scratch) -> f64 {
         model.analyser().analyse(text, &mut scratch.analysed);
         model.count_rows(scratch);

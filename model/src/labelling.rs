@@ -1,13 +1,13 @@
-//! What to label next: the comments whose labels teach a model the most.
+//! Which comments to label next: those whose labels teach a model the most.
 //!
 //! - **In**: comments with the probability that a model gives each.
 //! - **Out**: their numbers, in the order in which they should be labelled.
 //! - **Callers**: the command `label`, the API's `/label`, benchmarks.
 //!
-//! A comment is informative where the model is unsure of it (uncertainty sampling: Lewis and Gale, 1994). Many unsure
-//! comments say the same thing in other words, so each choice also asks how new the words are (maximal marginal relevance:
-//! Carbonell and Goldstein, 1998). Choices by a model alone never see what the model is wrongly sure of, so a share is
-//! drawn at random from all. These are also the only ones from which the share of threats can be estimated.
+//! A comment is informative if the model is unsure of it (uncertainty sampling: Lewis and Gale, 1994). Many unsure
+//! comments say the same in other words, so each choice also considers how new the words are (maximal marginal
+//! relevance: Carbonell and Goldstein, 1998). A model alone never selects what it is wrongly sure of, so a share of the
+//! comments is drawn at random from all. Only these random comments can be used to estimate the share of threats.
 
 use std::collections::HashMap;
 
@@ -16,13 +16,13 @@ use crate::{
     text::{WordRule, words},
 };
 
-/// The share that is drawn at random where none is given.
+/// The default share that is drawn at random.
 pub const RANDOM_SHARE: f64 = 0.1;
-/// For each comment that is chosen, so many of the most uncertain are looked at.
+/// The number of uncertain comments that are considered for each chosen one.
 const LOOKED_AT: usize = 10;
-/// What the newness of words weighs beside uncertainty, from 0 to 1.
+/// The weight of new words against uncertainty, from 0 to 1.
 const NEWNESS: f64 = 0.5;
-/// Stems of a text that count: what a long text has beyond them is common.
+/// The number of rarest stems that count; the others of a long text are common.
 const STEMS: usize = 64;
 /// Keeps the log-odds of 0 and 1 finite.
 const SURE: f64 = 1e-6;
@@ -31,33 +31,45 @@ const SURE: f64 = 1e-6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// The model is unsure of it, and its words are new among those chosen before.
+    /// The model is unsure of it, and its words differ from earlier choices.
     Informative,
-    /// By lot.
+    /// Drawn at random.
     Random,
 }
 
 /// How a choice is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice {
-    /// Comments to choose; all where there are fewer.
+    /// How many comments to choose; if there are fewer, all are chosen.
     pub take: usize,
-    /// The share of them, from 0 to 1, that is drawn at random from all.
+    /// The share of them, from 0 to 1, to draw at random from all comments.
     pub random_share: f64,
-    /// Decides the random ones and their places in the order.
+    /// The seed for the random comments and their places in the order.
     pub seed: u64,
 }
 
-/// How unsure a model is that decides at a threshold: 1 at the threshold, towards 0 far from it.
+/// How unsure a model is: 1 at its threshold, towards 0 far from it.
 #[must_use]
 pub fn uncertainty(probability: f64, threshold: f64) -> f64 {
     let log_odds = |p: f64| (p.clamp(SURE, 1.0 - SURE) / (1.0 - p.clamp(SURE, 1.0 - SURE))).ln();
     (-(log_odds(probability) - log_odds(threshold)).abs()).exp()
 }
 
-/// Chooses among all comments. `text` gives a comment's text by its number and is asked about few of them.
+/// Chooses the comments to label next.
+///
+/// `text` returns a comment's text by its number; it is called for few comments only.
 ///
 /// The same arguments give the same choice.
+///
+/// ```
+/// use model::labelling::{Choice, Why, choose};
+///
+/// let texts = ["Nice song.", "I will find you.", "You should be careful."];
+/// let probabilities = [0.01, 0.98, 0.45];
+/// let choice = Choice { take: 1, random_share: 0.0, seed: 1 };
+/// let chosen = choose(&probabilities, 0.5, |i| texts[i], &choice);
+/// assert_eq!(chosen, [(2, Why::Informative)]);
+/// ```
 pub fn choose<'a>(
     probabilities: &[f64],
     threshold: f64,
@@ -68,7 +80,7 @@ pub fn choose<'a>(
     let random = (choice.random_share.clamp(0.0, 1.0) * take as f64).round() as usize;
     let mut lot = SplitMix(choice.seed);
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    // The beginning of a shuffle.
+    // The first steps of a shuffle.
     for i in 0..random {
         let other = i + lot.below(order.len() - i);
         order.swap(i, other);
@@ -82,16 +94,16 @@ pub fn choose<'a>(
     let texts: Vec<&str> = unsure.iter().map(|&(_, i)| text(i)).collect();
     let found = different(&texts, &unsure.iter().map(|(u, _)| *u).collect::<Vec<_>>(), informative);
     let mut chosen: Vec<(usize, Why)> = found.into_iter().map(|place| (unsure[place].1, Why::Informative)).collect();
-    // Somebody who stops early has labelled some of both.
+    // Both kinds are mixed, so a reviewer who stops early has labelled some of each.
     for &i in drawn {
         chosen.insert(lot.below(chosen.len() + 1), (i, Why::Random));
     }
     chosen
 }
 
-/// The places of `take` texts that are uncertain and differ from each other, the best first.
+/// The indices of `take` uncertain texts that differ from each other, the best first.
 ///
-/// Of texts that are alike the more uncertain comes first, and the other only when nothing newer is left.
+/// Of two similar texts the more uncertain one comes first, and the other one only when no newer text is left.
 #[must_use]
 pub fn different(texts: &[&str], uncertainties: &[f64], take: usize) -> Vec<usize> {
     let vectors = vectors(texts);
@@ -122,7 +134,7 @@ pub fn different(texts: &[&str], uncertainties: &[f64], take: usize) -> Vec<usiz
     chosen
 }
 
-/// The rarest word stems of each text, as a vector of length 1: the rarer the heavier.
+/// The rarest word stems of each text, as a unit vector. Rarer stems weigh more.
 fn vectors(texts: &[&str]) -> Vec<Vec<(u64, f64)>> {
     let mut frequency: HashMap<u64, f64> = HashMap::new();
     let stems = |text: &&str| {

@@ -1,27 +1,27 @@
-//! Text to verdict, without async and without I/O: everything here is a function of its arguments.
+//! From text to verdict. No async, no I/O: every function depends only on its arguments.
 //!
-//! By the way of the data, each room using only those above it and those on the ground:
+//! The modules, in the order of the data flow. A module uses only those above it and the three basic modules below:
 //!
-//! | room | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | [`corpus`] | rows of labelled sentences; parsers for the THREAT format, JSONL and CSV; the quarantine; who is held out |
+//! | [`corpus`] | rows of labelled sentences; parsers for THREAT, JSONL and CSV; quarantine; the held-out split |
 //! | [`text`] | words and sentences of a text |
 //! | [`features`] | the extractors (a plugin table) and their 64-bit keys |
 //! | [`labelling`] | which comments to label next |
-//! | [`counts`] | feature counts by class: additive, so shards can be counted apart |
-//! | [`evaluation`] | figures, their intervals, curves and thresholds of judged rows |
-//! | [`calibration`] | from scores to probabilities; operating points, and what is left to people |
-//! | [`linear`] | the one representation of a trained model: weights by key, and scoring |
+//! | [`counts`] | feature counts by class; they add up, so shards can be counted separately |
+//! | [`evaluation`] | figures, intervals, curves and thresholds of judged rows |
+//! | [`calibration`] | from scores to probabilities; operating points and the band for human review |
+//! | [`linear`] | the representation of every trained model: weights by key, and scoring |
 //! | [`trainers`] | the trainers (a plugin table) |
 //! | [`experiment`] | train, calibrate and evaluate on rows in memory or on counts |
-//! | [`artifact`] | a model as bytes: own format, hardened decoder |
-//! | [`explanation`] | what each token adds to a score, exactly |
+//! | [`artifact`] | a model as bytes: our own format, with a hardened decoder |
+//! | [`explanation`] | the exact contribution of each token to a score |
 //! | [`gate`] | the checks (a plugin table) that a candidate must pass |
-//! | [`backtest`] | what a version would have decided otherwise than another one |
-//! | [`protocol`] | what the registry is asked, and what it answers |
+//! | [`backtest`] | where the decisions of two versions differ |
+//! | [`protocol`] | requests to the registry and its answers |
 //!
-//! On the ground: [`version`] (digests, version ids, generations), [`plugins`] (what a table of plug-ins is) and
-//! [`random`] (pseudo-random numbers, the same everywhere).
+//! The basic modules: [`version`] (digests, version ids, generations), [`plugins`] (tables of plug-ins) and
+//! [`random`] (pseudo-random numbers, the same on every machine).
 
 pub mod artifact;
 pub mod backtest;
@@ -46,5 +46,7 @@ pub use encoder::random;
 pub use linear::{Model, Verdict};
 pub use version::{Digest, Generation, Version};
 
-/// The corpus that ships with the project: written for it, so it shows the system and not the quality.
+/// The invented corpus that ships with the project.
+///
+/// It shows how the system works, not how good it is.
 pub const SAMPLE_CORPUS: &[u8] = include_bytes!("../data/sample.txt");

@@ -1,11 +1,11 @@
-//! A table of plug-ins: those of this crate, and those that a program adds before anything is looked up.
+//! A table of plug-ins: those of this crate, and those added by a program.
 //!
-//! A program is linked once, so a table is the same for its whole life: a name means one thing in every workflow that
-//! it replays and in every artifact that it reads. What comes too late is refused.
+//! A table does not change after its first lookup. A name therefore means the same in every workflow that the program
+//! replays and in every artifact that it reads. A plug-in that is added later is refused.
 //!
-//! - **In**: a crate's own plug-ins, then once those of the program.
+//! - **In**: the crate's own plug-ins, then once those of the program.
 //! - **Out**: a plug-in by its name, or all of them.
-//! - **Callers**: features and trainers, which have such a table each; the gate, which holds names to the same rules.
+//! - **Callers**: features and trainers, each with a table; the gate, which applies the same rules to names.
 
 use std::sync::OnceLock;
 
@@ -21,44 +21,46 @@ pub struct Plugins<T: ?Sized + 'static> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Names go into histories, manifests and labels of metrics.
-    #[error("the {kind} `{name}` cannot be added: a name is of 1 to 64 characters of a-z, 0-9 and _")]
+    #[error("the {kind} `{name}` cannot be added: a name has 1 to 64 characters, each one of a-z, 0-9 and _")]
     Name {
-        /// What it is.
+        /// The kind of plug-in.
         kind: &'static str,
         /// Its name.
         name: String,
     },
-    /// There is one of this name.
-    #[error("the {kind} `{name}` cannot be added: there is one of this name")]
+    /// The name is already taken.
+    #[error("the {kind} `{name}` cannot be added: the name is already taken")]
     Taken {
-        /// What it is.
+        /// The kind of plug-in.
         kind: &'static str,
         /// Its name.
         name: String,
     },
-    /// Something was looked up already, or others were added.
+    /// A plug-in was already looked up, or others were already added.
     #[error(
         "a {kind} cannot be added any more: the table is in use. Add all of them at once, before anything is trained, \
          loaded or checked"
     )]
     Late {
-        /// What it is.
+        /// The kind of plug-in.
         kind: &'static str,
     },
 }
 
 impl<T: ?Sized> Plugins<T> {
-    /// A table of this crate's own plug-ins, which people call a `kind`.
+    /// A table of this crate's own plug-ins. `kind` is what messages call a plug-in.
     pub(crate) const fn new(kind: &'static str, name: fn(&T) -> &'static str, ours: &'static [&'static T]) -> Self {
         Self { kind, name, ours, theirs: OnceLock::new() }
     }
 
-    /// Every plug-in: ours, then those that were added. From the first call on nothing can be added.
+    /// Every plug-in: the crate's own, then the added ones.
+    ///
+    /// After the first call nothing can be added.
     pub fn all(&self) -> impl Iterator<Item = &'static T> {
         self.ours.iter().chain(self.theirs.get_or_init(Vec::new)).copied()
     }
 
-    /// The plug-in of that name. From the first call on nothing can be added.
+    /// The plug-in with this name. After the first call nothing can be added.
     pub fn find(&self, name: &str) -> Option<&'static T> {
         self.all().find(|plugin| (self.name)(plugin) == name)
     }
@@ -68,7 +70,7 @@ impl<T: ?Sized> Plugins<T> {
         self.all().map(self.name).collect::<Vec<_>>().join(", ")
     }
 
-    /// Adds plug-ins, once. Adding those of the same names again changes nothing.
+    /// Adds plug-ins, once. Adding plug-ins with the same names again changes nothing.
     pub fn add(&self, theirs: &[&'static T]) -> Result<(), Refused> {
         check_names(self.kind, self.name, self.ours, theirs)?;
         let names = |plugins: &[&'static T]| plugins.iter().map(|plugin| (self.name)(plugin)).collect::<Vec<_>>();
@@ -77,7 +79,7 @@ impl<T: ?Sized> Plugins<T> {
     }
 }
 
-/// Holds the names of added plug-ins against the rules, those of this project, and each other.
+/// Checks the names of added plug-ins: their form, and that no name is taken twice.
 pub fn check_names<T: ?Sized>(
     kind: &'static str,
     name: fn(&T) -> &'static str,

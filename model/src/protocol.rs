@@ -1,102 +1,102 @@
-//! What the registry is asked to do, and what it answers.
+//! Requests to the registry and its answers.
 //!
-//! These cross Temporal's wire as they are, in inputs and results of activities. They are
-//! here and not with the workflows because the registry's own methods take and give them, and the registry knows no
-//! workflow. Every field that was added later has a serde default, for histories outlive releases.
+//! Temporal carries these types unchanged, as inputs and results of activities. They are defined here and not with
+//! the workflows, because the registry's own methods use them and the registry does not depend on workflows. Every
+//! field that was added later has a serde default, because histories outlive releases.
 //!
-//! - **In**: what a workflow, or a test, wants of production or of retention.
-//! - **Out**: what was written, or deleted.
+//! - **In**: a request of a workflow or a test to promote or to prune.
+//! - **Out**: what was written or deleted.
 //! - **Callers**: the registry, activities, workflows.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Generation, Version, gate::Gated};
 
-/// What `promote` is given.
+/// The input of `promote`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PromoteInput {
-    /// What goes into production.
+    /// The version to put into production.
     pub version: Version,
-    /// The same for every attempt of one promotion, so that a lost reply is recognised.
+    /// The same for every attempt of a promotion, to recognise a retry.
     pub change_id: String,
-    /// Refuse if production is not at this generation.
+    /// If given, the promotion is refused unless production is at this generation.
     pub expected_generation: Option<Generation>,
-    /// Who asked.
+    /// Who requested it.
     pub actor: String,
     /// Why.
     pub reason: String,
     /// The gate's report, kept in the history.
     pub gate: Option<Gated>,
-    /// Whether the gate refused it, and it is promoted all the same.
+    /// Whether the version is promoted although the gate refused it.
     #[serde(default)]
     pub forced: bool,
 }
 
-/// What `promote` wrote.
+/// The result of `promote`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promoted {
-    /// In production now.
+    /// The version in production now.
     pub version: Version,
     /// The generation.
     pub generation: Generation,
-    /// In production before.
+    /// The version in production before.
     pub previous: Option<Version>,
-    /// False where the version was in production already.
+    /// False if the version was already in production.
     pub is_new: bool,
 }
 
-/// What `prune` is given.
+/// The input of `prune`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PruneInput {
-    /// The newest versions, which stay.
+    /// How many of the newest versions to keep.
     pub keep: u32,
-    /// Delete nothing.
+    /// Only report; delete nothing.
     pub dry_run: bool,
-    /// Versions that running workflows use; filled in by the activity.
+    /// Versions in use by running workflows; the activity fills this in.
     #[serde(default)]
     pub in_use: Vec<Version>,
-    /// Whether a workflow runs that may be about to name a blob; found by the activity.
+    /// Whether a running workflow may soon refer to a blob; the activity finds this out.
     #[serde(default)]
     pub is_busy: bool,
 }
 
-/// What `RetentionWorkflow` and `prune` give: what was deleted, or would be.
+/// The result of `RetentionWorkflow` and `prune`. A dry run reports what would be deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pruned {
-    /// Versions.
+    /// Deleted versions.
     pub versions: Vec<Version>,
-    /// Artifacts and counts that nothing named.
+    /// Deleted artifacts and counts that nothing referred to.
     pub blobs: u64,
-    /// Datasets that nothing named.
+    /// Deleted datasets that nothing referred to.
     pub datasets: u64,
-    /// Bytes of all these objects.
+    /// Total size of the deleted objects in bytes.
     pub bytes: u64,
-    /// Objects that were marked, or would be: they are deleted a day later if nobody has named them by then.
+    /// Marked objects; each is deleted a day later unless something refers to it.
     #[serde(default)]
     pub marked: u64,
-    /// Blobs and datasets were left alone, since a training run may be about to name one.
+    /// Whether blobs and datasets were kept because a training run may soon refer to one.
     #[serde(default)]
     pub was_busy: bool,
 }
 
-/// What counts where reviewers differ about a comment.
+/// Which label counts if reviewers disagree about a comment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolve {
-    /// What most say; a comment without a majority is left out.
+    /// The label of the majority; a comment without a majority is left out.
     #[default]
     Majority,
-    /// What was said last.
+    /// The latest label.
     Latest,
-    /// Nothing: a comment that reviewers differ about is left out.
+    /// None: a comment with disagreement is left out.
     Drop,
 }
 
 impl Resolve {
-    /// Every one.
+    /// Every rule.
     pub const ALL: [Self; 3] = [Self::Majority, Self::Latest, Self::Drop];
 
-    /// Its word.
+    /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -112,6 +112,6 @@ impl std::str::FromStr for Resolve {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|resolve| resolve.name() == text);
-        found.ok_or_else(|| "it is `majority`, `latest` or `drop`".to_owned())
+        found.ok_or_else(|| "it must be `majority`, `latest` or `drop`".to_owned())
     }
 }

@@ -1,8 +1,8 @@
-//! Words and sentences of a text: lower-cased, hashed and located, without an allocation per word.
+//! Words and sentences of a text, lower-cased, hashed and located. No allocation per word.
 //!
 //! - **In**: the text of a comment or a sentence.
 //! - **Out**: places of sentences, words and runs, in bytes of that text.
-//! - **Callers**: features and the scoring of a linear model; the corpus has its sentences cut already.
+//! - **Callers**: features, and scoring by a linear model. A corpus is already split into sentences.
 
 /// Which runs of characters count as a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -14,12 +14,12 @@ pub enum WordRule {
     TwoOrMore,
 }
 
-/// One word of a text: the hash of its lower-cased form and where it stands.
+/// One word of a text: the hash of its lower-cased form, and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
     /// FNV-1a (64 bits) of the lower-cased word's UTF-8 bytes.
     pub hash: u64,
-    /// The same of its first [`STEM`] characters, or of all where there are fewer.
+    /// The same hash of its first [`STEM`] characters, or of all if it has fewer.
     pub stem: u64,
     /// First byte in the text.
     pub start: u32,
@@ -27,13 +27,15 @@ pub struct Word {
     pub end: u32,
 }
 
-/// Characters of a stem: enough to tell words apart, and few enough for `kill`, `kills` and `killing` to share one.
+/// Characters of a stem.
+///
+/// Enough to distinguish words, and few enough that `kill`, `kills` and `killing` share one.
 pub const STEM: u32 = 4;
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// Lower-cased form of an ASCII word byte, or 0 where the byte is no part of a word.
+/// Lower-cased form of an ASCII word byte; 0 for any other byte.
 const ASCII_WORD: [u8; 128] = {
     let mut table = [0_u8; 128];
     let mut byte = 0_u8;
@@ -52,7 +54,7 @@ pub fn is_word(c: char) -> bool {
     if c.is_ascii() { ASCII_WORD[c as usize] != 0 } else { c.is_alphanumeric() }
 }
 
-/// White space of ASCII as Unicode and Python have it: tab to carriage return, the four separators, space.
+/// ASCII white space by Unicode and Python: tab to carriage return, the four separators, space.
 #[inline]
 pub(crate) fn is_ascii_space(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ')
@@ -66,7 +68,17 @@ pub(crate) fn runs(text: &str) -> impl Iterator<Item = &str> {
 
 /// Appends the words of `text` to `words`.
 ///
-/// Lower-casing is Unicode's, character by character. Texts past 4 GiB are cut there.
+/// Lower-casing follows Unicode, character by character. A longer text is cut at 4 GiB.
+///
+/// ```
+/// use model::text::{WordRule, words};
+///
+/// let mut found = Vec::new();
+/// words("Kill, kills: KILL", WordRule::Word, &mut found);
+/// assert_eq!(found.len(), 3);
+/// assert!(found[0].hash == found[2].hash && found[0].hash != found[1].hash);
+/// assert!(found[0].stem == found[1].stem);
+/// ```
 pub fn words(text: &str, rule: WordRule, words: &mut Vec<Word>) {
     let text = text.get(..u32::MAX as usize).unwrap_or(text);
     let bytes = text.as_bytes();
@@ -102,7 +114,7 @@ pub fn words(text: &str, rule: WordRule, words: &mut Vec<Word>) {
     word.finish(bytes.len(), rule, words);
 }
 
-/// The word that the scan stands in, if any.
+/// The word at the current position of the scan, if any.
 #[derive(Default)]
 struct WordInProgress {
     hash: u64,
@@ -147,6 +159,12 @@ impl WordInProgress {
 ///
 /// A sentence ends at a line break, or after `.`, `!`, `?` or `…` (and any closing quotes) before white space.
 /// Every character that is not white space is in exactly one sentence.
+///
+/// ```
+/// let comment = "Nice song! I will find you.";
+/// let sentences: Vec<&str> = model::text::sentences(comment).into_iter().map(|place| &comment[place]).collect();
+/// assert_eq!(sentences, ["Nice song!", "I will find you."]);
+/// ```
 #[must_use]
 pub fn sentences(text: &str) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();

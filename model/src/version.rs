@@ -1,4 +1,4 @@
-//! Names of immutable things: content digests, model versions, generations of production.
+//! Content digests, model versions and generations of production.
 
 use std::fmt;
 
@@ -7,6 +7,14 @@ use sha2::{Digest as _, Sha256};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 /// A SHA-256 digest as 64 lower-case hex digits.
+///
+/// ```
+/// use model::Digest;
+///
+/// let digest = Digest::of(b"abc");
+/// assert_eq!(digest.short(), "ba7816bf");
+/// assert_eq!(Digest::parse(digest.as_str()), Ok(digest));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Digest(String);
@@ -34,14 +42,14 @@ impl Digest {
         &self.0
     }
 
-    /// The first eight hex digits, for people.
+    /// The first eight hex digits, for display.
     #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..8]
     }
 }
 
-/// Digests a stream of bytes piece by piece.
+/// Computes the digest of a stream of bytes, piece by piece.
 #[derive(Default)]
 pub struct Digester(Sha256);
 
@@ -51,7 +59,7 @@ impl Digester {
         self.0.update(bytes);
     }
 
-    /// The digest of everything added.
+    /// The digest of all bytes added.
     #[must_use]
     pub fn finish(self) -> Digest {
         Digest(hex::encode(self.0.finalize()))
@@ -60,7 +68,16 @@ impl Digester {
 
 /// A model version: `<UTC start of the run>-<8 hex>`, e.g. `20261123T021009Z-3f9c2a1b`.
 ///
-/// It is derived from the run and the trainer, so a retried activity names the same version.
+/// It is derived from the run and the trainer, so a retried activity makes the same version.
+///
+/// ```
+/// use model::Version;
+///
+/// let version = Version::derive(1_795_399_809, "train-1", "run-1", "stacked");
+/// assert!(version.as_str().starts_with("20261123T021009Z-"));
+/// assert_eq!(Version::parse(version.as_str()), Ok(version));
+/// assert!(Version::parse("../models").is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Version(String);
@@ -68,7 +85,9 @@ pub struct Version(String);
 const STAMP: &[BorrowedFormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 
 impl Version {
-    /// The version that `trainer` makes in the given run, which started at `started` (seconds since 1970, UTC).
+    /// The version that `trainer` makes in a run.
+    ///
+    /// `started` is the start of the run in seconds since 1970, UTC.
     #[must_use]
     pub fn derive(started: i64, workflow_id: &str, run_id: &str, trainer: &str) -> Self {
         let digest = Digest::of(format!("{workflow_id}\n{run_id}\n{trainer}").as_bytes());
@@ -97,7 +116,7 @@ pub fn stamp(seconds: i64) -> String {
         .expect("the format has only numbers")
 }
 
-/// A name of the form that versions have, of something else.
+/// Checks another kind of name that has the form of a version.
 pub(crate) fn stamped(what: &'static str, text: &str) -> Result<String, ParseError> {
     let expected = "a time and eight digits such as 20261123T021009Z-3f9c2a1b";
     if is_stamped(text) { Ok(text.to_owned()) } else { Err(ParseError { what, expected }) }
@@ -115,7 +134,7 @@ fn is_stamped(text: &str) -> bool {
     text.len() == 25 && text.bytes().enumerate().all(is_at)
 }
 
-/// A place in the history of production: 1 is the first promotion, 0 is before it.
+/// A position in the history of production: 1 is the first promotion, 0 before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
@@ -134,7 +153,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// A name that does not have the form it must have. The text itself is not repeated.
+/// A name with the wrong form. The error does not repeat the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a {what}: expected {expected}")]
 pub struct ParseError {

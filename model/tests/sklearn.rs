@@ -1,4 +1,4 @@
-//! The preset `sklearn` against what scikit-learn itself said; `sklearn/make.py` made the fixture.
+//! Compares the preset `sklearn` with scikit-learn's own results; `sklearn/make.py` makes the fixture.
 
 use model::{
     corpus,

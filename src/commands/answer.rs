@@ -1,8 +1,8 @@
-//! What a command answers: words for people, or JSON for programs.
+//! The answer of a command: words for people, or JSON for programs.
 
 use serde::Serialize;
 
-/// How a command answers
+/// The form of a command's answer
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(super) struct Answer {
     /// Print the answer as JSON, and nothing else on standard output
@@ -11,7 +11,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Prints the answer as JSON, if that was asked for, else as `words` print it.
+    /// With `--json` prints the answer as JSON, otherwise calls `words` to print it.
     pub(super) fn give(self, answer: &impl Serialize, words: impl FnOnce()) -> anyhow::Result<()> {
         if self.json {
             println!("{}", serde_json::to_string_pretty(answer)?);
@@ -21,7 +21,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Says how far a command is: on standard error where standard output is for JSON.
+    /// Prints progress: with `--json` on standard error, because standard output has only JSON.
     pub(super) fn say(self, words: &str) {
         if self.json {
             eprintln!("{words}");

@@ -1,17 +1,17 @@
-//! `threatwatch audit`: who did what, when; asked of the API.
+//! `threatwatch audit`: shows the audit trail. It reads it from the API.
 
 use serde_json::Value;
 
 use super::answer::Answer;
 use crate::{http::Api, settings::Settings};
 
-/// How much of the audit trail
+/// The entries of the audit trail to show
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The newest entries, at most so many
+    /// Show at most this many entries, the newest first
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     limit: u32,
-    /// Only entries before this number
+    /// Show only entries before this entry number
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
     #[command(flatten)]
@@ -41,7 +41,7 @@ fn print(entry: &Value) {
     }
 }
 
-/// What others wrote, on one line and without commands to the terminal.
+/// Escapes control characters in text from other users: it stays on one line and cannot control the terminal.
 fn plain(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

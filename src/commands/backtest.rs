@@ -1,4 +1,4 @@
-//! `threatwatch backtest`: what a version would have decided otherwise, of a file, of feedback or of a dataset.
+//! `threatwatch backtest`: compares two versions' decisions on a file, on feedback or on a dataset.
 
 use std::{
     fs::File,
@@ -26,12 +26,12 @@ use super::{
 };
 use crate::{comments, following::watch, settings::Settings};
 
-/// Comments of a file that are in memory at a time.
+/// Comments of a file in memory at once.
 const AT_ONCE: usize = 20_000;
-/// Bytes of a file's beginning that say what it is.
+/// Bytes at the start of a file that are read to guess its format.
 const HEAD: usize = 64 << 10;
 
-/// What to try, and on whose comments
+/// The version to try, and the comments to judge
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["file", "feedback", "dataset"])))]
 pub(super) struct Arguments {
@@ -40,29 +40,29 @@ pub(super) struct Arguments {
     /// A file with comments, or a corpus with labels; `-` for standard input
     #[arg(long)]
     file: Option<PathBuf>,
-    /// How the file has its comments; by its name and its beginning unless told
+    /// Format of the file; without it the file's name and first lines decide
     #[arg(long, value_enum, requires = "file")]
     format: Option<Format>,
-    /// The comments that reviewers decided about
+    /// Judge the comments that reviewers decided about
     #[arg(long)]
     feedback: bool,
-    /// A stored dataset
+    /// Judge the comments of a stored dataset
     #[arg(long, value_name = "DIGEST")]
     dataset: Option<Digest>,
-    /// The version to compare with; the one in production unless told
+    /// The version to compare with; without it the version in production
     #[arg(long, value_name = "VERSION")]
     against: Option<Version>,
-    /// Let a worker do it, by `BacktestWorkflow`, and wait
+    /// Run `BacktestWorkflow` on a worker, and wait for the result
     #[arg(long, conflicts_with_all = ["file", "no_store"])]
     workflow: bool,
-    /// Do not keep the report
+    /// Do not store the report
     #[arg(long)]
     no_store: bool,
     #[command(flatten)]
     answer: Answer,
 }
 
-/// How a file has its comments
+/// Format of a file with comments
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// Each line is a comment
@@ -84,7 +84,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let (done, wrong) = if arguments.workflow {
         (by_workflow(&arguments, source, settings).await?, 0)
     } else {
-        // It has two models and their manifests: too much for the stack.
+        // The future holds two models and their manifests: too large for the stack.
         Box::pin(here(&arguments, source, settings)).await?
     };
     arguments.answer.give(&done, || show(&done))?;
@@ -105,12 +105,14 @@ async fn by_workflow(arguments: &Arguments, source: Source, settings: &Settings)
     watch(&orchestrator, &started, &ProgressBar::new(0), Box::pin(orchestrator.backtested(&started))).await
 }
 
-/// Judges on every core of this machine; answers how many comments could not be judged, too.
+/// Judges on every core of this machine.
+///
+/// Also returns the number of comments that could not be judged.
 async fn here(arguments: &Arguments, source: Source, settings: &Settings) -> anyhow::Result<(Backtest, u64)> {
     let registry = settings.registry().await?;
     let incumbent = registry.incumbent(arguments.against.clone()).await?;
     if incumbent == arguments.version {
-        return Err(usage(format!("{incumbent} is what to compare with: name another with --against")));
+        return Err(usage(format!("{incumbent} cannot be compared with itself: name another version with --against")));
     }
     let [candidate, other] = [registry.load(&arguments.version).await?, registry.load(&incumbent).await?];
     let mut judging = Judging::new(&candidate.model, &other.model)?;
@@ -137,7 +139,7 @@ async fn here(arguments: &Arguments, source: Source, settings: &Settings) -> any
     Ok((done, wrong))
 }
 
-/// Two models and what they have said so far.
+/// Two models and their verdicts so far.
 struct Judging<'a> {
     candidate: &'a Model,
     incumbent: &'a Model,
@@ -160,7 +162,7 @@ impl<'a> Judging<'a> {
         self.bar.set_position(self.cases.len() as u64);
     }
 
-    /// Piece by piece.
+    /// Judges the comments of a stored source, one piece after the other.
     async fn stored(&mut self, registry: &Registry, source: &Source) -> anyhow::Result<()> {
         for piece in registry.backtest_pieces(source).await? {
             for comments in registry.comments(&piece).await?.chunks(AT_ONCE) {
@@ -231,12 +233,12 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::with_capacity(HEAD, file)))
 }
 
-/// How a file begins. Of standard input nothing is taken: it is looked at in its buffer.
+/// The start of a file. For standard input it only fills the buffer and consumes nothing.
 fn head(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(open(path)?.fill_buf().with_context(|| format!("read {}", path.display()))?.to_vec())
 }
 
-/// A corpus where the beginning has labels, else by the name.
+/// `Corpus` if the start of the file has labels; otherwise the format by the file's name.
 fn guess(path: &Path, head: &[u8]) -> Format {
     let of_name = match comments::Format::of(path) {
         comments::Format::Lines => Format::Lines,
@@ -258,14 +260,14 @@ fn guess(path: &Path, head: &[u8]) -> Format {
     if has_labels { Format::Corpus } else { of_name }
 }
 
-/// A backtest in a line.
+/// A summary of a backtest in one line.
 pub(super) fn summary(done: &Backtest) -> String {
     let Report { comments, changed, labelled, .. } = &done.report;
     let accuracy = labelled.as_ref().map_or_else(String::new, |Labelled { accuracy, .. }| {
         format!("; accuracy {:+.3} {}", accuracy.difference, interval(accuracy.interval, 3))
     });
     format!(
-        "backtest {}: of {comments} comments ({}) {changed} labelled otherwise than by {}, {}{accuracy}",
+        "backtest {}: of {comments} comments ({}), {changed} labelled differently than by {}, {}{accuracy}",
         done.id,
         done.source.kind(),
         done.incumbent,
@@ -296,7 +298,7 @@ fn show(done: &Backtest) {
         println!("left out     {} labels: a version was trained on a sentence of the comment", report.learnt);
     }
     match &report.labelled {
-        None => println!("labelled     none that says which is right"),
+        None => println!("labelled     none: it is unknown which version is right"),
         Some(labelled) => show_labelled(labelled),
     }
     println!("intervals    95%, by {}", if report.by_commenter { "commenter" } else { "comment" });

@@ -1,4 +1,4 @@
-//! `threatwatch completions`: the command line, for a shell that completes it.
+//! `threatwatch completions`: prints the completion script for a shell.
 
 use std::io::{self, Write as _};
 

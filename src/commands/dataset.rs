@@ -1,4 +1,4 @@
-//! `threatwatch dataset`: corpora into the registry, and datasets with what reviewers decided.
+//! `threatwatch dataset`: imports corpora, builds datasets with reviewers' decisions, audits labels.
 
 use std::path::PathBuf;
 
@@ -34,50 +34,49 @@ enum Command {
         /// The file
         file: PathBuf,
     },
-    /// Build a dataset from a stored one and from what reviewers decided
+    /// Build a dataset from a stored one and reviewers' decisions
     ///
-    /// Held-out commenters stay as they are, and what nearly repeats their sentences is left out. Train on it with
-    /// `threatwatch train --dataset DIGEST`.
+    /// Held-out commenters stay as they are. Decisions on near-copies of their sentences are left out. Train on the
+    /// dataset with `threatwatch train --dataset DIGEST`.
     Build {
-        /// The dataset to build on; the newest imported one unless told
+        /// The dataset to build on; without it the newest imported one
         #[arg(long, value_name = "DIGEST")]
         base: Option<Digest>,
-        /// Add what reviewers decided: the only thing that there is to add
+        /// Add reviewers' decisions; this flag is required
         #[arg(long, required = true)]
         with_feedback: bool,
-        /// Only decisions from this moment on, such as 2026-11-26T08:00:00Z
+        /// Only decisions from this time on, such as 2026-11-26T08:00:00Z
         #[arg(long, value_name = "TIME", value_parser = millis)]
         since: Option<i64>,
-        /// What counts where reviewers differ: `majority`, `latest` or `drop`
+        /// Which decision counts if reviewers disagree: `majority`, `latest` or `drop`
         #[arg(long, value_name = "RULE", default_value = "majority")]
         resolve: Resolve,
-        /// Decides the held-out commenters, as in training
+        /// Seed that chooses the held-out commenters, as in training
         #[arg(long, default_value_t = DEFAULT_SEED)]
         seed: u64,
     },
-    /// Find labels that are likely wrong, by models that had not seen the sentences
+    /// Find labels that are likely wrong, with models that were not trained on the sentences
     ///
-    /// Correct them with feedback: a sentence that a reviewer labels otherwise is corrected in the next dataset that is
-    /// built.
+    /// Correct them with feedback: the next dataset that is built has the reviewer's label.
     Audit {
         /// The dataset
         dataset: Digest,
-        /// The trainer whose models judge
+        /// Trainer of the models that judge
         #[arg(long, value_name = "NAME", default_value = "stacked")]
         trainer: String,
-        /// How many to show, the most suspicious first
+        /// How many labels to show, the most suspicious first
         #[arg(long, value_name = "NUMBER", default_value_t = 50)]
         take: usize,
-        /// Decides the held-out commenters and the folds
+        /// Seed that chooses the held-out commenters and the folds
         #[arg(long, default_value_t = DEFAULT_SEED)]
         seed: u64,
-        /// Show the sentences, too
+        /// Also show the sentences
         #[arg(long)]
         show_text: bool,
     },
 }
 
-/// A larger dataset is not audited: the models that judge learn from all of its rows.
+/// Most sentences of an audited dataset: the models that judge learn from all of its rows.
 const MOST_AUDITED: u64 = 500_000;
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
@@ -113,11 +112,11 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     }
 }
 
-/// Rows and those whose labels are likely wrong.
+/// Returns the rows, and the rows whose labels are likely wrong.
 fn audit(rows: Vec<Row>, trainer: &str, seed: u64) -> anyhow::Result<(Vec<Row>, Vec<Suspect>)> {
     let trainer = trainers::find(trainer)?;
     if trainer.encoder().is_some() {
-        bail!("`{}` has an encoder: take `stacked`", trainer.name());
+        bail!("`{}` has an encoder: use a trainer without one, such as `stacked`", trainer.name());
     }
     let config = Config { seed, ..Config::default() };
     let bar = ProgressBar::new(0);
@@ -161,7 +160,7 @@ fn show_suspects(rows: &[Row], found: &[Suspect], shown: &Shown) {
     for suspect in found.iter().take(shown.take) {
         let row = &rows[suspect.row];
         let held_out =
-            if split::is_held_out(shown.seed, &row.commenter) { "  held out: no feedback changes it" } else { "" };
+            if split::is_held_out(shown.seed, &row.commenter) { "  held out: feedback does not change it" } else { "" };
         let text = if shown.show_text { format!("  {}", row.text) } else { String::new() };
         let percent = format!("{:.1}%", 100.0 * suspect.probability);
         println!("{:>9}  {:<9} {percent:>11}{held_out}{text}", suspect.row + 1, Label::from(suspect.is_threat).name());

@@ -1,4 +1,4 @@
-//! `threatwatch doctor`: is every part well, and if not, what is wrong?
+//! `threatwatch doctor`: checks every part and reports what is wrong.
 
 use std::process::ExitCode;
 
@@ -11,21 +11,21 @@ use crate::{
     settings::{Settings, names},
 };
 
-/// How to answer
+/// The form of the answer
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     answer: Answer,
 }
 
-/// How every part is.
+/// The state of all parts.
 #[derive(Debug, Default, Serialize)]
 struct Diagnosis {
     well: bool,
     parts: Vec<Part>,
 }
 
-/// How a part is.
+/// The state of a part.
 #[derive(Debug, Serialize)]
 struct Part {
     part: &'static str,
@@ -40,7 +40,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         let well = result.is_ok();
         let detail = result.unwrap_or_else(|error| format!("{error:#}"));
         if !arguments.answer.json {
-            // At once: a part that is away takes its time.
+            // Each result is printed at once: an unreachable part takes a while.
             println!("{} {part:<14} {detail}", if well { "ok   " } else { "WRONG" });
         }
         found.well &= well;
@@ -60,7 +60,7 @@ async fn object_store(settings: &Settings) -> anyhow::Result<String> {
     let endpoint = settings.s3()?.endpoint;
     let registry = settings.registry().await?;
     match registry.probe().await? {
-        None => Ok(format!("{endpoint}; of racing writers exactly one wins, and a wrong checksum is refused")),
+        None => Ok(format!("{endpoint}; of concurrent writers exactly one wins, and a wrong checksum is refused")),
         Some(reason) => bail!("{endpoint} cannot be trusted with promotions: {reason}"),
     }
 }
@@ -83,7 +83,7 @@ async fn temporal(settings: &Settings) -> anyhow::Result<String> {
     if !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
         bail!(
-            "search attributes are missing ({}): a worker makes them when it starts, or `{}`",
+            "search attributes are missing ({}): start a worker, which creates them, or run `{}`",
             names.join(", "),
             orchestrator.command_for(&missing)?
         );
@@ -99,22 +99,22 @@ async fn worker(settings: &Settings) -> anyhow::Result<String> {
     if http::is_ok(&format!("{url}/health/live")).await {
         let state = http::get_json(&format!("{url}/health/ready")).await.unwrap_or_default();
         if let Some(key) = state["lacking"].as_str() {
-            bail!("{url} takes no work: runs are encrypted with the key {key}, which it does not have");
+            bail!("{url} takes no work: runs are encrypted with the key {key}, which the worker does not have");
         }
-        bail!("{url} runs and waits for Temporal or the object store");
+        bail!("{url} is running, but waits for Temporal or the object store");
     }
     Err(anyhow!("{url} does not answer: is `threatwatch worker` running?"))
 }
 
-/// Do worker, API and this command read what the others write to Temporal?
+/// Checks that worker, API and this command can decrypt each other's payloads in Temporal.
 async fn payloads(settings: &Settings) -> anyhow::Result<String> {
     let worker = http::get_json(&format!("{}/health/ready", settings.worker_url())).await;
-    let worker = worker.context("the worker does not tell its keys, because it does not answer")?;
-    let api = Api::new(settings)?.get("/health/live").await.context("the API does not tell its keys")?;
+    let worker = worker.context("the keys of the worker are unknown, because it does not answer")?;
+    let api = Api::new(settings)?.get("/health/live").await.context("the keys of the API are unknown")?;
     let own = settings.codec().names().iter().map(|name| format!("{}:{}", name.id, name.fingerprint)).collect();
     let told = |state: &serde_json::Value| {
         serde_json::from_value(state["payload_keys"].clone())
-            .context("it does not tell its keys: set THREATWATCH_API_KEY")
+            .context("it does not show its keys: set THREATWATCH_API_KEY")
     };
     let parts = [
         Encrypting { part: "the worker", keys: told(&worker).context("the worker")? },
@@ -124,7 +124,7 @@ async fn payloads(settings: &Settings) -> anyhow::Result<String> {
     compare(&parts)
 }
 
-/// A part and its keys as `id:fingerprint`, the one that encrypts first.
+/// A part and its keys as `id:fingerprint`. The first key encrypts.
 struct Encrypting {
     part: &'static str,
     keys: Vec<String>,
@@ -151,11 +151,9 @@ fn compare(parts: &[Encrypting]) -> anyhow::Result<String> {
                 count(parts)
             )
         }
-        Some(_) => {
-            "encrypted in Temporal; the keys of worker, API and this command differ, and all can read each other; \
+        Some(_) => "encrypted in Temporal; worker, API and this command have different keys, but can read each other: \
                     the change of keys is not finished"
-                .to_owned()
-        }
+            .to_owned(),
     })
 }
 
@@ -168,7 +166,7 @@ fn count(parts: &[Encrypting]) -> String {
 
 async fn api(settings: &Settings) -> anyhow::Result<String> {
     let url = settings.api_url();
-    // With the key, if there is one: strangers are not told what is wrong.
+    // The API reports the trouble only to a caller with a key.
     let state = Api::new(settings)?.get("/health/ready").await?;
     match state["trouble"].as_str() {
         Some(trouble) => bail!("{url} serves, but does not follow production: {trouble}"),

@@ -1,4 +1,4 @@
-//! `threatwatch evaluate`: what a model is worth on labelled rows, without training.
+//! `threatwatch evaluate`: measures the quality of a model on labelled rows, without training.
 
 use std::path::{Path, PathBuf};
 
@@ -15,23 +15,23 @@ use crate::{
     settings::Settings,
 };
 
-/// What to judge, and by what
+/// The rows to judge, and the model
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Labelled rows: a corpus (THREAT format, JSONL or CSV), or the digest of a stored dataset
     #[arg(long, value_name = "FILE|DIGEST")]
     data: String,
-    /// A registered version, or the file of an artifact; with two files no server is needed
+    /// A registered version, or an artifact's file; with two files no server is needed
     #[arg(long, value_name = "VERSION|FILE")]
     model: String,
-    /// Write figures, curves and tables to this file, too: one HTML page
+    /// Also write figures, curves and tables to this file, as one HTML page
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
     answer: Answer,
 }
 
-/// What a model is worth on rows.
+/// The quality of a model on labelled rows.
 #[derive(Debug, Serialize)]
 struct Evaluated {
     model: Judge,
@@ -44,11 +44,11 @@ struct Evaluated {
 /// The model that judged.
 #[derive(Debug, Serialize)]
 struct Judge {
-    /// None of a file.
+    /// None for a model from a file.
     version: Option<Version>,
     artifact: Digest,
     trainer: String,
-    /// Where a sentence is called a threat.
+    /// The threshold from which a sentence is a threat.
     operating_point: OperatingPoint,
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     arguments.answer.give(&evaluated, || evaluated.print())
 }
 
-/// The rows of a file, if there is one of this name, else of the dataset.
+/// Reads the file of this name if there is one, otherwise the stored dataset.
 async fn find(name: &str, settings: &Settings) -> anyhow::Result<Labelled> {
     if Path::new(name).is_file() {
         return Labelled::read(Path::new(name));
@@ -103,14 +103,14 @@ fn evaluate(chosen: &ChosenModel, data: Labelled, training_data: TrainingData) -
 }
 
 impl Evaluated {
-    /// What the figures do not say.
+    /// Warnings about the figures.
     fn warnings(&self) -> Vec<String> {
         let of_training = self.training_data.warning().map(str::to_owned);
         let one_sided = match self.data.threats {
-            0 => Some("no row is a threat: precision, recall, F1 and PR-AUC say nothing".to_owned()),
-            threats if threats == self.data.sentences => Some(
-                "every row is a threat: precision, PR-AUC and what is said of false positives say nothing".to_owned(),
-            ),
+            0 => Some("no row is a threat: precision, recall, F1 and PR-AUC mean nothing".to_owned()),
+            threats if threats == self.data.sentences => {
+                Some("every row is a threat: precision, PR-AUC and the false positive figures mean nothing".to_owned())
+            }
             _ => None,
         };
         of_training.into_iter().chain(one_sided).chain(self.data.set_aside(20)).collect()
@@ -160,7 +160,7 @@ mod tests {
         let texts: Vec<String> = data.rows.iter().map(|row| row.text.clone()).collect();
         let evaluated = evaluate(&chosen, data, TrainingData::Same);
         assert_eq!(evaluated.figures.scores, expected);
-        assert!(evaluated.warnings()[0].contains("trained on these very rows"));
+        assert!(evaluated.warnings()[0].contains("trained on these rows"));
         let json = serde_json::to_string(&evaluated).unwrap();
         assert!(!texts.iter().any(|text| text.len() > 12 && json.contains(text)), "numbers only");
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();

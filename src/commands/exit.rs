@@ -2,23 +2,23 @@
 
 use std::{fmt, process::ExitCode};
 
-/// It failed, or the answer is no.
+/// The command failed, or its answer is no.
 pub(super) const FAILED: u8 = 1;
 /// The command line is wrong; clap ends with the same code.
 const USAGE: u8 = 2;
 /// Done, but some comments could not be judged.
 pub(super) const SOME_WRONG: u8 = 3;
 
-/// What `--help` says of exit codes.
+/// The part of `--help` about exit codes.
 pub(super) const HELP: &str = "\
 Exit codes:
   0  done, and the answer is good
-  1  it failed, or the answer is no: a part is not well, something is not as it
-     was registered, the gate refuses
+  1  it failed, or the answer is no: a part is unhealthy, a version is not as it
+     was registered, or the gate refuses
   2  the command line is wrong; nothing was done
   3  done, but some comments of a file could not be judged";
 
-/// A command line that makes no sense: nothing was done.
+/// A wrong command line: nothing was done.
 #[derive(Debug)]
 pub(super) struct Usage(String);
 
@@ -30,12 +30,12 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// The error of a command line that makes no sense, which says why.
+/// The error for a wrong command line, with the reason.
 pub(super) fn usage(why: impl fmt::Display) -> anyhow::Error {
     anyhow::Error::new(Usage(why.to_string()))
 }
 
-/// Good, or the answer is no.
+/// The exit code of an answer: good, or no.
 pub(super) fn answer(is_good: bool) -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }

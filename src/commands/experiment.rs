@@ -1,4 +1,4 @@
-//! `threatwatch experiment`: the pure pipeline on files, without a server.
+//! `threatwatch experiment`: trains and evaluates on files, without a server.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ use crate::{
     settings::Settings,
 };
 
-/// What to try
+/// The data and the trainer
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The corpus to train on (THREAT format, JSONL or CSV)
@@ -42,40 +42,40 @@ pub(super) struct Arguments {
     /// The trainer
     #[arg(long, value_name = "NAME", default_value = "multinomial_nb")]
     trainer: String,
-    /// Use the parameters of scikit-learn's defaults
+    /// Use scikit-learn's default parameters
     #[arg(long)]
     sklearn: bool,
-    /// Decides the held-out commenters and the folds
+    /// Seed that chooses the held-out commenters and the folds
     #[arg(long, default_value_t = DEFAULT_SEED)]
     seed: u64,
-    /// For a trainer with an encoder: keep what fine-tuning made in this file, or take it from there if it is there
+    /// For a trainer with an encoder: file for the result of fine-tuning; read if it exists, otherwise written
     #[arg(long, value_name = "FILE")]
     fits: Option<PathBuf>,
-    /// Times that fine-tuning sees every sentence
+    /// Epochs of fine-tuning: how many times it sees every sentence
     #[arg(long, value_name = "NUMBER")]
     epochs: Option<u32>,
-    /// Write figures, curves and tables to this file, too: one HTML page
+    /// Also write figures, curves and tables to this file, as one HTML page
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
     answer: Answer,
 }
 
-/// What was tried, and what it is worth.
+/// The experiment and its figures.
 #[derive(Debug, Serialize)]
 struct Tried {
     trainer: &'static str,
     data: Data,
-    /// Of the rows of `--test`.
+    /// Figures on the rows of `--test`.
     #[serde(flatten)]
     test: Option<Figures>,
-    /// By cross-validation, without `--test`.
+    /// Cross-validated figures; only without `--test`.
     #[serde(skip_serializing_if = "Option::is_none")]
     cv: Option<Figures>,
-    /// With an encoder: which sentences it is asked about.
+    /// With an encoder: the sentences that are passed to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     cascade: Option<Passing>,
-    /// With an encoder: the cross-validated figures if it were asked about every sentence.
+    /// With an encoder: the cross-validated figures if it judged every sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     cv_encoder_everywhere: Option<Scores>,
 }
@@ -88,7 +88,7 @@ struct Data {
     test: Option<Facts>,
 }
 
-/// Which sentences an encoder is asked about.
+/// The sentences that are passed to an encoder.
 #[derive(Debug, Serialize)]
 struct Passing {
     pass_from: f64,
@@ -126,7 +126,7 @@ pub(super) fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<(
     Ok(())
 }
 
-/// What was chosen, for the report.
+/// The configuration, for the report.
 fn configuration(
     arguments: &Arguments,
     trainer: &dyn Trainer,
@@ -188,7 +188,7 @@ impl Tried {
 
     fn warnings(&self) -> Vec<String> {
         let is_same = self.data.test.as_ref().is_some_and(|test| test.dataset == self.data.train.dataset);
-        let of_same = "the model was trained on these very rows: the figures flatter it".to_owned();
+        let of_same = "the model was trained on these rows: the figures are too good".to_owned();
         is_same.then_some(of_same).into_iter().collect()
     }
 
@@ -197,13 +197,13 @@ impl Tried {
         println!("train    {}", self.data.train.words());
         match &self.data.test {
             Some(test) => println!("test     {}", test.words()),
-            None => println!("judged   by cross-validation: each row by a model that had not seen its commenter"),
+            None => println!("judged   by cross-validation: each row by a model that was not trained on its commenter"),
         }
         for words in self.warnings() {
             println!("! {words}");
         }
         print!("\n{}", self.figures().table());
-        println!("\n--json and --report FILE have curves, thresholds and the worst mistakes, too");
+        println!("\n--json and --report FILE also give curves, thresholds and the worst mistakes");
     }
 
     fn report(&self, configuration: Vec<(&'static str, String)>) -> Report<'_> {
@@ -225,12 +225,14 @@ impl Tried {
             warnings: self.warnings(),
             data,
             figures: self.figures(),
-            beside: everywhere.map(|scores| ("Were the encoder asked about every sentence", scores)).collect(),
+            beside: everywhere.map(|scores| ("If the encoder judged every sentence", scores)).collect(),
         }
     }
 }
 
-/// What an encoder learns, fold by fold and on everything: from a file that has it already, else on every core.
+/// Fine-tunes the encoder on each fold and on all rows, on every core.
+///
+/// Reads the result from the file of `--fits` if it exists.
 fn fine_tune(arguments: &Arguments, settings: &Settings, rows: &[Row], config: &Config) -> anyhow::Result<EncoderFits> {
     let defaults = Recipe::default();
     let recipe = Recipe { epochs: arguments.epochs.unwrap_or(defaults.epochs).max(1), ..defaults };
@@ -239,7 +241,7 @@ fn fine_tune(arguments: &Arguments, settings: &Settings, rows: &[Row], config: &
         let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
         let fits = bytes.strip_prefix(of.as_str().as_bytes());
         let fits = fits.with_context(|| {
-            format!("{} was made of other rows, folds, epochs or another seed: name another file", file.display())
+            format!("{} was made with other rows, folds, epochs or another seed: name another file", file.display())
         })?;
         return Ok(EncoderFits::decode(fits)?);
     }
@@ -261,7 +263,7 @@ fn fine_tune(arguments: &Arguments, settings: &Settings, rows: &[Row], config: &
     Ok(fits)
 }
 
-/// What fits are of: rows in their order, folds, seed and recipe.
+/// The digest of what fits depend on: rows in their order, folds, seed and recipe.
 fn of_what(rows: &[Row], config: &Config, recipe: &Recipe) -> Digest {
     let rows = rows.iter().map(|row| format!("{}\n{}\n{}\n", row.commenter, row.text, row.label));
     let rows = Digest::of(rows.collect::<String>().as_bytes());

@@ -1,4 +1,4 @@
-//! `threatwatch history`: keeps the history of a run, for the tests that replay it with a later release.
+//! `threatwatch history`: saves the history of a run, for the tests that replay it with a later release.
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::answer::Answer;
 use crate::settings::Settings;
 
-/// What is kept
+/// The history to save
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write the history of a run to a file that is not there yet, as `tests/replay.rs` reads it
+    /// Write the history of a run to a new file, in the form that `tests/replay.rs` reads
     Save {
         /// The workflow's id
         workflow_id: String,
@@ -43,14 +43,13 @@ struct Saved {
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
     let Command::Save { workflow_id, file, run_id } = arguments.command;
-    let taken =
-        || format!("{} is there already: a recorded history is not replaced, name another file", file.display());
+    let taken = || format!("{} exists already: a recorded history is not replaced, name another file", file.display());
     if file.exists() {
         bail!(taken());
     }
     let recorded = settings.orchestrator("cli").history(&workflow_id, run_id.as_deref()).await?;
     let mut private = fs::OpenOptions::new();
-    // It may say who asked for what, and why.
+    // The history may contain names of people, their requests and their reasons.
     private.write(true).create_new(true).mode(0o600);
     let mut created = match private.open(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => bail!(taken()),

@@ -21,27 +21,27 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a key and print it, once: nobody can show it again
+    /// Make a key and print it once; it cannot be shown again
     New {
-        /// Whose it is; history and audit trail call the holder by this name
+        /// Name of the holder, as the history and the audit trail show it
         name: KeyName,
-        /// What it may be used for: `predict`, `review` or `operate`; may be given several times
+        /// A role of the key: `predict`, `review` or `operate`; may be given several times
         #[arg(long = "role", value_name = "ROLE", required = true)]
         roles: Vec<Role>,
     },
-    /// List every key that was made, without the keys themselves
+    /// List every key that was ever made, without the secret itself
     List,
-    /// Revoke the keys of a name: every API refuses them within five seconds
+    /// Revoke the keys of a holder: every API refuses them within five seconds
     Revoke {
-        /// Whose keys
+        /// Name of the holder
         name: KeyName,
-        /// Only the one of this id
+        /// Revoke only the key with this id
         #[arg(long)]
         id: Option<String>,
     },
 }
 
-/// A key as it is told; `key` once, when it is made.
+/// A key in the answer. `key` is present only when the key has just been made.
 #[derive(Debug, Serialize)]
 struct Told<'a> {
     name: &'a KeyName,
@@ -52,7 +52,7 @@ struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     revoked: bool,
-    /// When and by whom, if that is known.
+    /// When the key was revoked, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +75,7 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Keys as they are told.
+/// The keys in the answer.
 #[derive(Debug, Serialize)]
 struct List<'a> {
     keys: Vec<Told<'a>>,
@@ -101,7 +101,7 @@ async fn create(
     let act = Act { action: "keys_new", subject: Some(format!("{name} ({})", words(roles))), reason: None };
     let making = async { Ok(registry.create_key(name, roles, &actor()).await?) };
     let (key, secret) = act.on_record(settings, making, |(key, _)| format!("made {}", key.id)).await?;
-    eprintln!("The key of {name} ({}), id {}. It is shown this once:", words(&key.roles), key.id);
+    eprintln!("The key of {name} ({}), id {}. It is shown only once:", words(&key.roles), key.id);
     let told = Told { key: Some(secret.expose()), ..Told::of(&key) };
     answer.give(&told, || println!("{}", secret.expose()))
 }
@@ -121,7 +121,7 @@ async fn revoke(
     let told = List { keys: revoked.iter().map(|key| Told { revoked: true, ..Told::of(key) }).collect() };
     answer.give(&told, || {
         if revoked.is_empty() {
-            println!("nothing to revoke: the keys of {name} were revoked before");
+            println!("nothing to revoke: the keys of {name} are revoked already");
         }
         for key in &revoked {
             println!("revoked {name} {}", key.id);

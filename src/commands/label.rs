@@ -1,4 +1,4 @@
-//! `threatwatch label`: which comments of a file to label next.
+//! `threatwatch label`: chooses the comments of a file to label next.
 
 use std::{collections::HashSet, path::PathBuf, process::ExitCode};
 
@@ -17,27 +17,27 @@ use crate::{
     settings::Settings,
 };
 
-/// Which comments, and how many
+/// The comments, and how many to choose
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// A file with comments, `-` for standard input
     file: PathBuf,
-    /// How many to choose
+    /// How many comments to choose
     #[arg(long, default_value_t = 200)]
     take: usize,
-    /// The share of them that is drawn at random, from 0 to 1
+    /// Share of the chosen comments that is drawn at random, from 0 to 1
     #[arg(long, default_value_t = RANDOM_SHARE, value_parser = share)]
     random_share: f64,
-    /// Decides which ones are drawn
+    /// Seed of the random draw
     #[arg(long, default_value_t = model::experiment::DEFAULT_SEED)]
     seed: u64,
-    /// A registered version or the file of an artifact that judges; the version in production unless told
+    /// Judge with a registered version or an artifact's file; without it the version in production
     #[arg(long, value_name = "VERSION|FILE")]
     model: Option<String>,
-    /// How the file has its comments; by its name unless told
+    /// Format of the file; without it the file's name decides
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Choose also among comments that somebody labelled before
+    /// Also choose comments that already have a label
     #[arg(long)]
     again: bool,
 }
@@ -54,7 +54,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         Some(name) => ChosenModel::find(name, settings).await?.model,
         None => in_production(settings).await?,
     };
-    // A model in a file may be all that there is.
+    // With a model from a file there may be no registry.
     let labelled =
         if arguments.again || is_file { FeedbackList::new() } else { settings.registry().await?.feedback().await? };
     let labelled: HashSet<&str> = labelled.keys().map(FeedbackId::comment).collect();
@@ -62,21 +62,21 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let read = Read::new(comments::read(&arguments.file, format)?.map(|piece| Ok(piece?.comment())), &labelled)?;
     let Read { comments, known, wrong, twice } = &read;
     if comments.is_empty() {
-        bail!("there is no comment to choose from: {known} were labelled before, {wrong} cannot be read");
+        bail!("no comment is left to choose from: {known} were labelled before, {wrong} cannot be read");
     }
     let probabilities = judge(&model, comments);
     let choice = Choice { take: arguments.take, random_share: arguments.random_share, seed: arguments.seed };
     let text = |at: usize| comments[at].1.as_str();
     let chosen = labelling::choose(&probabilities, model.threshold(), text, &choice);
     let (from, taken) = (comments.len(), chosen.len());
-    let unasked = if arguments.again || is_file { " (not looked at)" } else { "" };
+    let unasked = if arguments.again || is_file { " (not checked)" } else { "" };
     for (at, why) in chosen {
         let (id, text) = &comments[at];
         println!("{}", json!({ "id": id, "text": text, "probability": probabilities[at], "why": why }));
     }
     eprintln!(
-        "{taken} of {from} comments; left out: {known} labelled before{unasked}, {twice} that stand there twice, {wrong} \
-         that cannot be read"
+        "{taken} of {from} comments; left out: {known} labelled before{unasked}, {twice} duplicates, {wrong} that \
+         cannot be read"
     );
     Ok(if *wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_WRONG) })
 }
@@ -92,11 +92,11 @@ async fn in_production(settings: &Settings) -> anyhow::Result<Model> {
 struct Read {
     /// Id and text.
     comments: Vec<(String, String)>,
-    /// Labelled before.
+    /// Number of comments that were labelled before.
     known: usize,
-    /// Not to be read.
+    /// Number of comments that cannot be read.
     wrong: usize,
-    /// The same text as one before.
+    /// Number of comments with the same text as an earlier one.
     twice: usize,
 }
 

@@ -1,4 +1,4 @@
-//! `threatwatch models`: what is registered, what was in production, and whether it is all there.
+//! `threatwatch models`: shows, compares, verifies, deletes and reproduces registered versions.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{audited::Act, settings::Settings};
 
-/// What to show, or to do
+/// What to do with the registered versions
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -26,41 +26,41 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Every registered version, newest first
+    /// List every registered version, newest first
     List,
-    /// Everything that is known of a version, as JSON
+    /// Show the manifest of a version, as JSON
     Show {
         /// The version
         version: Version,
     },
-    /// A version's model card, in Markdown
+    /// Show the model card of a version, in Markdown
     Card {
         /// The version
         version: Version,
     },
-    /// Every promotion, newest first
+    /// List every promotion, newest first
     History,
-    /// What is in production, or what was at a time
+    /// Show the version that is in production, or was at a given time
     Production {
         /// A time such as 2026-11-23T10:00:00Z
         #[arg(long, value_name = "TIME", value_parser = millis)]
         at: Option<i64>,
     },
-    /// Two versions side by side: figures with intervals, data and parameters
+    /// Compare two versions: figures with intervals, data and parameters
     Compare {
         /// One version
         a: Version,
         /// The other
         b: Version,
     },
-    /// Walk the chain of promotions and load every version; fails where anything is wrong
+    /// Check the chain of promotions and load every version; fails if anything is wrong
     Verify,
-    /// Delete old versions that were never promoted, and what no version names
+    /// Delete old versions that were never promoted, and data that no version uses
     Prune {
-        /// Say what would be deleted and delete nothing
+        /// Show what would be deleted, but delete nothing
         #[arg(long)]
         dry_run: bool,
-        /// The newest versions, which stay
+        /// How many of the newest versions to keep
         #[arg(long, value_name = "NUMBER", default_value_t = RetentionRequest::default().keep)]
         keep: u32,
     },
@@ -96,7 +96,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     }
 }
 
-/// What only reads.
+/// Runs a command that only reads.
 async fn show(command: Command, registry: &Registry, answer: Answer) -> anyhow::Result<()> {
     match command {
         Command::List => {
@@ -118,7 +118,7 @@ async fn show(command: Command, registry: &Registry, answer: Answer) -> anyhow::
         }
         Command::Show { version } => {
             let (manifest, _) = registry.manifest(&version).await?;
-            // It is JSON in any case.
+            // The manifest is always printed as JSON.
             Answer { json: true }.give(&manifest, || {})
         }
         Command::History => {
@@ -158,7 +158,7 @@ async fn prune(request: RetentionRequest, settings: &Settings) -> anyhow::Result
     act.on_record(settings, pruning, |pruned| format!("{} versions", pruned.versions.len())).await
 }
 
-/// A promotion as the API tells it.
+/// A promotion in the API's form.
 fn promotion(record: &PromotionRecord) -> Value {
     json!({
         "version": record.version,
@@ -171,7 +171,7 @@ fn promotion(record: &PromotionRecord) -> Value {
     })
 }
 
-/// Two versions side by side, as the API tells them, with intervals.
+/// The comparison of two versions in the API's form, with intervals.
 fn comparison(a: &ModelManifest, b: &ModelManifest) -> Value {
     let differences: Vec<Value> =
         a.differences(b).into_iter().map(|(fact, a, b)| json!({ "fact": fact, "a": a, "b": b })).collect();
@@ -225,10 +225,10 @@ fn print_pruned(pruned: &Pruned, dry_run: bool) {
         pruned.bytes
     );
     if pruned.marked > 0 {
-        println!("{} objects are marked and go in a day, unless somebody names them", pruned.marked);
+        println!("{} objects are marked: they are deleted in a day unless something uses them by then", pruned.marked);
     }
     if pruned.was_busy {
-        println!("blobs and datasets were left alone: a training run is under way");
+        println!("blobs and datasets were not touched: a training run is under way");
     }
 }
 
@@ -265,7 +265,7 @@ fn compare(a: &ModelManifest, b: &ModelManifest) {
     }
 }
 
-/// The figures that are compared, and what people call them.
+/// The compared figures and their names in the output.
 const FIGURES: [(&str, &str); 5] =
     [("pr_auc", "PR-AUC"), ("f1", "F1"), ("recall_at_fpr_5", "recall at 5% FPR"), ("brier", "Brier"), ("ece", "ECE")];
 

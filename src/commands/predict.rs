@@ -1,4 +1,4 @@
-//! `threatwatch predict`: comments, judged by the API or by a model alone.
+//! `threatwatch predict`: judges comments through the API, or with a model on this machine.
 
 use std::{
     io::{self, BufWriter, Write as _},
@@ -21,15 +21,15 @@ use crate::{
     settings::Settings,
 };
 
-/// Comments of a request.
+/// Most comments in a request.
 const SHARE: usize = 500;
-/// Comments of a thread's share: a thread is quicker once it has seen some thousand.
+/// Comments in a thread's share. A thread gets faster after some thousand comments.
 const OF_A_THREAD: usize = 10_000;
-/// Bytes of a request's comments: the API takes some MiB.
+/// Bytes after which a request gets no further comment. The API accepts some MiB.
 const MOST_BYTES: usize = 2 << 20;
-/// Bytes of a comment that a request may have.
+/// Most bytes of a comment in a request.
 const LONGEST: usize = 256 << 10;
-/// Requests at once.
+/// Requests that run at once.
 const AT_ONCE: usize = 3;
 
 /// What to judge
@@ -38,16 +38,16 @@ pub(super) struct Arguments {
     /// The comment
     #[arg(required_unless_present = "file")]
     text: Option<String>,
-    /// A file with comments, `-` for standard input; verdicts go to standard output, in the file's order
+    /// A file with comments, `-` for standard input; prints the verdicts in the order of the file
     #[arg(long, conflicts_with = "text")]
     file: Option<PathBuf>,
-    /// How the file has its comments; by its name unless told
+    /// Format of the file; without it the file's name decides
     #[arg(long, value_enum, requires = "file")]
     format: Option<Format>,
-    /// How verdicts are written
+    /// Format of the verdicts
     #[arg(long, value_enum, requires = "file", default_value = "jsonl")]
     output: Output,
-    /// A registered version or the file of an artifact, which judges here and without the API
+    /// Judge on this machine, without the API: a registered version or an artifact's file
     #[arg(long, value_name = "VERSION|FILE")]
     model: Option<String>,
     /// Print the whole answer to one comment as JSON
@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     told.finish()
 }
 
-/// A comment as the API answers it, as far as a model alone can.
+/// The verdict in the API's form, with the fields that a model alone can give.
 fn by_model(model: &Model, text: String) -> anyhow::Result<Value> {
     let line = line(model, Comment { id: String::new(), text: Ok(text) });
     if let Some(problem) = line.problem {
@@ -111,8 +111,11 @@ fn show(answer: &Value, is_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Judges on every core, some ten thousand comments in memory: while some are judged, those before are written and those
-/// after are read. What was read before an error is judged and written all the same.
+/// Judges on every core.
+///
+/// While some comments are judged, earlier ones are written and later ones are read.
+///
+/// Some ten thousand comments are in memory. Comments that were read before an error are still judged and written.
 fn judge_here(
     model: &Model,
     pieces: impl Iterator<Item = anyhow::Result<Piece>>,
@@ -140,7 +143,7 @@ fn judge_here(
     pieces.wrong.map_or(Ok(()), Err)
 }
 
-/// Pieces up to the first that cannot be read, and why it cannot.
+/// Pieces up to the first one that cannot be read, and its error.
 struct UntilWrong<I> {
     pieces: I,
     wrong: Option<anyhow::Error>,
@@ -186,7 +189,9 @@ fn line(model: &Model, comment: Comment) -> Line {
     }
 }
 
-/// Judges by the API: lists of comments, a few at once. What was read before an error is judged and written all the same.
+/// Judges through the API, a few requests at once.
+///
+/// Comments that were read before an error are still judged.
 async fn judge_there(
     api: &Api,
     pieces: impl Iterator<Item = anyhow::Result<Piece>>,
@@ -203,7 +208,7 @@ async fn judge_there(
     pieces.wrong.map_or(Ok(()), Err)
 }
 
-/// What one request may have; none at the end.
+/// The comments of the next request; none at the end.
 fn next_list(pieces: &mut impl Iterator<Item = Piece>) -> Option<Vec<Comment>> {
     let (mut list, mut bytes) = (Vec::new(), 0);
     while list.len() < SHARE && bytes < MOST_BYTES {
@@ -225,7 +230,7 @@ async fn ask(api: &Api, list: Vec<Comment>) -> anyhow::Result<Vec<Line>> {
     if !sent.is_empty() {
         let mut answer = api.post_patiently("/predict/batch", &json!({ "comments": sent })).await?;
         results = answer["results"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        anyhow::ensure!(results.len() == sent.len(), "the API lost verdicts");
+        anyhow::ensure!(results.len() == sent.len(), "the API did not answer with one verdict per comment");
     }
     let mut results = results.into_iter();
     let line = |Comment { id, text }: Comment| {
@@ -247,7 +252,7 @@ async fn ask(api: &Api, list: Vec<Comment>) -> anyhow::Result<Vec<Line>> {
     Ok(list.into_iter().map(line).collect())
 }
 
-/// Verdicts on standard output, and how many there were.
+/// Prints verdicts on standard output and counts them.
 struct Told {
     output: Output,
     to: BufWriter<io::Stdout>,

@@ -23,18 +23,18 @@ use crate::{
 /// What to promote
 #[derive(Debug, clap::Args)]
 pub(super) struct PromoteArguments {
-    /// The version, as `threatwatch models list` shows it
+    /// The version, as shown by `threatwatch models list`
     version: Version,
     /// Refuse if production is not at this generation
     #[arg(long)]
     expected_generation: Option<u64>,
-    /// Do everything but the write, and report
+    /// Check everything and report, but change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Promote although the gate refuses it; needs --reason
+    /// Promote even if the gate refuses; needs --reason
     #[arg(long, requires = "reason")]
     force: bool,
-    /// Why, for the history
+    /// The reason, for the history
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
@@ -44,36 +44,36 @@ pub(super) struct PromoteArguments {
 /// A run that waits for approval
 #[derive(Debug, clap::Args)]
 pub(super) struct SayArguments {
-    /// Its workflow id
+    /// Workflow id of the run
     workflow_id: String,
-    /// Why, for the history
+    /// The reason, for the history
     #[arg(long)]
     reason: String,
     #[command(flatten)]
     answer: Answer,
 }
 
-/// Where to go back to
+/// The version to go back to
 #[derive(Debug, clap::Args)]
 pub(super) struct RollbackArguments {
-    /// The version; without it the newest in the history that is not in production
+    /// Version to go back to; without it the newest one in the history that is not in production
     #[arg(long)]
     to: Option<Version>,
-    /// Why, for the history
+    /// The reason, for the history
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
     answer: Answer,
 }
 
-/// A promotion or a rollback: its workflow, and what came of it.
+/// A promotion or a rollback: its workflow and its result.
 #[derive(Debug, Serialize)]
 struct Told<'a> {
     workflow_id: &'a str,
     run_id: &'a str,
     #[serde(flatten)]
     report: &'a PromoteReport,
-    /// The newest of the candidate, after a dry run.
+    /// The newest backtest of the candidate, after a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     backtest: Option<&'a Backtest>,
 }
@@ -103,7 +103,7 @@ pub(super) async fn promote(arguments: PromoteArguments, settings: &Settings) ->
     tell(&report, &started, newest.as_ref(), answer)?;
     let would_be_refused = !forces && report.outcome == Outcome::DryRun && report.gate.is_some_and(|gate| !gate.passed);
     if would_be_refused {
-        eprintln!("the gate would refuse it");
+        eprintln!("the gate would refuse this version");
     }
     Ok(exit::answer(!would_be_refused))
 }
@@ -136,7 +136,7 @@ pub(super) async fn roll_back(arguments: RollbackArguments, settings: &Settings)
     tell(&report, &started, None, answer)
 }
 
-/// Approves or rejects the promotion that a training run waits with.
+/// Approves or rejects the promotion for which a training run waits.
 pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Settings) -> anyhow::Result<()> {
     let say = Say { actor: actor(), reason: arguments.reason };
     say.check().map_err(usage)?;
@@ -158,19 +158,19 @@ pub(super) async fn say(arguments: SayArguments, approves: bool, settings: &Sett
     arguments.answer.give(&told, || println!("{} is {outcome}", arguments.workflow_id))
 }
 
-/// The newest backtest of a candidate, if there is one. The dry run is done either way.
+/// The newest backtest of a candidate, if there is one. The dry run is valid without it.
 async fn newest_backtest(version: &Version, settings: &Settings) -> Option<Backtest> {
     let reading = async { Ok::<_, anyhow::Error>(settings.registry().await?.backtests(version).await?) };
     match reading.await {
         Ok(found) => found.into_iter().next(),
         Err(error) => {
-            eprintln!("! whether there is a backtest is not known: {error:#}");
+            eprintln!("! the backtests cannot be read: {error:#}");
             None
         }
     }
 }
 
-/// The gate's report, a line a check.
+/// Prints the gate's report, one line per check.
 pub(super) fn print_gate(gate: &Gated) {
     for finding in &gate.checks {
         let result = if finding.passed { "pass" } else { "FAIL" };
@@ -185,14 +185,14 @@ pub(super) fn print_gate(gate: &Gated) {
     }
 }
 
-/// Which replicas serve what was promoted.
+/// Prints which replicas serve the promoted version.
 pub(super) fn print_replicas(replicas: &Replicas) {
     match &replicas.unknown {
-        Some(reason) => println!("! which replicas serve it is not known: {reason}"),
+        Some(reason) => println!("! it is unknown which replicas serve it: {reason}"),
         None => println!("served by {} replicas", replicas.reported.len()),
     }
     for replica in &replicas.missing {
-        println!("! {replica} lives and does not serve it yet");
+        println!("! {replica} is running, but does not serve it yet");
     }
 }
 
@@ -203,7 +203,7 @@ fn print(report: &PromoteReport) {
     let generation = report.generation.map_or_else(|| "none".to_owned(), |generation| generation.to_string());
     match report.outcome {
         Outcome::Promoted => println!("{} is in production, generation {generation}", report.version),
-        Outcome::AlreadyLive => println!("{} was in production already, generation {generation}", report.version),
+        Outcome::AlreadyLive => println!("{} is in production already, generation {generation}", report.version),
         Outcome::DryRun if report.gate.as_ref().is_none_or(|gate| gate.passed) => {
             println!("{} would be promoted after generation {generation}; nothing was written", report.version);
         }

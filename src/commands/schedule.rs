@@ -1,4 +1,4 @@
-//! `threatwatch schedule`: training and retention, every night; training on feedback, where it is asked for.
+//! `threatwatch schedule`: schedules nightly training, retention and, if configured, training on feedback.
 
 use std::time::SystemTime;
 
@@ -27,54 +27,54 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Create the schedules of training and of retention
+    /// Create the schedules for training, retention and, with `--feedback-cron`, training on feedback
     Create {
         /// When to train, in UTC: minute, hour, day, month, weekday
         #[arg(long, value_name = "CRON", default_value = "0 3 * * *")]
         cron: String,
-        /// When to delete what nothing needs, in UTC
+        /// When to delete old versions and unused data, in UTC
         #[arg(long, value_name = "CRON", default_value = "30 4 * * *")]
         retention_cron: String,
-        /// When the best version is promoted
+        /// When to promote the best version of a scheduled training run
         #[arg(long, value_enum, default_value_t = Promote::Never)]
         promote: Promote,
-        /// When to look for new decisions of reviewers and to train on them, in UTC; never unless told
+        /// When to train on new decisions of reviewers, in UTC; without it there is no such schedule
         #[arg(long, value_name = "CRON")]
         feedback_cron: Option<String>,
     },
-    /// Show when they run next
+    /// Show the schedules and their next runs
     Show,
-    /// Pause them
+    /// Pause the schedules
     Pause {
-        /// Why, for the Temporal Web UI
+        /// The reason, for the Temporal Web UI
         #[arg(long, default_value = "paused by threatwatch schedule")]
         reason: String,
     },
-    /// Let them go on
+    /// Resume the schedules
     Resume {
-        /// Why, for the Temporal Web UI
+        /// The reason, for the Temporal Web UI
         #[arg(long, default_value = "resumed by threatwatch schedule")]
         reason: String,
     },
     /// Start a scheduled training run now
     Trigger,
-    /// Delete them; runs that they started go on
+    /// Delete the schedules; runs that they started continue
     Delete,
 }
 
 /// When the best version of a scheduled run is promoted
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Promote {
-    /// Somebody promotes by hand
+    /// Never: promote by hand
     Never,
     /// When the gate passes
     IfGatePasses,
-    /// When the gate passes and somebody approves
+    /// When the gate passes and an operator approves
     AfterApproval,
 }
 
 impl Command {
-    /// What the audit trail calls it, and why it is done; none for what changes nothing.
+    /// The action and the reason for the audit trail; none for a command that changes nothing.
     fn deed(&self) -> Option<(&'static str, Option<String>)> {
         Some(match self {
             Self::Show => return None,
@@ -87,7 +87,7 @@ impl Command {
     }
 }
 
-/// Where a schedule stands; the numbers are 0 where there is none.
+/// The state of a schedule. The numbers are 0 if it does not exist.
 #[derive(Debug, Default, Serialize)]
 struct Told {
     id: &'static str,
@@ -95,13 +95,13 @@ struct Told {
     paused: bool,
     /// Runs that it started.
     runs: i64,
-    /// Runs that it left out because the one before was still going.
+    /// Runs that it skipped because the previous one was still running.
     skipped: i64,
-    /// When it starts the next ones.
+    /// The start times of the next runs.
     next: Vec<String>,
 }
 
-/// Where every schedule stands.
+/// The state of every schedule.
 #[derive(Debug, Serialize)]
 struct List {
     schedules: Vec<Told>,
@@ -136,14 +136,14 @@ async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result
         Command::Create { cron, retention_cron, promote, feedback_cron } => {
             let dataset = feedback_cron.as_ref().map(|_| DatasetChoice::LatestWithFeedback);
             let request = TrainRequest {
-                // Else the night's run would forget what reviewers decided.
+                // Otherwise the nightly run would train without reviewers' decisions.
                 dataset,
                 auto_promote: match promote {
                     Promote::Never => AutoPromote::Never,
                     Promote::IfGatePasses => AutoPromote::IfGatePasses,
                     Promote::AfterApproval => AutoPromote::AfterApproval,
                 },
-                // The next night's run is left out while one waits: it must not wait for more than a day.
+                // The next nightly run is skipped while one waits: it must wait for less than a day.
                 approval_seconds: 20 * 3600,
                 actor: current_user(),
                 reason: Some("scheduled".to_owned()),
@@ -152,7 +152,7 @@ async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result
             orchestrator.create_schedule(Plan::Training(request.clone()), &cron).await?;
             let retention = Plan::Retention(RetentionRequest::default());
             if let Err(error) = orchestrator.create_schedule(retention, &retention_cron).await {
-                // All or none.
+                // Create both schedules or none.
                 orchestrator.delete_schedule(Schedule::Training).await?;
                 return Err(error.into());
             }
@@ -187,7 +187,7 @@ async fn change(command: Command, orchestrator: &Orchestrator) -> anyhow::Result
     Ok(())
 }
 
-/// The schedules to change: that of feedback only where it is there, the others in any case.
+/// The schedules to change. The one for feedback is included only if it exists.
 async fn scheduled(orchestrator: &Orchestrator) -> anyhow::Result<Vec<Schedule>> {
     let mut schedules = vec![Schedule::Training, Schedule::Retention];
     if orchestrator.schedule(Schedule::Feedback).await?.is_some() {
@@ -204,7 +204,7 @@ fn print(told: &Told) {
     }
     let state = if *paused { "paused" } else { "active" };
     let next = next.first().map_or("never", String::as_str);
-    println!("{id:<18} {state}, next {next}, {runs} runs so far, {skipped} left out because one was going");
+    println!("{id:<18} {state}, next {next}, {runs} runs so far, {skipped} skipped because one was still running");
 }
 
 fn rfc3339(at: SystemTime) -> String {

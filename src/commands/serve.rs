@@ -20,37 +20,37 @@ use crate::{
     up::supervisor::stop_signal,
 };
 
-/// More than any number of connections that a service of this kind needs.
+/// The limit of open files to set. It is more than the service needs.
 const MANY_FILES: u64 = 65_536;
 
 /// Settings of the API
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where the API, the web page and Swagger are served; any but a loopback address needs API keys and TLS
+    /// Address of the API, the web page and Swagger; an address that is not loopback needs API keys and TLS
     #[arg(long, env = "THREATWATCH_ADDRESS", default_value = "127.0.0.1:8086")]
     address: SocketAddr,
-    /// A name that the service is reached under, beside the loopback ones; may be given several times
+    /// A host name of the service, in addition to the loopback names; may be given several times
     #[arg(long = "host", env = "THREATWATCH_HOSTS", value_name = "NAME", value_delimiter = ',')]
     hosts: Vec<String>,
-    /// An origin whose pages may use the API, e.g. `https://forum.example`; may be given several times
+    /// An origin whose web pages may use the API, e.g. `https://forum.example`; may be given several times
     #[arg(long = "cors-origin", env = "THREATWATCH_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     origins: Vec<String>,
-    /// The certificate chain, PEM; read again when it changes
+    /// The TLS certificate chain, PEM; read again when the file changes
     #[arg(long, env = "THREATWATCH_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
-    /// The certificate's private key, PEM; read again when it changes
+    /// The certificate's private key, PEM; read again when the file changes
     #[arg(long, env = "THREATWATCH_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Serve on an address that others reach without TLS, and without keys until one is made
+    /// Serve on an address that is not loopback without TLS, and without API keys until one is made
     #[arg(long, env = "THREATWATCH_INSECURE")]
     insecure: bool,
-    /// Ask for API keys even if none was ever made, also on a loopback address
+    /// Require API keys even if none was ever made, and on a loopback address, too
     #[arg(long, env = "THREATWATCH_REQUIRE_KEYS")]
     require_keys: bool,
-    /// Where the last models and the digests of API keys are kept; without it in the state directory
+    /// Folder for the last models and the digests of API keys; without it `cache` in the state directory
     #[arg(long, env = "THREATWATCH_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// How long new connections are still taken after SIGTERM, while readiness fails
+    /// Seconds after SIGTERM in which new connections are still accepted, while readiness already fails
     #[arg(long, env = "THREATWATCH_LINGER_SECONDS", value_name = "SECONDS", default_value_t = 1)]
     linger_seconds: u16,
     #[command(flatten)]
@@ -61,19 +61,19 @@ pub(super) struct Arguments {
     perspective: Perspective,
 }
 
-/// How much of the API is the encoder's, where the model has one
+/// Limits of the encoder, if the model has one
 #[derive(Debug, clap::Args)]
 struct Cascade {
-    /// Threads of the encoder; without it one a core
+    /// Threads of the encoder; without it one per core
     #[arg(long, env = "THREATWATCH_ENCODER_THREADS", value_name = "NUMBER")]
     encoder_threads: Option<NonZeroUsize>,
-    /// Sentences that wait for the encoder at the most; who finds more gets the fast verdict
+    /// Most sentences that may wait for the encoder; if the queue is full, a comment gets the fast verdict
     #[arg(long, env = "THREATWATCH_ENCODER_QUEUE", value_name = "NUMBER", default_value = "256")]
     encoder_queue: NonZeroUsize,
     /// Milliseconds that a comment waits for the encoder; then it gets the fast verdict
     #[arg(long, env = "THREATWATCH_ENCODER_DEADLINE_MILLISECONDS", value_name = "NUMBER", default_value = "250")]
     encoder_deadline_milliseconds: NonZeroU32,
-    /// The encoder judges sentences whose fast probability is at least this, in place of what training found: 0 for all
+    /// The encoder judges sentences with at least this fast probability; without it the model's value; 0 for all
     #[arg(long, env = "THREATWATCH_ENCODER_PASS_FROM", value_name = "PROBABILITY", value_parser = probability)]
     encoder_pass_from: Option<f64>,
 }
@@ -95,28 +95,28 @@ impl From<Cascade> for api::CascadeLimits {
     }
 }
 
-/// How much the API takes
+/// Limits of the API
 #[derive(Debug, clap::Args)]
 struct Limits {
-    /// Characters of a comment
+    /// Most characters in a comment
     #[arg(long, env = "THREATWATCH_MAX_TEXT_CHARACTERS", value_name = "NUMBER", default_value = "20000")]
     max_text_characters: NonZeroUsize,
-    /// Bytes of a body
+    /// Most bytes in a request body
     #[arg(long, env = "THREATWATCH_MAX_BODY_BYTES", value_name = "NUMBER", default_value = "262144")]
     max_body_bytes: NonZeroU32,
-    /// Bytes of a body with many comments
+    /// Most bytes in a request body with many comments
     #[arg(long, env = "THREATWATCH_MAX_BATCH_BYTES", value_name = "NUMBER", default_value = "8388608")]
     max_batch_bytes: NonZeroU32,
-    /// Streams of comments that are answered at once
+    /// Most streams of comments at once
     #[arg(long, env = "THREATWATCH_MAX_STREAMS", value_name = "NUMBER", default_value = "8")]
     max_streams: NonZeroUsize,
-    /// Connections at once; fewer if the process may not have so many files
+    /// Most connections at once; fewer if the limit of open files is lower
     #[arg(long, env = "THREATWATCH_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "2000")]
     max_connections: NonZeroUsize,
-    /// Requests that are answered at once
+    /// Most requests at once
     #[arg(long, env = "THREATWATCH_MAX_REQUESTS", value_name = "NUMBER", default_value = "512")]
     max_requests: NonZeroUsize,
-    /// Requests a second with one API key; 0 for no limit
+    /// Most requests per second with one API key; 0 for no limit
     #[arg(long, env = "THREATWATCH_MAX_REQUESTS_PER_SECOND", value_name = "NUMBER", default_value_t = 1000)]
     max_requests_per_second: u32,
 }
@@ -135,10 +135,10 @@ impl From<Limits> for api::Limits {
     }
 }
 
-/// How clients of Perspective API are answered
+/// Answers to clients of Perspective API
 #[derive(Debug, clap::Args)]
 struct Perspective {
-    /// An attribute of Perspective's that is answered with the threat score, e.g. `TOXICITY`; may be given several times
+    /// A Perspective attribute to answer with the threat score, e.g. `TOXICITY`; may be given several times
     #[arg(
         long = "perspective-alias",
         env = "THREATWATCH_PERSPECTIVE_ALIASES",
@@ -146,7 +146,7 @@ struct Perspective {
         value_delimiter = ','
     )]
     aliases: Vec<String>,
-    /// A language that the models know; may be given several times
+    /// A language that the models support; may be given several times
     #[arg(
         long = "perspective-language",
         env = "THREATWATCH_PERSPECTIVE_LANGUAGES",
@@ -168,15 +168,15 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let is_public = !arguments.address.ip().is_loopback() && !arguments.insecure;
     if is_public && certificate.is_none() {
         bail!(
-            "{} is no loopback address: give --tls-certificate and --tls-key, and make API keys with `threatwatch keys \
-             new NAME --role ROLE`; or insist on going without with --insecure",
+            "{} is not a loopback address: give --tls-certificate and --tls-key, and make API keys with `threatwatch \
+             keys new NAME --role ROLE`; or serve without them with --insecure",
             arguments.address
         );
     }
     allow_many_files();
     let s3 = settings.s3()?;
     let cache = Cache::new(&arguments.cache_dir.unwrap_or_else(|| settings.state_dir().join("cache")), &s3.place());
-    // The bucket is made by others: the API starts and waits for it, however long that takes.
+    // The API does not create the bucket. It starts without it and waits for it without a time limit.
     let registry = Registry::new(Arc::new(settings.store()?));
     let replica = ReplicaId::new(&rustix::system::uname().nodename().to_string_lossy());
     let temporal_ui = settings.get(names::TEMPORAL_UI).map(|url| url.trim_end_matches('/').to_owned());
@@ -201,7 +201,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         .with_context(|| format!("serve the API on {}", arguments.address))
 }
 
-/// Each connection is a file. Systems give few to begin with, and more to those who ask.
+/// Raises the limit of open files: each connection is a file, and the default limit is low.
 fn allow_many_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = match limit.maximum {
@@ -209,6 +209,6 @@ fn allow_many_files() {
         None => Some(MANY_FILES),
     };
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }

@@ -1,4 +1,4 @@
-//! `threatwatch setup`: bucket, search attributes and a first model, once; for stacks that start the parts themselves.
+//! `threatwatch setup`: creates bucket, search attributes and a first model, if another stack starts the parts.
 
 use std::time::Duration;
 
@@ -17,36 +17,36 @@ use crate::{
     up::{first_model, supervisor::wait_until},
 };
 
-/// A stack whose servers are not up by then is broken.
+/// How long `setup` waits for a server.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The run that comes after the first model.
+/// Workflow id of the run after the first model.
 const AFTER_SETUP: &str = "train-after-setup";
 
-/// What comes after the first model
+/// What to do after the first model
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A trainer whose first version is trained afterwards, without waiting for it; promoted if the gate passes
+    /// Then start a run of this trainer if it has no version yet, and do not wait; promoted if the gate passes
     #[arg(long, env = "THREATWATCH_SETUP_TRAIN", value_name = "TRAINER")]
     then_train: Option<String>,
     #[command(flatten)]
     answer: Answer,
 }
 
-/// What is there afterwards.
+/// The state after the setup.
 #[derive(Debug, Serialize)]
 struct Told {
-    /// The version in production; none where the gate refused the first one.
+    /// The version in production; none if the gate refused the first one.
     production: Option<Version>,
-    /// Whether it was trained just now.
+    /// Whether this command trained a first model.
     trained: bool,
-    /// The run that was started afterwards.
+    /// Workflow id of the run that was started afterwards.
     then_training: Option<String>,
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<()> {
     let answer = arguments.answer;
-    // Compose gives a variable that is not set as an empty one.
+    // Compose passes an unset variable as an empty one.
     let then_train = arguments.then_train.filter(|trainer| !trainer.is_empty());
     if let Some(trainer) = &then_train {
         model::trainers::find(trainer).map_err(usage)?;
@@ -57,10 +57,10 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     if let Some(reason) = registry.probe().await? {
         bail!("the object store cannot be trusted with promotions: {reason}");
     }
-    answer.say("the bucket is there, and of racing writers exactly one wins");
+    answer.say("the bucket exists, and of concurrent writers exactly one wins");
     let orchestrator = settings.orchestrator("setup");
     wait_until("Temporal", PATIENCE, || async { orchestrator.ensure_search_attributes().await.is_ok() }).await?;
-    answer.say("the search attributes are there");
+    answer.say("the search attributes exist");
     let mut told = Told { production: None, trained: false, then_training: None };
     if let Some(promotion) = registry.production().await? {
         answer.say(&format!("{} is in production", promotion.record.version));
@@ -76,7 +76,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     answer.give(&told, || {})
 }
 
-/// Starts a run of a trainer that has no version yet; answers its id.
+/// Starts a run of the trainer unless it has a version; returns the workflow id.
 async fn start_training(
     trainer: String,
     registry: &Registry,
@@ -84,7 +84,7 @@ async fn start_training(
     answer: Answer,
 ) -> anyhow::Result<Option<String>> {
     if registry.manifests().await?.iter().any(|manifest| manifest.trainer == trainer) {
-        answer.say(&format!("there is a version by {trainer}"));
+        answer.say(&format!("{trainer} has a version already"));
         return Ok(None);
     }
     let request = TrainRequest {
@@ -95,8 +95,8 @@ async fn start_training(
         ..TrainRequest::default()
     };
     match settings.orchestrator("setup").train(request, AFTER_SETUP).await {
-        Ok(_) => answer.say(&format!("{AFTER_SETUP} trains {trainer}; the Temporal Web UI shows how far it is")),
-        Err(orchestrator::Error::AlreadyRunning { .. }) => answer.say(&format!("{trainer} is being trained")),
+        Ok(_) => answer.say(&format!("{AFTER_SETUP} trains {trainer}; the Temporal Web UI shows its progress")),
+        Err(orchestrator::Error::AlreadyRunning { .. }) => answer.say(&format!("{trainer} is being trained already")),
         Err(error) => return Err(error.into()),
     }
     Ok(Some(AFTER_SETUP.to_owned()))

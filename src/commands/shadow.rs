@@ -1,4 +1,4 @@
-//! `threatwatch shadow`: lets a second version judge beside production, and shows how its verdicts differ.
+//! `threatwatch shadow`: lets a second version judge live comments, too, and compares its verdicts with production.
 
 use model::Version;
 use serde_json::{Value, json};
@@ -21,24 +21,24 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Let a version judge a share of the comments beside production: its verdicts are compared, never shown
+    /// Let a second version judge a share of the live comments; its verdicts are compared, never returned
     Start {
         /// The registered version
         version: Version,
-        /// Share of the comments, above 0, at most 1
+        /// Share of the comments: above 0, at most 1
         #[arg(long, default_value_t = 0.1)]
         share: f64,
-        /// Why, for the audit trail
+        /// The reason, for the audit trail
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Let production judge alone
+    /// Stop the second version
     Stop {
-        /// Why, for the audit trail
+        /// The reason, for the audit trail
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Show what the API that is asked has found since the start
+    /// Show the comparison since the start, as counted by the API that answers
     Status,
 }
 
@@ -103,8 +103,8 @@ fn print(state: &Value) {
     }
     let number = |name: &str| state.get(name).and_then(Value::as_u64).unwrap_or(0);
     println!(
-        "{} comments compared: {} threats by it alone, {} by production alone; its probability is {:+.4} on average; {} \
-         not judged because it was behind",
+        "{} comments compared: {} threats only by it, {} only by production; mean difference of its probability \
+         {:+.4}; {} not judged because it was behind",
         number("compared"),
         number("only_shadow"),
         number("only_production"),

@@ -1,4 +1,4 @@
-//! `threatwatch train`: starts a training run and, if asked, watches it.
+//! `threatwatch train`: starts a training run and, with `--wait`, follows it.
 
 use std::process::ExitCode;
 
@@ -28,58 +28,58 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Arguments {
-    /// A trainer; may be given several times
+    /// A trainer to train; may be given several times
     #[arg(long = "trainer", value_name = "NAME")]
     trainers: Vec<String>,
-    /// Use the parameters of scikit-learn's defaults
+    /// Use scikit-learn's default parameters
     #[arg(long)]
     sklearn: bool,
-    /// Digest of a stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample
+    /// Digest of a stored dataset, or `latest_with_feedback`; without it the newest import, otherwise the sample
     #[arg(long)]
     dataset: Option<DatasetChoice>,
-    /// The source that the dataset is taken from: `import`, `sample`, or one that the worker's program has added
+    /// Source of the dataset: `import`, `sample`, or one that the worker's program adds
     #[arg(long, value_name = "NAME", conflicts_with = "dataset")]
     source: Option<String>,
-    /// Decides the held-out commenters and the folds
+    /// Seed that chooses the held-out commenters and the folds
     #[arg(long, default_value_t = DEFAULT_SEED)]
     seed: u64,
     /// Promote the best version if the gate passes
     #[arg(long)]
     promote: bool,
-    /// Promote the best version if the gate passes and somebody approves (`threatwatch approve`)
+    /// Promote the best version if the gate passes and an operator approves (`threatwatch approve`)
     #[arg(long, conflicts_with = "promote")]
     after_approval: bool,
-    /// Seconds that are waited for approval
+    /// Seconds to wait for approval
     #[arg(long, value_name = "SECONDS", default_value_t = TrainRequest::default().approval_seconds)]
     approval_seconds: u32,
-    /// The threshold that decides: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`
+    /// Operating point, which gives the threshold: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`
     #[arg(long, value_name = "NAME", default_value = BEST_F1)]
     operating_point: String,
-    /// Comments a day that the model will see
+    /// Comments per day that the model will judge; for the operating point `daily_budget`
     #[arg(long, value_name = "NUMBER", default_value_t = Operation::default().comments_per_day)]
     comments_per_day: u32,
-    /// Flags a day that people can look at: the operating point `daily_budget`
+    /// Flags per day that people can review; for the operating point `daily_budget`
     #[arg(long, value_name = "NUMBER", default_value_t = Operation::default().flags_per_day)]
     flags_per_day: u32,
-    /// Sentences that a worker holds in memory at once; a larger dataset is counted in shards, and sampled
+    /// Most sentences in a worker's memory at once; a larger dataset is counted in shards, and sampled
     #[arg(long, value_name = "NUMBER", default_value_t = TrainRequest::default().sentences_in_memory)]
     sentences_in_memory: u64,
-    /// Why, for the history
+    /// The reason, for the history
     #[arg(long)]
     reason: Option<String>,
-    /// Wait for the result
+    /// Wait for the result and show it
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
     answer: Answer,
 }
 
-/// A run that was started, and with `--wait` what came of it.
+/// The started run, and with `--wait` its result.
 #[derive(Debug, Serialize)]
 struct Told {
     workflow_id: String,
     run_id: String,
-    /// In the Temporal Web UI, where its address is known.
+    /// Link to the run in the Temporal Web UI, if its address is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! `threatwatch worker`: workflows and activities, and a small server for health and metrics.
+//! `threatwatch worker`: runs workflows and activities, and serves health and metrics.
 
 use std::{
     net::SocketAddr,
@@ -35,31 +35,32 @@ use crate::{
     up::supervisor::stop_signal,
 };
 
-/// Pause between tries while a part that the worker needs is away.
+/// Pause between attempts to reach a part that the worker needs.
 const RETRY: Duration = Duration::from_secs(2);
-/// First pause of a worker that lacks a key; doubles up to [`LONGEST_PAUSE`], with which the tries of an activity last hours.
+/// First pause of a worker that lacks a key. It doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// With this pause the attempts of an activity last for hours.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// How soon a worker that lacks a key stops taking work.
+/// How often a condition is checked: a worker that lacks a key stops taking work within this time.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Settings of a worker
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where health and metrics are served
+    /// Address for health and metrics
     #[arg(long, env = "THREATWATCH_WORKER_ADDRESS", default_value = "127.0.0.1:9095")]
     address: SocketAddr,
-    /// Threads for fits, counts and evaluations; without it one a core
+    /// Threads for fits, counts and evaluations; without it one per core
     #[arg(long, env = "THREATWATCH_WORKER_THREADS", value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
-    /// The worker deployment that this worker is a version of, where runs shall stay with the version that they started
-    /// on; it takes new ones when `temporal worker deployment set-current-version` says so
+    /// Worker deployment of which this worker is a version; runs stay on the version that started them, and new runs
+    /// come to this one after `temporal worker deployment set-current-version`
     #[arg(long, env = names::DEPLOYMENT_NAME, value_name = "NAME", value_parser = deployment_name)]
     deployment_name: Option<String>,
-    /// This version in the deployment; without it the version of this program
+    /// Id of this version in the deployment; without it the version of this program
     #[arg(long, env = "THREATWATCH_BUILD_ID", value_name = "ID", value_parser = build_id)]
     build_id: Option<String>,
-    /// Seconds of fine-tuning that may be lost with a worker: so often it keeps what it has learned
+    /// Seconds between checkpoints of fine-tuning: if a worker dies, at most this much work is lost
     #[arg(
         long,
         env = "THREATWATCH_CHECKPOINT_SECONDS",
@@ -71,7 +72,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// None where no deployment is named: Compose gives a variable that is not set as an empty one.
+    /// None if no deployment is named. Compose passes an unset variable as an empty one.
     fn deployment(&self) -> Option<Deployment> {
         let name = self.deployment_name.clone().filter(|name| !name.is_empty())?;
         let build_id = self.build_id.clone().filter(|id| !id.is_empty());
@@ -80,7 +81,7 @@ impl Arguments {
     }
 }
 
-/// Letters, digits and what Temporal takes beside them; nothing at all for none.
+/// Accepts letters, digits and the signs that Temporal accepts. An empty name means none.
 fn deployment_name(text: &str) -> Result<String, String> {
     plain(text, &['-', '_'], "`-` and `_`")
 }
@@ -91,11 +92,11 @@ fn build_id(text: &str) -> Result<String, String> {
 
 fn plain(text: &str, beside: &[char], named: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || beside.contains(&c);
-    // What begins with two underscores is Temporal's own.
+    // Names that begin with two underscores are reserved by Temporal.
     if text.len() <= 100 && text.chars().all(is_plain) && !text.starts_with("__") {
         return Ok(text.to_owned());
     }
-    Err(format!("not of at most 100 letters, digits, {named}, or it begins with `__`"))
+    Err(format!("must have at most 100 letters, digits, {named}, and must not begin with `__`"))
 }
 
 pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: Added) -> anyhow::Result<()> {
@@ -118,7 +119,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: A
         let registry = until_ok("the object store", || settings.registry()).await;
         until_ok("Temporal", || async { Ok(orchestrator.ensure_search_attributes().await?) }).await;
         let client = orchestrator.client().await?;
-        // A worker that was started anew still knows when a version was last made.
+        // A restarted worker still reports when the last version was made.
         if let Some(newest) = until_ok("the object store", || async { Ok(registry.manifests().await?) }).await.first() {
             metrics.set_last_training(newest.started as f64);
         }
@@ -155,16 +156,16 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings, extensions: A
                 break worked;
             }
             let Some(key) = codec.lacking() else {
-                // The key may just have come.
+                // The key may have arrived meanwhile.
                 worked?;
                 continue;
             };
             if since.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            // Each task that it takes fails, until its run has no try left; others' runs need their turn all the same.
+            // Tasks with that key fail until their run has no attempt left. Other runs still need this worker.
             let (error, seconds) = (codec::Error::NoKey(key), pause.as_secs());
-            tracing::error!(%error, "no work is taken for {seconds} s, or until the key is there");
+            tracing::error!(%error, "no work is taken for {seconds} s, or until the key is available");
             let _ = tokio::time::timeout(pause, until(|| codec.lacking().is_none())).await;
             codec.try_again();
             pause = (2 * pause).min(LONGEST_PAUSE);
@@ -192,14 +193,14 @@ fn say_working(deployment: Option<&Deployment>) {
     }
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 async fn until(is_so: impl Fn() -> bool) {
     while !is_so() {
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Tries until it succeeds, saying once every few seconds what is missing.
+/// Tries until it succeeds, and logs every few seconds what is missing.
 async fn until_ok<T, F>(what: &str, attempt: impl Fn() -> F) -> T
 where
     F: Future<Output = anyhow::Result<T>>,
@@ -213,12 +214,12 @@ where
     }
 }
 
-/// What `doctor` compares.
+/// The keys that `doctor` compares.
 #[derive(Debug, serde::Serialize)]
 struct PayloadKeys {
-    /// As `id:fingerprint`, the one that encrypts first.
+    /// As `id:fingerprint`. The first key encrypts.
     payload_keys: Vec<String>,
-    /// One that a payload was encrypted with and that is not here.
+    /// A key with which a payload was encrypted, and which this worker does not have.
     #[serde(skip_serializing_if = "Option::is_none")]
     lacking: Option<String>,
 }
@@ -230,7 +231,7 @@ impl PayloadKeys {
     }
 }
 
-/// The SDK's metrics and what makes them.
+/// The SDK's metrics and the runtime that records them.
 struct Telemetry {
     runtime: Runtime,
     client_meter: TemporalMeter,

@@ -1,4 +1,4 @@
-//! Curves as SVG: drawn once, without a script. Colours are the page's.
+//! Curves as SVG, without a script, in the page's colours.
 
 use model::evaluation::{CalibrationBin, CurvePoint, Evaluation};
 
@@ -11,15 +11,15 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
-/// Shares that an axis may end with.
+/// Possible ends of an axis.
 const ROUND: [f64; 7] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0];
 
-/// What stands along the axes, and what somebody hears who does not see the drawing.
+/// The axis labels, and the text for a screen reader.
 struct Frame<'a> {
     label: &'a str,
     along: &'a str,
     up: &'a str,
-    /// The highest value up; those along go from 0 to 1.
+    /// The highest value of the vertical axis. The horizontal one goes from 0 to 1.
     highest: f64,
 }
 
@@ -41,7 +41,7 @@ impl Frame<'_> {
         format!("<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" />", Self::x(x), self.y(y))
     }
 
-    /// The drawing: axes, then what is given.
+    /// The drawing: the axes, then `drawn`.
     fn draw(&self, drawn: &str) -> String {
         let Self { label, along, up, highest } = self;
         let mut axes = String::new();
@@ -72,7 +72,7 @@ impl Frame<'_> {
     }
 }
 
-/// Precision by recall, with the operating point, and the share of threats that chance would have as precision.
+/// Precision by recall, with the operating point and the precision of random guessing: the share of threats.
 pub(super) fn precision_recall(curve: &[CurvePoint], at: &Evaluation) -> String {
     let chance = at.positives as f64 / at.n.max(1) as f64;
     let label = format!(
@@ -86,17 +86,17 @@ pub(super) fn precision_recall(curve: &[CurvePoint], at: &Evaluation) -> String 
     frame.draw(&drawn)
 }
 
-/// The share of threats by the probability that was said; on the dashed line both are equal.
+/// The share of threats by predicted probability. On the dashed line both are equal.
 pub(super) fn calibration(curve: &[CalibrationBin], at: &Evaluation) -> String {
     let label = format!("Share of threats by probability; ECE {:.4}, Brier score {:.4}.", at.ece, at.brier);
-    let frame = Frame { label: &label, along: "probability said", up: "share of threats", highest: 1.0 };
+    let frame = Frame { label: &label, along: "predicted probability", up: "share of threats", highest: 1.0 };
     let drawn = frame.path([(0.0, 0.0), (1.0, 1.0)].into_iter(), "reference")
         + &frame.path(curve.iter().map(|bin| (bin.said, bin.seen)), "curve")
         + &curve.iter().map(|bin| frame.dot((bin.said, bin.seen), 4.0, "point")).collect::<String>();
     frame.draw(&drawn)
 }
 
-/// How the probabilities of the threats, or of the others, are spread; the dashed line is the operating point.
+/// A histogram of the probabilities of the threats, or of the other sentences, with the operating point.
 pub(super) fn probabilities(histogram: &Histogram, of_threats: bool, threshold: f64) -> String {
     let counts = if of_threats { &histogram.threats } else { &histogram.harmless };
     let total = counts.iter().sum::<u64>().max(1) as f64;

@@ -1,6 +1,6 @@
-//! What a model is worth on labelled rows, as one HTML page: no script, nothing fetched, no comment's text.
+//! The quality of a model on labelled rows as one HTML page: no script, no requests, no comment's text.
 //!
-//! The page is well-formed XML as well, so that programs can read it; every number is there in full, in `<data value>`.
+//! The page is also well-formed XML for programs. Every number is there with all digits, in `<data value>`.
 
 mod curves;
 
@@ -19,34 +19,34 @@ use crate::{
     labelled::Facts,
 };
 
-/// What a page shows.
+/// The content of a page.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) title: String,
-    /// What was chosen, and how.
+    /// The settings, by name.
     pub(crate) configuration: Vec<(&'static str, String)>,
-    /// What a reader must know before the figures.
+    /// Warnings that are shown before the figures.
     pub(crate) warnings: Vec<String>,
-    /// Rows, and what they were for.
+    /// The rows, each with its purpose.
     pub(crate) data: Vec<(&'static str, &'a Facts)>,
     pub(crate) figures: &'a Figures,
-    /// Other figures of the same rows, and what they are of.
+    /// Other figures on the same rows, each with its title.
     pub(crate) beside: Vec<(&'static str, &'a Scores)>,
 }
 
-/// Malformed rows that are shown one by one.
+/// Most malformed rows that are listed.
 const SET_ASIDE: usize = 20;
 const STYLE: &str = include_str!("style.css");
-/// Whatever gets into the page: it runs and fetches nothing.
+/// The page runs no script and fetches nothing, whatever its content is.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
-/// Refuses a place where no report can be written, before hours of work.
+/// Refuses a path where no report can be written, before the long work starts.
 pub(crate) fn check(file: &Path) -> anyhow::Result<()> {
     let folder = folder(file);
     anyhow::ensure!(folder.is_dir(), "the report cannot be written: there is no folder {}", folder.display());
     let is_free = fs::symlink_metadata(file).map_or_else(|error| is_absent(&error), |found| found.is_file());
-    anyhow::ensure!(is_free, "the report cannot be written: {} is there and no regular file", file.display());
+    anyhow::ensure!(is_free, "the report cannot be written: {} exists and is not a regular file", file.display());
     Ok(())
 }
 
@@ -60,7 +60,7 @@ fn folder(file: &Path) -> PathBuf {
 }
 
 impl Report<'_> {
-    /// Writes the page, whole or not at all.
+    /// Writes the page completely or not at all.
     pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
         check(file)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -72,7 +72,7 @@ impl Report<'_> {
             fs::rename(&whole, file)
         };
         write().with_context(|| format!("write the report {}", file.display())).inspect_err(|_| {
-            // Half a page is no page.
+            // Leave no incomplete page behind.
             let _ = fs::remove_file(&whole);
         })
     }
@@ -131,7 +131,7 @@ impl Report<'_> {
             .map(|(from, to, threats, harmless)| vec![number(from), number(to), count(threats), count(harmless)]);
         let pr = Drawing {
             caption: "Precision and recall, by sentence",
-            note: "The ring is the operating point; the dashed line is what chance would reach.",
+            note: "The ring is the operating point; the dashed line is the precision of random guessing.",
             drawn: vec![curves::precision_recall(&figures.pr_curve, at)],
             table: table(
                 "pr-curve",
@@ -142,12 +142,12 @@ impl Report<'_> {
         };
         let calibration = Drawing {
             caption: "Calibration, by sentence",
-            note: "On the dashed line a probability means what it says.",
+            note: "On the dashed line, probabilities equal the observed share of threats.",
             drawn: vec![curves::calibration(&figures.calibration_curve, at)],
             table: table(
                 "calibration-curve",
-                "Said and seen, in fifteen bins of equal width; empty ones are left out",
-                &["probability said", "share of threats", "sentences"],
+                "Predicted and observed, in fifteen bins of equal width; empty bins are left out",
+                &["predicted probability", "share of threats", "sentences"],
                 bins,
             ),
         };
@@ -197,7 +197,7 @@ impl Report<'_> {
             .map(|row| vec![number(row.share), number(row.threshold), number(row.precision), number(row.recall)]);
         let thresholds = table("thresholds", "What each threshold flags", &columns, names);
         let columns = ["share of comments", "threshold", "precision", "recall"];
-        let shares = table("flagged-comments", "What it finds to flag a share of all comments", &columns, shares);
+        let shares = table("flagged-comments", "Precision and recall by share of flagged comments", &columns, shares);
         format!("<h2>Thresholds</h2>\n{thresholds}{shares}")
     }
 
@@ -247,11 +247,11 @@ impl Report<'_> {
             .collect();
         let caption = "<caption>What was chosen</caption>";
         let table = format!("<table id=\"configuration\">{caption}\n<tbody>\n{rows}</tbody>\n</table>\n");
-        format!("<h2>Configuration</h2>\n{}", scrolling("What was chosen", &table))
+        format!("<h2>Configuration</h2>\n{}", scrolling("The settings", &table))
     }
 }
 
-/// A curve, and the same as a table.
+/// A curve, with its values as a table.
 struct Drawing {
     caption: &'static str,
     note: &'static str,
@@ -301,7 +301,7 @@ fn judged(sentence: &Evaluation, comment: &Evaluation) -> Vec<String> {
 /// A table whose cells are HTML.
 fn table(id: &str, caption: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
-    // A head stands as what is below it.
+    // A column's head is aligned like its cells.
     let is_number = |at: usize| rows.first().is_some_and(|row| row[at].starts_with(NUMBER));
     let head = |(at, column): (usize, &&str)| {
         let class = if is_number(at) { " class=\"number\"" } else { "" };
@@ -316,7 +316,7 @@ fn table(id: &str, caption: &str, columns: &[&str], rows: impl Iterator<Item = V
     scrolling(caption, &table)
 }
 
-/// What is wider than the page is scrolled by itself, also by keyboard.
+/// A wide table scrolls separately from the page, also by keyboard.
 fn scrolling(label: &str, table: &str) -> String {
     let label = escape(label);
     format!("<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\">\n{table}</div>\n")
@@ -334,10 +334,10 @@ fn count(value: impl std::fmt::Display) -> String {
     format!("{NUMBER}<data value=\"{value}\">{value}</data></td>")
 }
 
-/// How a cell with a number begins.
+/// The start of a cell with a number.
 const NUMBER: &str = "<td class=\"number\">";
 
-/// Text as HTML shows it, whatever it holds.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -347,7 +347,7 @@ fn escape(text: &str) -> String {
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
-            // No page may hold these.
+            // Characters that XML does not allow.
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
@@ -355,7 +355,7 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// An argument as a shell takes it.
+/// Quotes an argument for a shell.
 fn quoted(argument: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !argument.is_empty() && argument.chars().all(is_plain) {

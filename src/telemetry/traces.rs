@@ -60,7 +60,8 @@ impl Traces {
         }
         let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build();
         let exporter = exporter.with_context(|| format!("trace to the collector that {endpoint} names"))?;
-        let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+        let mut resource =
+            Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
         if set(SERVICE_NAME).is_none() {
             resource = resource.with_service_name(service);
         }

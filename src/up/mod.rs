@@ -1,6 +1,6 @@
-//! `threatwatch up`: every part on this machine, as processes of their own, with durable state.
+//! `threatwatch up`: every part on this machine, each as a separate process, with durable state.
 
-/// Prints a line. Standard output may be a file on a full disk: then the line is lost, and the parts are looked after.
+/// Prints a line. If standard output cannot be written (a full disk), the line is lost and `up` continues.
 macro_rules! say {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -45,29 +45,29 @@ use crate::{
     },
 };
 
-/// What `up` is told.
+/// The settings of `up`.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where everything is kept.
+    /// The folder for all state.
     pub state_dir: PathBuf,
     /// A file to import and train on.
     pub data: Option<PathBuf>,
-    /// Where the parts listen.
+    /// The ports of the parts.
     pub ports: Ports,
 }
 
-/// A part that is not well by then has failed.
+/// A part that is not ready after this time has failed.
 const START_UP: Duration = Duration::from_mins(1);
-/// A store on a disk that is busy with other writes may take no write for this long.
+/// A store on a busy disk may accept no write for this long.
 const STORE_START_UP: Duration = Duration::from_mins(3);
-/// A store that takes no write for this long is started again, then after twice this time.
+/// A store that accepts no write for this long is restarted, the next time after twice this time.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// Starts every part, trains and promotes a first model, then keeps the parts running until the process is told to stop.
+/// Starts every part, trains and promotes a first model, and keeps the parts running until it is stopped.
 ///
-/// Runs on the thread that calls it: the parts end when that thread does.
+/// Runs on the calling thread. The parts end when that thread ends.
 pub async fn up(options: Options) -> anyhow::Result<()> {
-    // Before anything is downloaded or started: a typo in a file's name should cost a second.
+    // Before anything is downloaded or started: a wrong file name should fail within a second.
     if let Some(file) = &options.data {
         corpus_file::check(file)?;
     }
@@ -85,7 +85,7 @@ pub async fn up(options: Options) -> anyhow::Result<()> {
             stop.received().await;
             say!("\nstopping");
             supervisor.stop().await;
-            say!("stopped; `up` goes on from here");
+            say!("stopped; the next `up` continues from here");
             Ok(())
         }
         Err(error) => {
@@ -95,7 +95,7 @@ pub async fn up(options: Options) -> anyhow::Result<()> {
     }
 }
 
-/// Parts that somebody else runs.
+/// Parts that `up` does not run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct External {
     pub(crate) temporal: Option<String>,
@@ -108,7 +108,7 @@ impl External {
     }
 }
 
-/// The state directory, held by this process alone.
+/// The state directory, locked by this process.
 struct State {
     dir: PathBuf,
     logs: PathBuf,
@@ -120,9 +120,9 @@ impl State {
         let create = |path: &Path| fs::create_dir_all(path).with_context(|| format!("create {}", path.display()));
         create(dir)?;
         let dir = dir.canonicalize()?;
-        // Corpora are in here: other people's words.
+        // The folder contains corpora: texts of other people.
         fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))
-            .with_context(|| format!("keep {} to yourself", dir.display()))?;
+            .with_context(|| format!("make {} private", dir.display()))?;
         let logs = dir.join("logs");
         create(&logs)?;
         let path = dir.join("lock");
@@ -158,7 +158,7 @@ async fn start(
     if registry.production().await?.is_none() {
         first_model(&settings, "threatwatch up", &|words| say!("{words}")).await?;
     }
-    // Without a model the parts are still worth running: the page says what to do.
+    // Without a model the parts still run: the web page says what to do.
     if registry.production().await?.is_some() {
         let ready = format!("{}/health/ready", options.ports.api_url());
         let serves = async { wait_until("a model that the API serves", START_UP, || http::is_ok(&ready)).await };
@@ -168,10 +168,10 @@ async fn start(
     Ok(())
 }
 
-/// The registry on a store that takes writes and may be trusted with promotions.
+/// Opens the registry, once the store accepts writes and can be trusted with promotions.
 ///
-/// A store that has just started may not take what is written at once. If it is ours and stays silent, it is started
-/// again.
+/// A store that has just started may not accept writes yet. If `up` runs it and it accepts none for too long, it is
+/// restarted.
 async fn open_store(store: S3Store, supervisor: &Supervisor) -> anyhow::Result<Registry> {
     let registry = Registry::new(Arc::new(store.clone()));
     let started = Instant::now();
@@ -193,7 +193,7 @@ async fn open_store(store: S3Store, supervisor: &Supervisor) -> anyhow::Result<R
         }
         if is_slow && started.elapsed() > restart_at {
             supervisor.restart("s3");
-            say!("  ! the object store takes no write: {error}");
+            say!("  ! the object store accepts no write: {error}");
             restart_at *= 2;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -224,7 +224,7 @@ fn environment(options: &Options, state: &State, external: &External) -> anyhow:
             environment.insert(names::TEMPORAL_UI.to_owned(), ports.temporal_ui_url());
             environment.insert(names::TEMPORAL_IS_OWN.to_owned(), "1".to_owned());
         }
-        // For the commands of other shells. What has several lines does not fit into the file.
+        // For commands in other shells. The file cannot hold values with several lines.
         Some(_) => environment.extend(temporal_environment().filter(|(_, value)| !value.contains('\n')).map(
             |(name, value)| {
                 let is_path = name.ends_with("_PATH") || name == "TEMPORAL_CONFIG_FILE";
@@ -233,7 +233,7 @@ fn environment(options: &Options, state: &State, external: &External) -> anyhow:
             },
         )),
     }
-    // A start that forgets the keys would leave runs behind that nobody can read: the last ones go on.
+    // Without the keys, earlier runs could not be read: the last key file stays in use.
     let kept = read_pairs(&env_file(&state.dir))?.remove(names::PAYLOAD_KEY_FILE);
     if let Some(file) = from_environment(names::PAYLOAD_KEY_FILE).map(|file| absolute(&file)).or(kept) {
         environment.insert(names::PAYLOAD_KEY_FILE.to_owned(), file);
@@ -241,12 +241,12 @@ fn environment(options: &Options, state: &State, external: &External) -> anyhow:
     Ok(environment)
 }
 
-/// A path that is right wherever a command is run.
+/// Makes a path absolute, so that commands in every folder can use it.
 fn absolute(path: &str) -> String {
     std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
 }
 
-/// The keys for somebody else's store: from the environment, where its endpoint is.
+/// The credentials for an external store: from the environment, like its endpoint.
 fn external_credentials(endpoint: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let find = |name: &str| {
         let value =
@@ -256,8 +256,10 @@ fn external_credentials(endpoint: &str) -> anyhow::Result<BTreeMap<String, Strin
     [names::AWS_ACCESS_KEY_ID, names::AWS_SECRET_ACCESS_KEY].into_iter().map(find).collect()
 }
 
-/// The keys of our own store: made once, kept in a file of their own. Keys for another store, which the environment may
-/// hold, are not for ours.
+/// The credentials of the store that `up` runs: made once and kept in a separate file.
+///
+/// Credentials in the environment
+/// are for another store and are not used.
 fn own_credentials(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let mut kept = read_pairs(path)?;
     for (name, length) in [(names::AWS_ACCESS_KEY_ID, 10), (names::AWS_SECRET_ACCESS_KEY, 32)] {
@@ -271,7 +273,7 @@ fn own_credentials(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(kept)
 }
 
-/// Temporal, until it answers, and the object store, unless somebody else runs them.
+/// Starts Temporal and the object store unless they are external, and waits until Temporal answers.
 async fn start_servers(
     options: &Options,
     state: &State,
@@ -293,7 +295,7 @@ async fn start_servers(
     let settings = Settings::load(&state.dir)?;
     let orchestrator = settings.orchestrator("up");
     if external.temporal.is_some() {
-        // Waiting mends no setting.
+        // Waiting does not correct a wrong setting.
         if let Err(error @ orchestrator::Error::Settings(_)) = orchestrator.client().await {
             return Err(error.into());
         }
@@ -303,7 +305,7 @@ async fn start_servers(
     waiting("Temporal", &until, answers).await.with_context(|| supervisor.last_words("temporal"))
 }
 
-/// The worker and the API.
+/// Starts the worker and the API.
 async fn start_ourselves(
     options: &Options,
     state: &State,
@@ -335,7 +337,7 @@ async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Trains on the newest import, else on the sample, and promotes what comes of it.
+/// Trains a first model on the newest import, otherwise on the sample, and promotes it if the gate passes.
 pub(crate) async fn first_model(
     settings: &Settings,
     actor: &str,
@@ -373,7 +375,7 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
         ("Metrics of the worker", ports.worker_url() + "/metrics"),
         ("Object store", external.s3.clone().unwrap_or_else(|| ports.s3_url())),
     ];
-    say!("\nthreatwatch is up. Ctrl-C stops it; the next `up` goes on from the same state.\n");
+    say!("\nthreatwatch is up. Ctrl-C stops it; the next `up` continues with the same state.\n");
     say!("  For this machine only: no TLS, and no API keys until you make one (`threatwatch keys new`).\n");
     for (what, link) in rows {
         say!("  {what:<22} {link}");
@@ -395,13 +397,15 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
     say!("  For the best model, about an hour on two cores:  {ours} train --trainer stacked_encoder --promote\n");
 }
 
-/// How this program was called, with the state directory if it is not the default, for lines that people copy.
+/// The command to print in examples: this program as it was called.
+///
+/// It has `--state-dir` if the state directory is not the default.
 fn program(state_dir: &Path) -> String {
     let called = std::env::args().next().unwrap_or_else(|| "threatwatch".to_owned());
     if state_dir == Path::new(STATE_DIR) { called } else { format!("{called} --state-dir {}", state_dir.display()) }
 }
 
-/// The Temporal CLI's own default needs no flag.
+/// The `--address` flag for the Temporal CLI; empty for its default address.
 fn address_flag(settings: &Settings) -> String {
     match settings.get(names::TEMPORAL_ADDRESS) {
         Some(address) if address != Ports::default().temporal_address() => format!(" --address {address}"),
@@ -409,7 +413,7 @@ fn address_flag(settings: &Settings) -> String {
     }
 }
 
-/// Keeps numbers that were chosen once, so that a restart finds them again.
+/// Stores values that were chosen once, so that a restart uses them again.
 pub(crate) fn remember<T: serde::Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
     write_private(path, &serde_json::to_string(value)?)
 }

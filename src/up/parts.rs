@@ -1,4 +1,4 @@
-//! What each part is started with.
+//! Programs, arguments and environment of each part.
 
 use std::{
     collections::BTreeMap,
@@ -12,17 +12,17 @@ use anyhow::Context;
 use super::ports::{self, Ports};
 use crate::{programs::S3Server, settings::names};
 
-/// Arguments, made anew for each start: a port that was free may be taken by then.
+/// Makes the arguments for each start: a port that was free may be taken by then.
 type Arguments = Box<dyn Fn() -> anyhow::Result<Vec<String>> + Send + Sync>;
 
 /// A process that `up` starts.
 pub(crate) struct Part {
-    /// What people call it, and its log.
+    /// Name of the part and of its log.
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Arguments,
     pub(crate) environment: BTreeMap<String, String>,
-    /// Servers end after those who use them.
+    /// Servers are stopped after the parts that use them.
     pub(crate) is_server: bool,
 }
 
@@ -39,7 +39,7 @@ impl Part {
         arguments.extend(flag("--ui-port", ports.temporal_ui));
         arguments.extend(flag("--db-filename", state_dir.join("temporal.db").display()));
         if environment.contains_key(names::PAYLOAD_KEY_FILE) {
-            // So that its Web UI shows what is encrypted.
+            // The Web UI decrypts payloads through this endpoint.
             arguments.extend(flag("--ui-codec-endpoint", format!("{}/codec", ports.api_url())));
         }
         let arguments = Box::new(move || Ok(arguments.clone()));
@@ -63,7 +63,7 @@ impl Part {
                 let environment = [
                     ("MINIO_ROOT_USER", key),
                     ("MINIO_ROOT_PASSWORD", secret),
-                    // It asks nobody for a newer one.
+                    // MinIO does not look for updates.
                     ("MINIO_UPDATE", "off".to_owned()),
                 ];
                 (program, Box::new(move || minio(&state_dir, &data, &ports)), environment.to_vec())
@@ -85,7 +85,7 @@ impl Part {
     ) -> anyhow::Result<Self> {
         let mut arguments = vec!["worker".to_owned()];
         arguments.extend(flag("--address", format!("127.0.0.1:{}", ports.worker)));
-        // A version of a deployment waits for somebody to make it the current one: here nobody would.
+        // With a deployment, runs would wait until an operator makes this version the current one.
         let mut environment = environment.clone();
         environment.insert(names::DEPLOYMENT_NAME.to_owned(), String::new());
         Self::ourselves("worker", arguments, state_dir, &environment)
@@ -111,8 +111,10 @@ impl Part {
     }
 }
 
-/// This program's file by the name that it had at first: a build may replace the file while we run, and then the system
-/// knows the old one as deleted.
+/// The path of this program's file at its start.
+///
+/// A build may replace the file while the program runs; the system then
+/// reports the old file as deleted.
 pub(super) fn this_program() -> anyhow::Result<&'static Path> {
     static NAME: OnceLock<PathBuf> = OnceLock::new();
     if let Some(name) = NAME.get() {
@@ -122,7 +124,7 @@ pub(super) fn this_program() -> anyhow::Result<&'static Path> {
     Ok(NAME.get_or_init(|| name))
 }
 
-/// Its certificates are looked for in the state directory: those of the user's own MinIO would make it speak TLS.
+/// MinIO looks for certificates in the state directory: the user's own MinIO certificates would switch on TLS.
 fn minio(state_dir: &Path, data: &Path, ports: &Ports) -> anyhow::Result<Vec<String>> {
     let [console] = ports::inner(state_dir, ports, ["minio-console"])?;
     let mut arguments = vec!["server".to_owned(), data.display().to_string()];
@@ -132,8 +134,10 @@ fn minio(state_dir: &Path, data: &Path, ports: &Ports) -> anyhow::Result<Vec<Str
     Ok(arguments)
 }
 
-/// Every listener of SeaweedFS on 127.0.0.1, on ports of ours, so that two can run side by side; nothing is reported
-/// to its makers.
+/// Every listener of SeaweedFS is on 127.0.0.1 and on a port that `up` chooses, so two can run at once.
+///
+/// Telemetry is
+/// off.
 fn seaweedfs(state_dir: &Path, data: &Path, ports: &Ports) -> anyhow::Result<Vec<String>> {
     const INNER: [&str; 9] = [
         "master.port",

@@ -1,4 +1,4 @@
-//! Where the parts listen, always on 127.0.0.1.
+//! The ports of the parts, always on 127.0.0.1.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use super::{External, remember};
 
-/// Ports of every part that somebody talks to.
+/// Ports of the parts that users connect to.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Ports {
     /// Port of the API, the web page and Swagger
@@ -71,7 +71,7 @@ impl Ports {
         [self.api, self.temporal, self.temporal_ui, self.s3, self.worker]
     }
 
-    /// Names every port that is taken, with the flag that changes it.
+    /// Fails if a port is taken. The error names each one and the flag that changes it.
     pub(crate) fn require_free(&self, external: &External) -> anyhow::Result<()> {
         let mut wanted = vec![("--port", self.api), ("--worker-port", self.worker)];
         if external.temporal.is_none() {
@@ -92,9 +92,9 @@ impl Ports {
     }
 }
 
-/// Ports that only a part itself uses: chosen once, kept in the state directory, chosen anew if somebody took one.
+/// Ports that only a part itself uses: chosen once, kept in the state directory, chosen again if one is taken.
 ///
-/// None is one of `ports`: a part that is started later will listen there.
+/// None of them is in `ports`, where parts that start later will listen.
 pub(crate) fn inner<const N: usize>(
     state_dir: &Path,
     ports: &Ports,
@@ -122,7 +122,7 @@ pub(crate) fn inner<const N: usize>(
     Ok(chosen)
 }
 
-/// Holds a free port from below those that systems give to outgoing connections, so that none of these takes it.
+/// Binds a free port below the range that systems use for outgoing connections.
 pub fn free_listener() -> anyhow::Result<TcpListener> {
     free_listener_but(&[])
 }

@@ -1,4 +1,4 @@
-//! Starts processes, starts them again when they die, stops them all.
+//! Starts processes, restarts them when they die, and stops them all.
 
 use std::{
     fs,
@@ -21,16 +21,18 @@ use tokio::{
 
 use super::parts::{Part, this_program};
 
-/// First pause before a part is started again; doubles up to [`LONGEST_PAUSE`].
+/// First pause before a part is restarted. It doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A part that ran this long had started well: its next pause is the first again.
+/// After a part has run this long, its next pause is [`FIRST_PAUSE`] again.
 const RAN_WELL: Duration = Duration::from_mins(1);
-/// Our own parts finish what they do, then the servers; both together stay under ten seconds.
+/// Our own parts may finish their work first, then the servers.
+///
+/// Both times together are below ten seconds.
 const GRACE_OURS: Duration = Duration::from_secs(6);
 const GRACE_SERVERS: Duration = Duration::from_secs(3);
 
-/// The processes of this run, each in the care of a task of its own.
+/// The processes of this run. Each has a task that restarts it.
 pub(crate) struct Supervisor {
     logs: PathBuf,
     ours: Group,
@@ -44,7 +46,7 @@ struct Group {
     grace: Duration,
 }
 
-/// A part, its task, and what ends its process so that the task starts it again.
+/// A part, its task, and the signal that makes the task restart it.
 struct Running {
     name: &'static str,
     task: JoinHandle<()>,
@@ -57,7 +59,7 @@ impl Group {
     }
 
     async fn stop(&mut self) {
-        // No receiver means that nothing runs.
+        // An error means that there is no receiver: nothing is running.
         let _ = self.stop.send(true);
         for part in self.parts.drain(..) {
             let _ = part.task.await;
@@ -70,7 +72,7 @@ impl Supervisor {
         Self { logs, ours: Group::new(GRACE_OURS), servers: Group::new(GRACE_SERVERS) }
     }
 
-    /// Starts a part, and starts it again whenever it dies.
+    /// Starts a part, and restarts it whenever it dies.
     pub(crate) fn start(&mut self, part: Part) -> anyhow::Result<()> {
         let log = self.log(part.name);
         let child = spawn(&part, &log)?;
@@ -82,12 +84,12 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Whether the part runs here, and not somewhere else.
+    /// Whether `up` runs this part itself.
     pub(crate) fn runs(&self, name: &str) -> bool {
         self.parts().any(|part| part.name == name)
     }
 
-    /// Kills a part that is there and does not answer; it is started again like one that died.
+    /// Kills a part that does not answer. Its task then restarts it.
     pub(crate) fn restart(&self, name: &str) {
         for part in self.parts().filter(|part| part.name == name) {
             part.restart.notify_one();
@@ -122,17 +124,17 @@ fn spawn(part: &Part, log: &Path) -> anyhow::Result<Child> {
     let open = || fs::OpenOptions::new().create(true).append(true).open(log);
     let output = open().with_context(|| format!("open {}", log.display()))?;
     let errors = output.try_clone()?;
-    // Through ourselves: see `run_bound`.
+    // Starts it through this program: see `run_bound`.
     let mut command = Command::new(this_program()?);
     let ourselves = std::process::id().to_string();
     command.args(["run-bound", "--parent", &ourselves]).arg(&part.program).args((part.arguments)()?);
     command.envs(&part.environment).stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
-    // A group of its own: Ctrl-C in the terminal reaches `up` alone, which then stops the parts in order.
+    // A separate process group: Ctrl-C in the terminal reaches only `up`, which then stops the parts in order.
     command.process_group(0);
     command.spawn().with_context(|| format!("start {}", part.program.display()))
 }
 
-/// Restarts a part with growing pauses until it is told to stop, then ends it within `grace`.
+/// Restarts a part with growing pauses until the stop signal, then ends it within `grace`.
 async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, restart: Arc<Notify>, grace: Duration) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -149,7 +151,7 @@ async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, re
             pause = FIRST_PAUSE;
         }
         let (name, path) = (part.name, log.display());
-        say!("  ! {name} ended ({ended}); it is started again in {} s; log: {path}", pause.as_secs());
+        say!("  ! {name} ended ({ended}); restart in {} s; log: {path}", pause.as_secs());
         child = loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -158,14 +160,14 @@ async fn keep_running(part: Part, log: PathBuf, mut child: Child, stop: Stop, re
             pause = (pause * 2).min(LONGEST_PAUSE);
             match spawn(&part, &log) {
                 Ok(child) => {
-                    // Asked of the process that has ended by itself meanwhile.
+                    // Drops a restart request for the process that has meanwhile ended by itself.
                     let _ = restart.notified().now_or_never();
                     break child;
                 }
                 Err(error) => say!("  ! {name}: {error:#}; next try in {} s", pause.as_secs()),
             }
         };
-        say!("  {name} runs again");
+        say!("  {name} is running again");
     }
 }
 
@@ -192,11 +194,11 @@ fn words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "for no known reason".to_owned(),
+        (None, None) => "unknown reason".to_owned(),
     }
 }
 
-/// Waits until `is_well` answers yes; the error names what never was.
+/// Waits until `is_well` returns true. The error names `what` if that takes too long.
 pub(crate) async fn wait_until<F>(what: &str, patience: Duration, is_well: impl Fn() -> F) -> anyhow::Result<()>
 where
     F: Future<Output = bool>,
@@ -204,19 +206,19 @@ where
     let started = Instant::now();
     while !is_well().await {
         if started.elapsed() > patience {
-            bail!("{what}: not well after {} s", patience.as_secs());
+            bail!("{what}: not ready after {} s", patience.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-/// Whether the process was told to stop.
+/// A signal that the process should stop.
 #[derive(Clone)]
 pub(crate) struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// Resolves when it was, at once if it was before.
+    /// Resolves when the stop signal comes; at once if it came before.
     pub(crate) async fn received(&self) {
         let mut receiver = self.0.clone();
         let _ = receiver.wait_for(|stopped| *stopped).await;
@@ -233,24 +235,24 @@ pub(crate) fn stop_signal() -> anyhow::Result<Stop> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        // The receivers may be gone: then nothing is left to stop.
+        // An error means that there is no receiver: nothing is left to stop.
         let _ = sender.send(true);
         std::future::pending::<()>().await;
     });
     Ok(Stop(receiver))
 }
 
-/// Becomes `program`, bound to the life of the process that started it: even `kill -9` of `up` leaves no orphan.
+/// Becomes `program`, which ends with the process that started it: even `kill -9` of `up` leaves no orphan.
 ///
-/// On Linux only; elsewhere the program is started and not bound.
+/// On Linux only. Elsewhere the program does not end with its parent.
 pub(crate) fn run_bound(
     parent: u32,
     program: &Path,
     arguments: &[std::ffi::OsString],
 ) -> anyhow::Result<std::convert::Infallible> {
     #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("bind to the parent's life")?;
-    // The parent may have died before it was watched.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("bind to the parent process")?;
+    // The parent may have died before the line above.
     if std::os::unix::process::parent_id() != parent {
         bail!("process {parent}, which started this, has ended");
     }

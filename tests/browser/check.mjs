@@ -31,7 +31,7 @@ await flow(async (open) => {
   const review = page.locator("#verdict-details .review");
   for (const box of await review.getByRole("checkbox").all()) await box.uncheck();
   await review.getByRole("button", { name: /threat/ }).click();
-  await untilText(page, "#verdict-details .review [role=status]", /tick at least one/);
+  await untilText(page, "#verdict-details .review [role=status]", /Tick at least one/);
   await says(page, THREAT, "harmless", []);
   for (const [name, text] of Object.entries(HOSTILE)) await staysText(page, name, text);
   await staysText(page, "long", "Why me? ".repeat(2500).slice(0, 20_000));

@@ -92,7 +92,7 @@ async function judgesOnly(page) {
   await page.locator("#tab-label").click();
   await chooseLines(page);
   await page.locator("#label-start").click();
-  await untilText(page, "#label-notice", /no role “review”/);
+  await untilText(page, "#label-notice", /lacks the role “review”/);
   await page.locator("#tab-live").click();
   await untilText(page, "#live-parts", /Object store: answers/);
   assert.equal((await texts(page, "#live-trouble")).join(), "");
@@ -152,14 +152,14 @@ async function looksAtFlips(page) {
   await page.locator("#tab-models").click();
   await page.locator("#compare-form").getByRole("button", { name: "Compare" }).click();
   await page.locator("#flips-button").click();
-  await untilText(page, "#flips", /held-out sentences? are decided otherwise/);
+  await untilText(page, "#flips", /held-out sentences? have a different decision/);
 }
 
 async function operates(page) {
   await page.locator("#train-button").click();
   await page.locator("dialog#training").waitFor();
   assert.ok(await page.locator("#train-actor").isHidden(), "who has a key is not asked for a name");
-  await page.getByRole("radio", { name: /waits until somebody approves/ }).check();
+  await page.getByRole("radio", { name: /waits for approval/ }).check();
   const started = page.waitForResponse((response) => response.url().endsWith("/train"));
   await page.locator("dialog#training").getByRole("button", { name: "Train", exact: true }).click();
   assert.ok((await started).ok());
@@ -176,7 +176,7 @@ async function operates(page) {
     .getByRole("button", { name: /Would.*pass/ })
     .first()
     .click();
-  await untilText(page, "#notice", /pass the checks; nothing was changed/, RUN_MS);
+  await untilText(page, "#notice", /pass the checks\. Nothing was changed/, RUN_MS);
   await page.locator("#tab-training").click();
 }
 

@@ -30,8 +30,8 @@ await flow(async (open) => {
     }
   })();
   try {
-    await moves(page, "requests", "To judge ([\\d.,]+)");
-    await moves(page, "latency", "Half of them within ([\\d.]+) m?s");
+    await moves(page, "requests", "Judging ([\\d.,]+)");
+    await moves(page, "latency", "Median \\(p50\\) ([\\d.]+) m?s");
     await moves(page, "decisions", "Threats ([\\d.,]+)");
     await moves(page, "decisions", "Harmless ([\\d.,]+)");
     await until(

@@ -1,7 +1,7 @@
-//! The page in a real browser, on real servers: its flows, and its states in light and dark, wide and narrow.
+//! The web page in a real browser on real servers: its flows, and its states in light and dark, wide and narrow.
 //!
-//! What drives the browser is downloaded once, at the versions that stand in `package-lock.json`. A machine without it
-//! runs none of these tests and says so; under CI they fail. `PICTURES=docs/pictures` makes the README's pictures anew.
+//! The browser driver is downloaded once, at the versions in `package-lock.json`. On a machine without it these tests
+//! are skipped with a message; under CI they fail. `PICTURES=docs/pictures` takes the README's pictures again.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../common/mod.rs"]

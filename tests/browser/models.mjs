@@ -104,7 +104,7 @@ async function card(open, version) {
 async function promotion(page, production, version) {
   const row = page.locator("#model-rows tr", { hasText: version });
   await row.getByRole("button", { name: /Would.*pass/ }).click();
-  const answer = await untilText(page, "#notice", /would (not )?pass the checks; nothing was changed/, ACTION_MS);
+  const answer = await untilText(page, "#notice", /would (not )?pass the checks\. Nothing was changed/, ACTION_MS);
   assert.deepEqual((await ask(page, "/models/production")).generation, production.generation);
   await stands(page, "Models, the checks");
 

@@ -38,7 +38,7 @@ await flow(
     // The oldest: its dataset is gone, so it has no curves, and the page says so.
     const oldest = versions.at(-1);
     await page.locator(`[data-curves="${oldest}"]`).click();
-    await untilText(page, "#curves-problem", /No curves/);
+    await untilText(page, "#curves-problem", /The curves cannot be shown/);
     await stands(page, "Models, no curves");
   },
   { refused: [[404, "/models/"]] },

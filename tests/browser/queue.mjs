@@ -304,15 +304,15 @@ async function takenBackTo(page, before) {
     await untilText(page, "#queue-said", words);
   };
   const isStored = (label) => storedAs(page, text, label);
-  await presses("h", /Stored before/);
-  await presses("u", /nothing was taken back/);
+  await presses("h", /Already stored/);
+  await presses("u", /nothing was undone/);
   await isStored("harmless");
   await presses("t", /had decided about it before/);
   await isStored("threat");
-  await presses("t", /you said already/);
-  await presses("u", /says again that it is harmless/);
+  await presses("t", /you have already decided/);
+  await presses("u", /is again that it is harmless/);
   await isStored("harmless");
-  await presses("u", /nothing to take back/);
+  await presses("u", /nothing to undo/);
   await forget(page, text);
 
   // What was there before the page was opened, only the moderator knows.
@@ -323,7 +323,7 @@ async function takenBackTo(page, before) {
   await page.locator("#queue-rows").focus();
   await presses("t", /had decided about it before/);
   await isStored("threat");
-  await presses("u", /nothing is taken back yet/);
+  await presses("u", /nothing was undone yet/);
   await isStored("threat");
   await presses("u", /has deleted the decision/);
   assert.equal((await ask(page, "/feedback?limit=1")).total, before);
@@ -424,7 +424,7 @@ async function manyLines(page) {
   await judged(page, 2);
   await page.locator("#queue-sort").selectOption({ index: 1 });
   await untilRows(page, ["many", "short", "open"], "in the order of the file");
-  assert.match((await rows(page))[2].text, /left open in line 304/);
+  assert.match((await rows(page))[2].text, /begins in line 304/);
   await page.locator('#queue-rows [data-index="1"]').click();
   assert.equal(await selectedId(page), "short");
   await choose(page, "array.json", JSON.stringify([many, short]));

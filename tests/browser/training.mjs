@@ -13,7 +13,7 @@ await flow(async (open) => {
   await page.locator("#train-button").click();
   await page.locator("dialog#training").waitFor();
   assert.ok(await page.locator("#train-hours").isHidden(), "hours are asked for only where somebody has to approve");
-  await page.getByRole("radio", { name: /waits until somebody approves/ }).check();
+  await page.getByRole("radio", { name: /waits for approval/ }).check();
   await page.locator("#train-hours").fill("1");
   await page.locator("#train-actor").fill("Rosa");
   await page.locator("#train-reason").fill("the weekly run <b>of</b> October");
@@ -23,7 +23,7 @@ await flow(async (open) => {
   const body = (await answered).request().postDataJSON();
   const { workflow_id: id } = await (await answered).json();
   assert.deepEqual([body.auto_promote, body.approval_seconds, body.actor], ["after_approval", 3600, "Rosa"]);
-  await untilText(page, "#runs-notice", /The training has started/);
+  await untilText(page, "#runs-notice", /The training run has started/);
 
   const run = page.locator("#run-list > li", { hasText: id });
   const stages = new Set();

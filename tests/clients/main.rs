@@ -1,5 +1,7 @@
-//! Clients that others wrote, as they were published, against a running service. They are downloaded, so these tests run
-//! under CI, or where `THREATWATCH_CLIENTS` is set.
+//! Published client libraries of other projects against a running service.
+//!
+//! They are downloaded, so these tests run only
+//! under CI, or if `THREATWATCH_CLIENTS` is set.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../common/mod.rs"]

@@ -1,4 +1,4 @@
-//! A running `threatwatch up` of a test's own: its directory, its ports, its end.
+//! A running `threatwatch up` for one test: its directory, its ports, its end.
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic; a module of tests is shared")]

@@ -1,4 +1,4 @@
-//! `threatwatch serve` as a process of a test's own, and what it uses.
+//! `threatwatch serve` as a separate process for one test, and the memory and files that it uses.
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 

@@ -1,4 +1,4 @@
-//! A Temporal that somebody else runs: a namespace of its own, API keys, client certificates; a real server behind TLS.
+//! An external Temporal: another namespace, API keys, client certificates; on a real server behind TLS.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../common/mod.rs"]
@@ -185,7 +185,7 @@ fn everything_works_in_a_namespace_of_its_own_behind_tls_with_a_client_certifica
         (
             "another authority",
             with(&one("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &certificates.path("other-ca.pem"))),
-            &["WRONG", "TEMPORAL_TLS_SERVER_CA_CERT_PATH", "not by an authority that is trusted"],
+            &["WRONG", "TEMPORAL_TLS_SERVER_CA_CERT_PATH", "not from a trusted authority"],
         ),
         (
             "another name",
@@ -196,12 +196,12 @@ fn everything_works_in_a_namespace_of_its_own_behind_tls_with_a_client_certifica
         ("expired", with(&pair("expired")), &["WRONG", "TEMPORAL_TLS_CLIENT_CERT_PATH", "certificate"]),
         ("stranger", with(&pair("stranger")), &["WRONG", "TEMPORAL_TLS_CLIENT_CERT_PATH", "client certificate"]),
         ("wrong key", with(&one("TEMPORAL_API_KEY", "wrong")), &["WRONG", "TEMPORAL_API_KEY", "unauthorized"]),
-        ("no key", with(&[("TEMPORAL_API_KEY", None)]), &["WRONG", "TEMPORAL_API_KEY", "asks for one"]),
+        ("no key", with(&[("TEMPORAL_API_KEY", None)]), &["WRONG", "TEMPORAL_API_KEY", "requires one"]),
         ("no namespace", with(&one("TEMPORAL_NAMESPACE", "nowhere")), &["WRONG", "TEMPORAL_NAMESPACE", "`nowhere`"]),
         (
             "no file",
             with(&one("TEMPORAL_TLS_CLIENT_KEY_PATH", "/nowhere/key.pem")),
-            &["WRONG", "TEMPORAL_TLS_CLIENT_KEY_PATH is /nowhere/key.pem", "no such file"],
+            &["WRONG", "TEMPORAL_TLS_CLIENT_KEY_PATH is /nowhere/key.pem", "does not exist"],
         ),
     ];
     let mut wrong = Vec::new();

@@ -1,4 +1,6 @@
-//! A TLS proxy in front of a Temporal server: asks for client certificates and API keys as a hosted one does.
+//! A TLS proxy in front of a Temporal server.
+//!
+//! Like a hosted one, it requires client certificates and API keys.
 
 use std::{
     convert::Infallible,

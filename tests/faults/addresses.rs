@@ -1,4 +1,4 @@
-//! F20: no dataset is fetched from an address, so there is none that could be a trap.
+//! F20: no dataset is fetched from an address, so no address can be an attack.
 
 use std::{net::TcpListener, time::Duration};
 

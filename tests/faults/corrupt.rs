@@ -1,4 +1,4 @@
-//! F8 and F17: bytes that rotted on the store's disk, and artifacts that somebody made to do harm.
+//! F8 and F17: bytes damaged on the store's disk, and malicious artifacts.
 
 use std::{
     fs,

@@ -1,4 +1,6 @@
-//! File systems of a test's own: a small one in memory, and one in a file whose copy is what a power loss leaves.
+//! File systems for a test: a small one in memory, and one in a file.
+//!
+//! A copy of that file is the state after a power loss.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! F9: a disk is full under each part, and has room again later.
+//! F9: the disk of each part is full, and later has room again.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! `kill -9` of each part that `up` runs and of `up` itself; a store that is silent when `up` starts for the first time.
+//! `kill -9` of each part that `up` runs and of `up` itself; a store that is silent at the first start of `up`.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -29,10 +29,10 @@ fn each_part_that_is_killed_runs_again_and_an_up_that_is_killed_leaves_nobody_an
     let mut figures = Vec::new();
     let dry = json!({ "version": up.get_json("/models/production")["version"], "dry_run": true });
     for (part, word) in parts {
-        let gone = up.output().matches("runs again").count();
+        let gone = up.output().matches("is running again").count();
         let killed = Instant::now();
         up.kill_9(word);
-        assert!(wait_for(AGAIN, || up.output().matches("runs again").count() > gone), "{part}: {}", up.output());
+        assert!(wait_for(AGAIN, || up.output().matches("is running again").count() > gone), "{part}: {}", up.output());
         // A promotion that writes nothing needs all of them.
         let works = || up.post("/promote", &dry).0 == 200;
         assert!(wait_for(AGAIN, works), "{part}: {:?}", up.post("/promote", &dry));
@@ -101,8 +101,8 @@ fn an_up_whose_own_store_falls_silent_at_its_first_start_starts_it_again() {
     });
     let took = started.elapsed();
     let said = up.output();
-    assert!(said.contains("the object store takes no write"), "it was not silent: {said}");
-    assert!(said.contains("s3 ended (it did not answer)") && said.contains("s3 runs again"), "{said}");
+    assert!(said.contains("the object store accepts no write"), "it was not silent: {said}");
+    assert!(said.contains("s3 ended (it did not answer)") && said.contains("s3 is running again"), "{said}");
     assert_eq!(up.post("/predict", &json!({ "text": "I will kill you" })).0, 200);
     eprintln!("a store that is silent at the first start: `up` is up after {took:.1?}");
     // 20 s of silence, one try of 15 s that began before their end, and a start.

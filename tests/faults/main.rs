@@ -1,7 +1,7 @@
-//! Faults of the parts that the system rests on: real servers, real signals, a proxy of our own in between.
+//! Faults of the parts that the system depends on: real servers, real signals, and our own proxy in between.
 //!
-//! F1 and so on are the numbers of the matrix of faults, which docs/faults.md has with bounds and figures. Each test
-//! prints its figure. Bounds that depend on how busy the machine is are wider here than there, at most threefold.
+//! F1 and so on are the numbers of the matrix of faults in docs/faults.md, with bounds and figures. Each test prints
+//! its figure. Bounds that depend on the load of the machine are up to three times as wide here.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod addresses;

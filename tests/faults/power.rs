@@ -1,7 +1,7 @@
-//! Power loss under the store: what was not on its disk is gone, and what is there is never silently wrong.
+//! Power loss of the store: data not yet on its disk is lost, and the remaining data is never silently wrong.
 //!
 //! The store's data are on a file system in a file. Pages that the system has not written yet are not in that file, so
-//! its copy is the disk after a power loss. The store is halted while the copy is made, and killed then.
+//! a copy of it is the disk after a power loss. The store is halted during the copy and killed afterwards.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The proxy does what the other tests rely on.
+//! Tests of the proxy on which the other tests rely.
 
 use std::{
     io::{Read, Write},

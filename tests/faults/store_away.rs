@@ -1,4 +1,4 @@
-//! F4, F5, F12: the store refuses connections, says nothing, or is away when a replica starts.
+//! F4, F5, F12: the store refuses connections, does not answer, or is away when a replica starts.
 
 use std::{
     fs,

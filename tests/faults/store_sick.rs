@@ -1,4 +1,4 @@
-//! F5 to F7: the store is slow, fails calls, loses replies, and answers with bytes that are not those that were stored.
+//! F5 to F7: the store is slow, fails calls, loses replies, and returns other bytes than were stored.
 
 use std::{
     collections::HashMap,

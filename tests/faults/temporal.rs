@@ -1,4 +1,4 @@
-//! F3: Temporal is killed and comes back; Temporal says nothing.
+//! F3: Temporal is killed and comes back; Temporal does not answer.
 
 use std::{
     sync::Mutex,

@@ -1,4 +1,4 @@
-//! A namespace and a bucket of a test's own, on servers that others use as well; a worker and a Temporal of its own.
+//! A namespace and a bucket for one test on shared servers; a worker and a Temporal for one test.
 
 use std::{
     fs,

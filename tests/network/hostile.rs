@@ -1,4 +1,4 @@
-//! F14, F15: clients that are slow, and more of them than there is room for.
+//! F14, F15: slow clients, and more clients than the service accepts.
 
 use std::{
     io::Read,

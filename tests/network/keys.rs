@@ -1,4 +1,4 @@
-//! API keys: what they cost, how soon they end, and that no other text is one.
+//! API keys: the time that a check takes, how soon a revocation works, and that other texts are refused.
 
 use std::{
     process::Command,

@@ -1,4 +1,4 @@
-//! F18 and promotions: the service is told to stop, and its model changes, while everybody asks.
+//! F18 and promotions: the service stops, and its model changes, under load.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! F13: bodies that nobody should send.
+//! F13: invalid and hostile request bodies.
 
 use std::{
     io::Write,

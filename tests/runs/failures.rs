@@ -1,4 +1,4 @@
-//! A failed run's headline is its cause: every kind of failure that can be provoked on real servers.
+//! The message of a failed run names its cause: every kind of failure that can be provoked on real servers.
 
 use std::time::Duration;
 

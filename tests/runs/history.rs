@@ -1,4 +1,4 @@
-//! A run's history, as the server keeps it.
+//! A run's history, as the server stores it.
 
 use std::collections::BTreeMap;
 

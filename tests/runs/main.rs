@@ -1,4 +1,4 @@
-//! Runs as people find and read them: what they are, what they wait for, what they found, why they failed.
+//! Runs in the Temporal Web UI: their request, what they wait for, their result, why they failed.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../common/mod.rs"]
@@ -81,14 +81,14 @@ fn every_workflow_says_what_it_is_what_it_found_and_what_runs_it() {
             &["golden_examples", "dry run"],
         ),
         ("PromoteWorkflow", "again", json!({ "version": live }).to_string(), &["in production already"]),
-        ("ReproduceWorkflow", "same", json!({ "version": version }).to_string(), &["same bytes", "PR-AUC"]),
-        ("RetentionWorkflow", "kept", r#"{"dry_run":true}"#.to_owned(), &["would be deleted", "stay in any case"]),
+        ("ReproduceWorkflow", "same", json!({ "version": version }).to_string(), &["identical", "PR-AUC"]),
+        ("RetentionWorkflow", "kept", r#"{"dry_run":true}"#.to_owned(), &["would be deleted", "always kept"]),
         ("FeedbackWorkflow", "little", "{}".to_owned(), &["nothing was trained", "decisions: 0"]),
         (
             "BacktestWorkflow",
             "tried",
             json!({ "candidate": other, "incumbent": live, "source": format!("dataset:{dataset}") }).to_string(),
-            &["decided otherwise", "compared with"],
+            &["decided differently", "compared with"],
         ),
         ("RollbackWorkflow", "back", json!({ "to": other, "reason": "<b>why</b>" }).to_string(), &["FAILED"]),
     ] {
@@ -163,7 +163,7 @@ fn starters_say_what_they_ask_for(up: &Up, live: &str, other: &model::Version) {
     for (id, summary, details) in [
         ("asked-train", "train multinomial_nb", "seed: "),
         ("promote-production", "promote ", "generation in production before"),
-        ("retention", "say what nothing needs", "the newest 20 versions"),
+        ("retention", "show unneeded data", "the newest 20 versions"),
         (&reproduce, "again", "the bytes of the artifact"),
         ("asked-backtest", "backtest ", "dataset:"),
     ] {

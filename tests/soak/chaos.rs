@@ -1,4 +1,4 @@
-//! Kills parts at random, without a word.
+//! Kills parts at random, without warning.
 
 use std::{
     collections::BTreeMap,

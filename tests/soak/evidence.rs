@@ -1,4 +1,4 @@
-//! What is there when everything has come to rest, read past the parts that are examined.
+//! The state when everything is idle, read directly from the stores and not through the tested parts.
 
 use futures_util::StreamExt;
 use model::Digest;

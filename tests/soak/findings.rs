@@ -1,4 +1,4 @@
-//! Everything that is checked beside the invariants: predictions, deeds, leaks, processes, objects.
+//! All checks other than the invariants: predictions, actions, leaks, processes, objects.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The invariants I1 to I11, each a question to the evidence; what answers no is named.
+//! The invariants I1 to I11. Each is checked against the evidence, and violations are named.
 
 use std::collections::{BTreeMap, BTreeSet};
 

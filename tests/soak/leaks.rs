@@ -1,4 +1,4 @@
-//! Does a process take more and more? Memory, open files and threads of each life, sampled while everything runs.
+//! Leaks: memory, open files and threads of each process, sampled while everything runs.
 //!
 //! A life is judged from its warm-up on. The growth of a measure is the median slope of all pairs of samples (Theil and
 //! Sen), which single samples cannot bend, times the time that was looked at. It is a leak where it is more than the

@@ -1,4 +1,4 @@
-//! What was asked for and what was told: held against what is there in the end.
+//! Records requests and answers, which are compared with the final state.
 
 use std::collections::BTreeMap;
 

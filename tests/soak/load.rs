@@ -1,4 +1,4 @@
-//! Predictions at a steady rate, whatever becomes of those before, as behind a load balancer with two replicas.
+//! Predictions at a steady rate, whether earlier ones are answered or not, like behind a load balancer.
 
 use std::{
     thread,

@@ -1,7 +1,9 @@
-//! Soak: a whole system under load, work and kills for as long as one likes; then everything that must hold is checked.
+//! Soak: a whole system under load, work and kills for a given time.
 //!
-//! `THREATWATCH_SOAK_MINUTES=10` says how long, half a minute without it; `THREATWATCH_SOAK_SEED` draws the same chance
-//! again. docs/soak.md says what is done and what is checked.
+//! Afterwards all invariants are checked.
+//!
+//! `THREATWATCH_SOAK_MINUTES=10` sets the time, half a minute without it. `THREATWATCH_SOAK_SEED` repeats the random
+//! choices of an earlier run. docs/soak.md describes the actions and the checks.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod chaos;

@@ -1,4 +1,4 @@
-//! What is in the bucket, and whether retention leaves anything that nothing needs.
+//! The objects in the bucket, and whether retention deletes all that nothing needs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Everything that people and schedules do beside predictions: training, promotions, rollbacks, races, retention, feedback.
+//! The work of people and schedules: training, promotions, rollbacks, races, retention, feedback.
 
 use std::{
     thread,

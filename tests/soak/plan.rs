@@ -1,4 +1,4 @@
-//! How long a soak lasts, and what its chance is drawn from.
+//! The duration of a soak and the seed of its random choices.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! The table at the end: every check, its result, its figures.
+//! The table at the end: every check with its result and its figures.
 
 use std::{fs, io::Write as _, path::Path};
 

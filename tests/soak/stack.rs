@@ -1,4 +1,4 @@
-//! A running `up` and a second replica of the API beside it: their processes, their ways in, their coming to rest.
+//! A running `up` and a second API replica: their processes, their addresses, and the wait until they are idle.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Are answers of `/predict` those of the version that they name?
+//! Checks that answers of `/predict` are those of the version that they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 

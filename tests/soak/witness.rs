@@ -1,4 +1,4 @@
-//! Who looks on while everything happens: what was seen once must stay so, and every moment must pass the check.
+//! Observes the system during the soak: facts seen once must stay true, and every observation must pass the checks.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What a run was asked to do, in words: its static summary and details in the Temporal Web UI.
+//! The request of a run in words: its static summary and details in the Temporal Web UI.
 
 use crate::{
     details::{list, plain},
@@ -8,12 +8,12 @@ use crate::{
     },
 };
 
-/// A workflow's input that can be told.
+/// A workflow's input that can be described in words.
 pub(crate) trait Asked {
     /// One line without markup.
     fn summary(&self) -> String;
 
-    /// What the line does not say, by name, as Markdown.
+    /// Further facts by name, as Markdown.
     fn facts(&self) -> Vec<(&'static str, String)>;
 
     /// All of it, as Markdown.
@@ -21,7 +21,7 @@ pub(crate) trait Asked {
         format!("Asked to {}:\n\n{}", plain(&self.summary()), list(&self.facts()))
     }
 
-    /// What a run carries beside its input, where no codec encrypts it: without who asked and why.
+    /// A description without actor and reason, for fields of a run that no codec encrypts.
     fn told_in_the_clear(&self) -> String {
         let facts: Vec<_> = self.facts().into_iter().filter(|(name, _)| !OF_PEOPLE.contains(name)).collect();
         format!("Asked to {}:\n\n{}", plain(&self.summary()), list(&facts))
@@ -40,13 +40,13 @@ impl Asked for TrainRequest {
                 |source| format!("from the source {}", plain(source)),
             ),
             Some(DatasetChoice::Stored(digest)) => format!("`{}`", digest.short()),
-            Some(DatasetChoice::LatestWithFeedback) => "the newest with what reviewers decided".to_owned(),
+            Some(DatasetChoice::LatestWithFeedback) => "the newest, with reviewers' decisions".to_owned(),
         };
         let promotion = match self.auto_promote {
             AutoPromote::Never => "by hand, later".to_owned(),
             AutoPromote::IfGatePasses => "at once if the gate passes".to_owned(),
             AutoPromote::AfterApproval => {
-                format!("if the gate passes and somebody approves within {}", span(self.approval_seconds))
+                format!("if the gate passes and an approval comes within {}", span(self.approval_seconds))
             }
         };
         let mut facts = vec![
@@ -97,11 +97,11 @@ impl Asked for RollbackRequest {
 
 impl Asked for RetentionRequest {
     fn summary(&self) -> String {
-        if self.dry_run { "say what nothing needs" } else { "delete what nothing needs" }.to_owned()
+        if self.dry_run { "show unneeded data" } else { "delete unneeded data" }.to_owned()
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("stay in any case", format!("the newest {} versions", self.keep))]
+        vec![("always kept", format!("the newest {} versions", self.keep))]
     }
 }
 
@@ -137,13 +137,13 @@ impl Asked for FeedbackRequest {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let least = format!("{} new decisions", self.least_decisions);
         let resolve = format!("{:?}", self.resolve).to_lowercase();
-        let mut facts = vec![("trained from", least), ("where reviewers differ", resolve)];
+        let mut facts = vec![("trained from", least), ("if reviewers disagree", resolve)];
         facts.extend(self.training.facts().into_iter().filter(|(name, _)| *name != "dataset"));
         facts
     }
 }
 
-/// Facts in the words of people.
+/// Facts that name people or quote them.
 const OF_PEOPLE: [&str; 2] = ["asked by", "reason"];
 
 fn by<'a>(actor: Option<&'a str>, reason: Option<&'a str>) -> impl Iterator<Item = (&'static str, String)> {
@@ -172,13 +172,13 @@ mod tests {
         assert_eq!(request.summary(), "train multinomial_nb, stacked");
         let told = request.told();
         for words in
-            ["Asked to train multinomial_nb, stacked:", "approves within 3 d", "- asked by: mona", "\\<b\\>the"]
+            ["Asked to train multinomial_nb, stacked:", "approval comes within 3 d", "- asked by: mona", "\\<b\\>the"]
         {
             assert!(told.contains(words), "{words}: {told}");
         }
         assert!(!TrainRequest::default().told().contains("asked by"));
         let clear = request.told_in_the_clear();
-        assert!(clear.contains("approves within 3 d") && !clear.contains("mona") && !clear.contains("fair"), "{clear}");
+        assert!(clear.contains("comes within 3 d") && !clear.contains("mona") && !clear.contains("fair"), "{clear}");
     }
 
     #[test]

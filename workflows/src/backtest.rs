@@ -1,4 +1,4 @@
-//! `BacktestWorkflow`: what a version would have decided otherwise than another one, of comments that are stored.
+//! `BacktestWorkflow`: compares the decisions of two versions on stored comments.
 
 use model::backtest::{Backtest, BacktestId, Report, Source};
 use temporalio_macros::{workflow, workflow_methods};
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Judges comments by two versions; see [`BacktestRequest`] for what it takes and [`Backtest`] for what it gives.
+/// Judges comments with two versions. Takes a [`BacktestRequest`], gives a [`Backtest`].
 #[workflow]
 pub struct BacktestWorkflow {
     request: Lenient<BacktestRequest>,
@@ -35,7 +35,7 @@ impl BacktestWorkflow {
         Self { request, progress: Status { stage: "plan".to_owned(), total: 3, versions, ..Status::default() }.into() }
     }
 
-    /// The pieces side by side, and a report on what they found.
+    /// Judges the pieces in parallel, then writes a report.
     #[run(name = "BacktestWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Backtest> {
         begin(ctx);
@@ -43,7 +43,7 @@ impl BacktestWorkflow {
         end(ctx, ended)
     }
 
-    /// Where the run stands, at any time.
+    /// The status of the run, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
         self.progress.status.clone()
@@ -73,7 +73,7 @@ async fn judge(ctx: &Context) -> Result<Backtest, WorkflowTermination> {
     });
     step_done(ctx);
 
-    enter(ctx, "judge", format!("judging {count} pieces by {candidate} and by {incumbent}"));
+    enter(ctx, "judge", format!("judging {count} pieces with {candidate} and {incumbent}"));
     let runs = (0..).zip(pieces).map(|(number, piece)| {
         let ctx = ctx.clone();
         let (id, candidate, incumbent) = (id.clone(), candidate.clone(), incumbent.clone());
@@ -94,16 +94,16 @@ async fn judge(ctx: &Context) -> Result<Backtest, WorkflowTermination> {
     step_done(ctx);
     tell(ctx, Section::Result, result(&done.report));
     let Report { comments, changed, .. } = done.report;
-    enter(ctx, "done", format!("{changed} of {comments} comments would be decided otherwise"));
+    enter(ctx, "done", format!("{changed} of {comments} comments would be decided differently"));
     Ok(done)
 }
 
-/// The report in short; the whole of it is kept beside the candidate.
+/// A summary of the report. The whole report is stored with the candidate.
 fn result(report: &Report) -> String {
     let [low, high] = report.changed_interval.map(|share| share * 100.0);
     let changed = format!("{} of {} ({low:.1}% to {high:.1}% with 95%)", report.changed, report.comments);
     let mut facts = vec![
-        ("comments decided otherwise", changed),
+        ("comments decided differently", changed),
         ("now threats", report.to_threat.to_string()),
         ("now harmless", report.to_harmless.to_string()),
     ];

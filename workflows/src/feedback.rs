@@ -1,4 +1,4 @@
-//! `FeedbackWorkflow`: builds a dataset from what reviewers decided, and trains on it once there is enough that is new.
+//! `FeedbackWorkflow`: builds a dataset with reviewers' decisions, and trains on it if there are enough new ones.
 
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ChildWorkflowOptions, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination};
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Turns decisions into a model; see [`FeedbackRequest`] for what it takes and [`FeedbackReport`] for what it gives.
+/// Turns decisions into a model. Takes a [`FeedbackRequest`], gives a [`FeedbackReport`].
 #[workflow]
 pub struct FeedbackWorkflow {
     request: Lenient<FeedbackRequest>,
@@ -33,7 +33,7 @@ impl FeedbackWorkflow {
         Self { request, progress: Status { stage: "build".to_owned(), total: 2, ..Status::default() }.into() }
     }
 
-    /// One activity, then a training run of its own: what waits for approval is that run.
+    /// One activity, then a separate training run, which waits for approval.
     #[run(name = "FeedbackWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<FeedbackReport> {
         begin(ctx);
@@ -41,7 +41,7 @@ impl FeedbackWorkflow {
         end(ctx, ended)
     }
 
-    /// Where the run stands, at any time.
+    /// The status of the run, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
         self.progress.status.clone()
@@ -94,7 +94,7 @@ async fn learn(ctx: &Context) -> Result<FeedbackReport, WorkflowTermination> {
     Ok(FeedbackReport { built, training: Some(trained) })
 }
 
-/// What the run that was started made: this run is found by it, too.
+/// Shows the result of the training run. This run's search attributes have it, too.
 fn tell_trained(ctx: &Context, trained: &TrainReport) {
     ctx.state_mut(|w| w.progress.status.versions = trained.candidates.iter().map(|c| c.version.clone()).collect());
     tell(ctx, Section::Figures, tables::figures(&trained.candidates));
@@ -106,7 +106,7 @@ fn tell_trained(ctx: &Context, trained: &TrainReport) {
     }
 }
 
-/// What became of the decisions, in counts.
+/// The numbers of decisions by what became of them.
 fn data(built: &BuiltDataset) -> String {
     let mut facts = vec![
         ("dataset", format!("`{}`, built on `{}`", built.dataset.short(), built.base.short())),

@@ -1,4 +1,4 @@
-//! Fine-tuning an encoder: one activity a fold and one for all folds, side by side, shared by the workers.
+//! Fine-tunes an encoder: one activity per fold and one for all folds, in parallel on all workers.
 
 use model::{experiment::FOLDS, trainers};
 use temporalio_sdk::{WorkflowContext, WorkflowTermination};
@@ -11,18 +11,18 @@ use crate::{
     steps::{FindBaseInput, FoundBase, TrainInput, TuneInput, Tuned, TunedEncoder},
 };
 
-/// The stage of a run that fine-tunes.
+/// The stage of a run in which it fine-tunes.
 pub const STAGE: &str = "fine_tune";
 
-/// Steps that fine-tuning counts: the base, each fold, all folds.
+/// Number of steps of fine-tuning: the base, each fold, all folds.
 pub(crate) const STEPS: u32 = 2 + FOLDS as u32;
 
-/// Whether a trainer takes an encoder.
+/// Whether a trainer uses an encoder.
 pub(crate) fn takes_encoder(trainer: &str) -> bool {
     trainers::find(trainer).is_ok_and(|trainer| trainer.encoder().is_some())
 }
 
-/// Fine-tunes an encoder for what a trainer is given; on a base of that digest, else on the one that workers are set to.
+/// Fine-tunes an encoder for a trainer's input, from the given base, otherwise from the workers' configured one.
 pub(crate) async fn fine_tune<W: Tells>(
     ctx: &WorkflowContext<W>,
     input: &TrainInput,
@@ -37,7 +37,7 @@ pub(crate) async fn fine_tune<W: Tells>(
     let message =
         format!("fine-tuning an encoder of {millions:.1} million numbers, {FOLDS} folds and once on all rows");
     enter(ctx, STAGE, message);
-    // The longest first.
+    // The longest part first.
     let parts = [None].into_iter().chain((0..FOLDS as u32).map(Some));
     let runs = parts.map(|without| {
         let ctx = ctx.clone();

@@ -1,4 +1,4 @@
-//! How a run fails: its cause is the outermost failure, in one sentence, and not "Activity task failed".
+//! How a run fails: its outermost failure names the cause in one sentence, not "Activity task failed".
 
 use temporalio_common::{
     error::IncomingError,
@@ -13,7 +13,7 @@ use temporalio_sdk::{
 
 use crate::{failure, lenient::fail, policy};
 
-/// Ends the run with the activity's own words.
+/// Ends the run with the message of the failed activity.
 pub(crate) fn rethrow(stage: &str, error: ActivityExecutionError) -> WorkflowTermination {
     if matches!(error, ActivityExecutionError::Cancelled(_)) {
         return error.into();
@@ -31,7 +31,7 @@ pub(crate) fn rethrow(stage: &str, error: ActivityExecutionError) -> WorkflowTer
     }
 }
 
-/// Ends the run with the words of the run that it started.
+/// Ends the run with the message of the failed run that it started.
 pub(crate) fn of_child(stage: &str, id: &str, error: ChildWorkflowExecutionError) -> WorkflowTermination {
     if error.as_cancelled().is_some() {
         return error.into();
@@ -40,7 +40,7 @@ pub(crate) fn of_child(stage: &str, id: &str, error: ChildWorkflowExecutionError
         Some(cause) => {
             let words = match &cause.failure_info {
                 Some(FailureInfo::TerminatedFailureInfo(_)) => format!("the run {id} was terminated"),
-                Some(FailureInfo::TimeoutFailureInfo(_)) => format!("the run {id} was not over in time"),
+                Some(FailureInfo::TimeoutFailureInfo(_)) => format!("the run {id} did not end in time"),
                 _ => told(cause),
             };
             fail(kind(cause, "ChildFailed"), format!("{stage}: {words}"))
@@ -49,18 +49,18 @@ pub(crate) fn of_child(stage: &str, id: &str, error: ChildWorkflowExecutionError
     }
 }
 
-/// Ends the run since another one could not be started.
+/// Ends the run because another one could not be started.
 pub(crate) fn not_started(stage: &str, id: &str, error: ChildWorkflowStartError) -> WorkflowTermination {
     match error {
-        // The only cause that Temporal knows of apart from a namespace that is gone.
+        // Temporal has only one other cause: a deleted namespace.
         ChildWorkflowStartError::StartFailed { .. } => {
-            fail(failure::CONFLICT, format!("{stage}: a run {id} is there already, or its namespace is gone"))
+            fail(failure::CONFLICT, format!("{stage}: a run {id} exists already, or its namespace was deleted"))
         }
         other => other.into(),
     }
 }
 
-/// What a failure says, in one line.
+/// The message of a failure in one line.
 fn told(cause: &Failure) -> String {
     match &cause.failure_info {
         Some(FailureInfo::TimeoutFailureInfo(info)) => match info.timeout_type() {
@@ -82,7 +82,7 @@ fn kind<'a>(cause: &'a Failure, otherwise: &'a str) -> &'a str {
     }
 }
 
-/// A text without line breaks; the Web UI shows the first line alone.
+/// A text without line breaks: the Web UI shows only the first line.
 pub(crate) fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() { "it failed and did not say why".to_owned() } else { line }

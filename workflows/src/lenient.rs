@@ -1,7 +1,7 @@
 //! Workflow input that is never lost while it is decoded.
 //!
-//! A typed input that does not parse would leave the run RUNNING for ever: its workflow task fails and is tried again.
-//! Carried as data, the error fails the run instead, with a message that names the field.
+//! A typed input that does not parse would leave the run RUNNING for ever: its workflow task fails and is retried.
+//! Here the error is kept as data and fails the run, with a message that names the field.
 
 use serde::{Serialize, de::DeserializeOwned};
 use temporalio_common::{
@@ -15,7 +15,9 @@ use temporalio_sdk::{ApplicationFailure, WorkflowTermination};
 
 use crate::failure;
 
-/// One JSON object, or why it is not that. No input and `null` count as `{}`.
+/// One JSON object, or why the input is not one.
+///
+/// No input and `null` are read as `{}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lenient<T>(pub Result<T, String>);
 
@@ -78,7 +80,7 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
         let reason = error.into_inner().to_string();
         if path == "." { reason } else { format!("`{path}`: {reason}") }
     })?;
-    deserializer.end().map_err(|_| "there is something after the JSON object".to_owned())?;
+    deserializer.end().map_err(|_| "there is more text after the JSON object".to_owned())?;
     Ok(value)
 }
 

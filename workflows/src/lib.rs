@@ -1,6 +1,6 @@
-//! The durable workflows: what is done, in which order, how often a step is tried again. No I/O, no clock, no chance.
+//! The durable workflows: steps, their order, and their retries. No I/O, no clock, no randomness.
 //!
-//! Activities are known here by their signatures alone ([`signatures`]); their bodies live elsewhere.
+//! This crate has only the signatures of activities ([`signatures`]); their bodies are elsewhere.
 
 mod asked;
 mod backtest;
@@ -39,34 +39,38 @@ pub use self::{
     upkeep::{ReproduceWorkflow, RetentionWorkflow},
 };
 
-/// Where workers wait for work.
+/// The task queue of the workers.
 pub const TASK_QUEUE: &str = "threatwatch";
 
-/// Where they wait for fine-tuning, each for one encoder at a time: several workers then share the folds.
+/// The task queue for fine-tuning.
+///
+/// A worker takes one encoder at a time, so several workers share the folds.
 pub const FINE_TUNING_QUEUE: &str = "threatwatch-fine-tuning";
 
-/// Workflow id of promotions and rollbacks: one id, so one at a time.
+/// Workflow id of promotions and rollbacks. All share one id, so only one runs at a time.
 pub const PROMOTE_WORKFLOW_ID: &str = "promote-production";
 
-/// Workflow id of retention that somebody asks for; a scheduled one has the time behind it, and both may run at once.
+/// Workflow id of retention by command.
+///
+/// A scheduled one has a time after it, and both may run at once.
 pub const RETENTION_WORKFLOW_ID: &str = "retention";
 
-/// The release that this code is of, as manifests and the memos of runs name it.
+/// The release of this code, as manifests and the memos of runs name it.
 pub const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Where a run's memo has the release that began it; until a worker takes the run, the one that asked for it.
+/// Memo key with the release that began the run; until a worker takes the run, the release that requested it.
 pub const CODE_VERSION_MEMO: &str = "code_version";
 
-/// Types of failures that end a run at once: trying again cannot help.
+/// Types of failures that end a run at once, because a retry cannot help.
 pub mod failure {
     /// The input is wrong; the message names the field.
     pub const INVALID_INPUT: &str = "InvalidInput";
     /// The dataset cannot train a model.
     pub const INVALID_DATASET: &str = "InvalidDataset";
-    /// What was named is not there.
+    /// A named object does not exist.
     pub const NOT_FOUND: &str = "NotFound";
-    /// Stored bytes are not what they must be.
+    /// Stored bytes are damaged.
     pub const CORRUPT: &str = "Corrupt";
-    /// Production is not where the caller thought.
+    /// Production is not at the generation that the caller expected.
     pub const CONFLICT: &str = "GenerationConflict";
     /// A check of the gate did not pass.
     pub const GATE_FAILED: &str = "GateFailed";
@@ -74,13 +78,13 @@ pub mod failure {
     pub const STORE_UNSAFE: &str = "StoreUnsafe";
     /// There is nothing in production, or nothing to go back to.
     pub const NO_TARGET: &str = "NoTarget";
-    /// The base weights of an encoder are neither here nor in the bucket, and cannot be fetched.
+    /// The base weights of an encoder are neither on this machine nor in the bucket, and cannot be fetched.
     pub const NO_ENCODER_BASE: &str = "NoEncoderBase";
 
-    /// A run does not wait for approval, or not any more.
+    /// A run does not wait for approval, or no longer.
     pub const NOT_WAITING: &str = "NotWaiting";
 
-    /// All that an activity may end with.
+    /// All final failure types of activities.
     pub const FINAL: [&str; 9] = [
         INVALID_INPUT,
         INVALID_DATASET,

@@ -1,4 +1,4 @@
-//! How long each activity may take and how often it is tried, with the reason beside each number.
+//! How long each activity may take and how often it is tried, with the reason for each number.
 
 use std::time::Duration;
 
@@ -7,25 +7,27 @@ use temporalio_sdk::ActivityOptions;
 
 use crate::{FINE_TUNING_QUEUE, failure};
 
-/// Reads and writes of small objects: the store's own bound is 15 s an operation, and a step has a handful.
+/// Reads and writes of small objects: the store's limit is 15 s per operation, and a step has a handful.
 pub(crate) fn short(summary: impl Into<String>) -> ActivityOptions {
     options(Duration::from_mins(2), summary.into())
 }
 
-/// Reading a dataset, fitting, scoring: an hour is far past ten million sentences.
+/// Reading a dataset, fitting, scoring: an hour is enough for far more than ten million sentences.
 pub(crate) fn long(summary: impl Into<String>) -> ActivityOptions {
     options(Duration::from_hours(1), summary.into())
 }
 
-/// Fine-tuning an encoder, on a queue of its own where a worker takes one at a time: a day is past a million sentences
-/// on two cores, and what is lost with a worker is a minute.
+/// Fine-tuning an encoder, on a separate queue from which a worker takes one at a time.
+///
+/// A day is enough for more than
+/// a million sentences on two cores. A worker that dies loses a minute of work.
 pub(crate) fn fine_tuning(summary: impl Into<String>) -> ActivityOptions {
     let mut options = options(Duration::from_hours(24), summary.into());
     options.task_queue = Some(FINE_TUNING_QUEUE.to_owned());
     options
 }
 
-/// What a finished promotion adds to its report: three tries of 15 s, and then it goes without.
+/// An addition to the report of a finished promotion: three attempts of 15 s, then it is left out.
 pub(crate) fn brief(summary: impl Into<String>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(Duration::from_secs(15))
         .heartbeat_timeout(BEATS_MISSED)
@@ -37,19 +39,19 @@ pub(crate) fn brief(summary: impl Into<String>) -> ActivityOptions {
 fn options(start_to_close: Duration, summary: String) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(start_to_close)
         .heartbeat_timeout(BEATS_MISSED)
-        // About a quarter of an hour; then somebody should look, and the run says what failed.
+        // About a quarter of an hour. Then the run fails and names the cause, so that an operator can look.
         .retry_policy(retry(TRIES))
         .summary(summary)
         .build()
 }
 
-/// Tries of an activity before its run fails.
+/// Attempts of an activity before its run fails.
 pub const TRIES: u32 = 35;
 
-/// A worker that dies is noticed after this time; activities report themselves alive every two seconds.
+/// A dead worker is noticed after this time. Activities send a heartbeat every two seconds.
 pub(crate) const BEATS_MISSED: Duration = Duration::from_secs(8);
 
-/// Outages pass: half a second at first, never more than half a minute apart.
+/// Outages pass: the pause between attempts grows from half a second to at most half a minute.
 fn retry(tries: u32) -> RetryPolicy {
     RetryPolicy::builder()
         .initial_interval(Duration::from_millis(500))

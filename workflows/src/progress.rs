@@ -1,4 +1,4 @@
-//! How a workflow tells where it stands: the query `status`, and what the Temporal Web UI shows of it.
+//! How a workflow reports its progress: the query `status`, and the details in the Temporal Web UI.
 
 use std::time::UNIX_EPOCH;
 
@@ -14,7 +14,7 @@ use crate::{
     steps::Status,
 };
 
-/// Where a run stands, for programs and for people.
+/// The progress of a run, for programs and for people.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Progress {
     pub(crate) status: Status,
@@ -32,22 +32,24 @@ pub(crate) trait Tells: Sized + 'static {
     fn progress_mut(&mut self) -> &mut Progress;
 }
 
-/// Whether a run is of a release that writes down what makes it easy to find: its code's version, and search
-/// attributes in every workflow. Runs that began earlier go on as they began.
+/// Whether a run's release writes the code's version and search attributes in every workflow.
+///
+/// Runs of earlier releases
+/// continue without them.
 pub(crate) fn is_findable<W: Tells>(ctx: &WorkflowContext<W>) -> bool {
     ctx.patched("findable")
 }
 
-/// Begins a run: what runs it stands in its memo, whoever started it.
+/// Begins a run: writes the release into its memo.
 pub(crate) fn begin<W: Tells>(ctx: &WorkflowContext<W>) {
     if is_findable(ctx) {
-        // Always, not only where the starter named none: what a replay does may not depend on the release.
+        // Always, even if the starter wrote it: a replay must not depend on the release.
         let memo = [(CODE_VERSION_MEMO, Some(MemoValue::new(CODE_VERSION.to_owned())))];
         ctx.upsert_memo(memo).expect("a text is a payload");
     }
 }
 
-/// Tells what the run was asked to do, for those that were started without static details.
+/// Shows the run's request, for runs that were started without static details.
 pub(crate) fn asked<W: Tells>(ctx: &WorkflowContext<W>, request: &impl Asked) {
     tell(ctx, Section::Asked, request.told());
 }
@@ -78,13 +80,13 @@ pub(crate) fn step_done<W: Tells>(ctx: &WorkflowContext<W>) {
     show(ctx);
 }
 
-/// Shows a part of the details, in place of what stood there.
+/// Sets a part of the details.
 pub(crate) fn tell<W: Tells>(ctx: &WorkflowContext<W>, section: Section, text: String) {
     ctx.state_mut(|w| w.progress_mut().details.set(section, text));
     show(ctx);
 }
 
-/// Takes a part of the details away.
+/// Removes a part of the details.
 pub(crate) fn hide<W: Tells>(ctx: &WorkflowContext<W>, section: Section) {
     ctx.state_mut(|w| w.progress_mut().details.remove(section));
     show(ctx);
@@ -99,7 +101,7 @@ pub(crate) fn show<W: Tells>(ctx: &WorkflowContext<W>) {
     ctx.set_current_details(page);
 }
 
-/// Ends a run; of one without a result the details say why.
+/// Ends a run. Without a result, the details show why.
 pub(crate) fn end<W: Tells, T>(
     ctx: &WorkflowContext<W>,
     ended: Result<T, WorkflowTermination>,
@@ -118,7 +120,9 @@ pub(crate) fn end<W: Tells, T>(
     ended
 }
 
-/// Waits for all and answers in the order of `runs`; the first failure ends the run.
+/// Waits for all and returns the results in the order of `runs`.
+///
+/// The first failure ends the run.
 pub(crate) async fn side_by_side<T>(
     stage: &str,
     runs: Vec<impl Future<Output = Result<T, ActivityExecutionError>>>,

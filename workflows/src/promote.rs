@@ -37,11 +37,11 @@ impl PromoteWorkflow {
         let versions = request.0.iter().map(|request| request.version.clone()).collect();
         let actor = actor(request.0.iter().find_map(|request| request.actor.as_ref()));
         let mut status = Status { versions, total: 3, actor, ..Status::default() };
-        set(&mut status, "gate", 0, "holding the candidate against the checks");
+        set(&mut status, "gate", 0, "checking the candidate");
         Self { request, progress: status.into() }
     }
 
-    /// Gate, then one write.
+    /// Runs the gate, then writes once.
     #[run(name = "PromoteWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<PromoteReport> {
         begin(ctx);
@@ -49,7 +49,7 @@ impl PromoteWorkflow {
         end(ctx, ended)
     }
 
-    /// Where the run stands, at any time.
+    /// The status of the run, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
         self.progress.status.clone()
@@ -65,7 +65,7 @@ impl Tells for PromoteWorkflow {
 async fn promote(ctx: &WorkflowContext<PromoteWorkflow>) -> Result<PromoteReport, WorkflowTermination> {
     let request = ctx.state(|w| w.request.clone()).require(PromoteRequest::check)?;
     asked(ctx, &request);
-    enter(ctx, "gate", 0, "holding the candidate against the checks");
+    enter(ctx, "gate", 0, "checking the candidate");
     ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(request.version.to_string())]);
     let options = policy::long(format!("gate {}", request.version));
     let judged = ctx.execute_activity(Steps::gate, GateInput { version: request.version.clone() }, options).await;
@@ -81,7 +81,7 @@ async fn promote(ctx: &WorkflowContext<PromoteWorkflow>) -> Result<PromoteReport
         return Err(fail(failure::CONFLICT, message));
     }
     if gate.against.as_ref() == Some(&request.version) {
-        enter(ctx, "done", 3, "it was in production already");
+        enter(ctx, "done", 3, "it is in production already");
         return Ok(report(Outcome::AlreadyLive, &request, None, gate));
     }
     let forced = request.force && !gate.passed;
@@ -105,7 +105,7 @@ async fn promote(ctx: &WorkflowContext<PromoteWorkflow>) -> Result<PromoteReport
     let input = PromoteInput {
         version: request.version.clone(),
         change_id: change_id(ctx.workflow_id(), ctx.run_id()),
-        // What the gate compared with must still be in production.
+        // The version that the gate compared with must still be in production.
         expected_generation: Some(generation),
         actor: actor(request.actor.as_ref()),
         reason: request.reason.clone().unwrap_or_default(),
@@ -121,7 +121,7 @@ async fn promote(ctx: &WorkflowContext<PromoteWorkflow>) -> Result<PromoteReport
     Ok(PromoteReport { replicas: Some(replicas), ..report(outcome(&promoted), &request, Some(promoted), gate) })
 }
 
-/// Puts the version before into production again, or the one that is named.
+/// Puts the previous version, or a given one, into production again.
 #[workflow]
 pub struct RollbackWorkflow {
     request: Lenient<RollbackRequest>,
@@ -139,7 +139,7 @@ impl RollbackWorkflow {
         Self { request, progress: status.into() }
     }
 
-    /// Find and verify the target, then one write.
+    /// Finds and verifies the target, then writes once.
     #[run(name = "RollbackWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<PromoteReport> {
         begin(ctx);
@@ -147,7 +147,7 @@ impl RollbackWorkflow {
         end(ctx, ended)
     }
 
-    /// Where the run stands, at any time.
+    /// The status of the run, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
         self.progress.status.clone()
@@ -165,7 +165,7 @@ async fn roll_back(ctx: &WorkflowContext<RollbackWorkflow>) -> Result<PromoteRep
     asked(ctx, &request);
     enter(ctx, "verify", 0, "finding and verifying the version to go back to");
     let input = FindRollbackInput { to: request.to.clone() };
-    let found = ctx.execute_activity(Steps::find_rollback, input, policy::short("find the version before")).await;
+    let found = ctx.execute_activity(Steps::find_rollback, input, policy::short("find the previous version")).await;
     let target: FoundRollback = found.map_err(|error| rethrow("rollback", error))?;
     ctx.upsert_search_attributes([search::MODEL_VERSION.value_set(target.version.to_string())]);
     ctx.state_mut(|w| w.progress.status.versions.push(target.version.clone()));
@@ -196,7 +196,7 @@ async fn roll_back(ctx: &WorkflowContext<RollbackWorkflow>) -> Result<PromoteRep
     })
 }
 
-/// The same for every attempt of a run's promotion.
+/// An id that is the same for every attempt of a run's promotion.
 pub(crate) fn change_id(workflow_id: &str, run_id: &str) -> String {
     format!("{workflow_id}/{run_id}")
 }
@@ -220,12 +220,12 @@ fn report(outcome: Outcome, request: &PromoteRequest, promoted: Option<Promoted>
     }
 }
 
-/// Waits until every replica of the service reports a generation, or says which did not in time.
+/// Waits until every replica of the service reports a generation, or returns those that did not in time.
 pub(crate) async fn await_replicas<W: 'static>(
     ctx: &WorkflowContext<W>,
     generation: Generation,
 ) -> Result<Replicas, WorkflowTermination> {
-    // Runs of the release before this one end with the write.
+    // Runs of the previous release end with the write.
     if !ctx.patched("await_replicas") {
         return Ok(Replicas::default());
     }
@@ -233,12 +233,12 @@ pub(crate) async fn await_replicas<W: 'static>(
     match ctx.execute_activity(Steps::await_replicas, AwaitInput { generation }, options).await {
         Ok(replicas) => Ok(replicas),
         Err(error @ ActivityExecutionError::Cancelled(_)) => Err(error.into()),
-        // The generation is written: whatever goes wrong from here on, the promotion is done.
+        // The generation is written: the promotion is done, whatever fails from here on.
         Err(error) => Ok(Replicas { unknown: Some(error.to_string()), ..Replicas::default() }),
     }
 }
 
-/// Begins a stage of a run that has had so many steps done.
+/// Begins a stage of a run, with the number of finished steps.
 fn enter<W: Tells>(ctx: &WorkflowContext<W>, stage: &str, done: u32, message: &str) {
     ctx.state_mut(|w| set(&mut w.progress_mut().status, stage, done, message));
     show(ctx);

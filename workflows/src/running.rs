@@ -1,4 +1,4 @@
-//! Which runs of ours are under way, and what they use.
+//! The workflow runs that are running now, and what they use.
 
 use futures_util::StreamExt;
 use temporalio_client::{
@@ -10,17 +10,17 @@ use crate::{
     steps::Status,
 };
 
-/// A run that is under way.
+/// A running run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Running {
     /// Its type.
     pub workflow_type: String,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
 }
 
 impl Running {
-    /// Whether it may be about to name a blob or a dataset that no manifest names yet.
+    /// Whether it may soon use a blob or a dataset that no manifest names yet.
     #[must_use]
     pub fn makes_models(&self) -> bool {
         const REGISTERED: [&str; 5] = ["gate", "approval", "promote", "verify", "done"];
@@ -31,7 +31,7 @@ impl Running {
     }
 }
 
-/// Every run under way that works with versions. Fails where one of them does not answer.
+/// Every running run that works with versions. Fails if one of them does not answer.
 pub async fn running(client: &Client) -> Result<Vec<Running>, Error> {
     const QUERY: &str = "ExecutionStatus = 'Running' AND WorkflowType IN \
          ('TrainWorkflow', 'PromoteWorkflow', 'RollbackWorkflow', 'ReproduceWorkflow', 'BacktestWorkflow')";
@@ -45,7 +45,7 @@ pub async fn running(client: &Client) -> Result<Vec<Running>, Error> {
     Ok(found)
 }
 
-/// Whether a run goes on; also where Temporal does not say.
+/// Whether a run is still running; also true if Temporal does not answer.
 pub async fn goes_on(client: &Client, workflow_id: &str, run_id: Option<&str>) -> bool {
     let mut info = client.get_workflow_handle::<UntypedWorkflow>(workflow_id).info().clone();
     info.run_id = run_id.map(str::to_owned);

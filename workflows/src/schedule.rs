@@ -1,4 +1,4 @@
-//! Schedules in Temporal: training and retention, every night.
+//! Schedules in Temporal: nightly training and retention, and training on feedback.
 
 use std::time::SystemTime;
 
@@ -17,14 +17,14 @@ use crate::{
     steps::{FeedbackRequest, RetentionRequest, TrainRequest},
 };
 
-/// A schedule of ours.
+/// One of threatwatch's schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
     /// Trains.
     Training,
-    /// Deletes what nothing needs.
+    /// Deletes old versions and data that nothing needs.
     Retention,
-    /// Trains on what reviewers decided, once there is enough.
+    /// Trains on reviewers' decisions, if there are enough new ones.
     Feedback,
 }
 
@@ -33,13 +33,13 @@ pub enum Schedule {
 pub enum Plan {
     /// Trains.
     Training(TrainRequest),
-    /// Deletes what nothing needs.
+    /// Deletes old versions and data that nothing needs.
     Retention(RetentionRequest),
-    /// Trains on what reviewers decided.
+    /// Trains on reviewers' decisions.
     Feedback(FeedbackRequest),
 }
 
-/// Where a schedule stands.
+/// The state of a schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scheduled {
     /// Its id in Temporal.
@@ -48,9 +48,9 @@ pub struct Scheduled {
     pub paused: bool,
     /// Runs that it started.
     pub runs: i64,
-    /// Runs that it left out because the one before was still going.
+    /// Runs that it skipped because the previous one was still running.
     pub skipped: i64,
-    /// When it starts the next ones.
+    /// The start times of the next runs.
     pub next: Vec<SystemTime>,
 }
 
@@ -70,8 +70,10 @@ impl Schedule {
 }
 
 impl Orchestrator {
-    /// Creates a schedule; `cron` is a line such as `0 3 * * *`, in UTC. A run that is due while the one before is still
-    /// going is left out.
+    /// Creates a schedule; `cron` is a line such as `0 3 * * *`, in UTC.
+    ///
+    /// A run that is due while the previous one is
+    /// still running is skipped.
     pub async fn create_schedule(&self, plan: Plan, cron: &str) -> Result<(), Error> {
         let (schedule, action) = match plan {
             Plan::Training(request) => (
@@ -101,7 +103,7 @@ impl Orchestrator {
         created.map(drop).map_err(|error| not_done(schedule, error))
     }
 
-    /// Where a schedule stands; none where there is none.
+    /// The state of a schedule; none if it does not exist.
     pub async fn schedule(&self, schedule: Schedule) -> Result<Option<Scheduled>, Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
         match handle.describe(RpcOptions::default()).await {
@@ -117,33 +119,33 @@ impl Orchestrator {
         }
     }
 
-    /// Pauses a schedule, and notes why.
+    /// Pauses a schedule, with the reason as a note.
     pub async fn pause_schedule(&self, schedule: Schedule, note: &str) -> Result<(), Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
         let paused = handle.pause(Some(self.note(note)), PauseScheduleOptions::builder().build()).await;
         paused.map_err(|error| not_done(schedule, error))
     }
 
-    /// Lets a paused schedule go on, and notes why.
+    /// Resumes a paused schedule, with the reason as a note.
     pub async fn resume_schedule(&self, schedule: Schedule, note: &str) -> Result<(), Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
         let resumed = handle.unpause(Some(self.note(note)), UnpauseScheduleOptions::builder().build()).await;
         resumed.map_err(|error| not_done(schedule, error))
     }
 
-    /// Temporal keeps a schedule's notes in the clear.
+    /// The note for Temporal. Temporal stores it unencrypted.
     fn note<'a>(&self, note: &'a str) -> &'a str {
         if self.codec().encrypts() { "the reason is in the audit trail" } else { note }
     }
 
-    /// Starts a scheduled run now, unless one is going.
+    /// Starts a scheduled run now, unless one is running.
     pub async fn trigger_schedule(&self, schedule: Schedule) -> Result<(), Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
         let triggered = handle.trigger(ScheduleOverlapPolicy::Skip, TriggerScheduleOptions::builder().build()).await;
         triggered.map_err(|error| not_done(schedule, error))
     }
 
-    /// Removes a schedule, if there is one; runs that it started go on.
+    /// Deletes a schedule, if it exists. Runs that it started continue.
     pub async fn delete_schedule(&self, schedule: Schedule) -> Result<(), Error> {
         let handle = self.client().await?.get_schedule_handle(schedule.id());
         match handle.delete(DeleteScheduleOptions::builder().build()).await {

@@ -1,4 +1,6 @@
-//! Search attributes: what runs can be filtered by in the Temporal Web UI. Never a text, never a person.
+//! Search attributes, by which the Temporal Web UI can filter runs.
+//!
+//! They never contain a text or a person.
 
 use temporalio_common::{
     protos::temporal::api::enums::v1::IndexedValueType,
@@ -20,10 +22,10 @@ pub(crate) fn verdict(passed: bool) -> &'static str {
     if passed { "passed" } else { "failed" }
 }
 
-/// The value of `GateResult` where the gate failed and somebody promotes all the same.
+/// The value of `GateResult` if the gate failed and the version is promoted by force.
 pub(crate) const FORCED: &str = "forced";
 
-/// What a version is found by.
+/// The search attributes of a version.
 pub(crate) fn of_candidate(candidate: &Candidate) -> [SearchAttributeUpdate; 4] {
     let figures = &candidate.cross_validation.sentence;
     [
@@ -34,7 +36,7 @@ pub(crate) fn of_candidate(candidate: &Candidate) -> [SearchAttributeUpdate; 4] 
     ]
 }
 
-/// Names and types. They must exist in the namespace before a worker starts: a run that sets an unknown one hangs.
+/// Names and types. They must exist in the namespace before a worker starts: a run that sets a missing one hangs.
 pub const ATTRIBUTES: [(&str, IndexedValueType); 7] = [
     ("ModelVersion", IndexedValueType::Keyword),
     ("DatasetSha", IndexedValueType::Keyword),

@@ -1,4 +1,4 @@
-//! A dataset that is too large for memory: sampled and counted shard by shard, on any number of workers.
+//! Samples and counts a dataset that is too large for memory, shard by shard, on any number of workers.
 
 use model::{
     Digest,
@@ -26,7 +26,7 @@ fn pieces(shards: u32) -> impl ExactSizeIterator<Item = (u32, u32)> + Clone {
     })
 }
 
-/// Gathers the rows of a share of the commenters into a dataset of its own.
+/// Gathers the rows of a share of the commenters into a separate dataset.
 pub(crate) async fn sample<W: Tells>(
     ctx: &WorkflowContext<W>,
     ingested: &Ingested,
@@ -49,7 +49,7 @@ pub(crate) async fn sample<W: Tells>(
         }
     });
     let parts = side_by_side("sample", runs.collect()).await?;
-    // Commenters are sampled, and some write much: the sample may be a little larger than it was meant to be.
+    // Commenters are sampled, and some write much: the sample may be a little larger than planned.
     let limit = request.sentences_in_memory + request.sentences_in_memory / 10;
     let input = GatherInput { dataset: ingested.dataset.clone(), seed, parts, limit };
     let gathered = ctx.execute_activity(Steps::gather_sample, input, policy::long("gather the sample")).await;
@@ -58,7 +58,7 @@ pub(crate) async fn sample<W: Tells>(
     Ok(gathered)
 }
 
-/// What is counted, and for whom.
+/// What to count, and for which trainers.
 pub(crate) struct Order<'a> {
     pub(crate) dataset: &'a Digest,
     pub(crate) shards: u32,
@@ -67,7 +67,7 @@ pub(crate) struct Order<'a> {
     pub(crate) seed: u64,
 }
 
-/// Counts what the additive learners of the trainers need; answers the digests of the sums.
+/// Counts what the additive learners of the trainers need. Returns the digests of the sums.
 pub(crate) async fn count<W: Tells>(
     ctx: &WorkflowContext<W>,
     order: &Order<'_>,

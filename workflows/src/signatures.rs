@@ -1,5 +1,5 @@
 //! The activities by name, input and output. The bodies are registered elsewhere under the same definitions, so the
-//! compiler holds both sides together.
+//! compiler checks that both sides match.
 
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
@@ -20,17 +20,17 @@ use crate::steps::{
 /// Signatures only; no worker registers this type.
 pub struct Steps;
 
-// The macro demands the body `unimplemented!()` and throws it away.
+// The macro requires the body `unimplemented!()` and discards it.
 #[expect(clippy::unimplemented, reason = "declarations in the form that the macro takes")]
 #[activity_definitions]
 impl Steps {
-    /// Finds or makes the dataset.
+    /// Finds or creates the dataset.
     #[activity(name = "ingest")]
     pub fn ingest(input: IngestInput) -> Result<Ingested, ActivityError> {
         unimplemented!()
     }
 
-    /// Builds a dataset from the newest one and what reviewers decided.
+    /// Builds a dataset from the newest one and reviewers' decisions.
     #[activity(name = "build_dataset")]
     pub fn build_dataset(input: BuildInput) -> Result<BuiltDataset, ActivityError> {
         unimplemented!()
@@ -42,7 +42,7 @@ impl Steps {
         unimplemented!()
     }
 
-    /// Makes a dataset of sampled rows.
+    /// Builds a dataset from sampled rows.
     #[activity(name = "gather_sample")]
     pub fn gather_sample(input: GatherInput) -> Result<Gathered, ActivityError> {
         unimplemented!()
@@ -60,7 +60,7 @@ impl Steps {
         unimplemented!()
     }
 
-    /// Finds what an encoder begins with and puts it into the bucket.
+    /// Finds the base weights of an encoder and puts them into the bucket.
     #[activity(name = "find_encoder_base")]
     pub fn find_encoder_base(input: FindBaseInput) -> Result<FoundBase, ActivityError> {
         unimplemented!()
@@ -90,7 +90,7 @@ impl Steps {
         unimplemented!()
     }
 
-    /// Holds a version against the checks and against production.
+    /// Runs the gate: the checks, and the comparison with production.
     #[activity(name = "gate")]
     pub fn gate(input: GateInput) -> Result<Gated, ActivityError> {
         unimplemented!()
@@ -108,7 +108,7 @@ impl Steps {
         unimplemented!()
     }
 
-    /// Deletes what nothing needs.
+    /// Deletes old versions and data that nothing needs.
     #[activity(name = "prune")]
     pub fn prune(input: PruneInput) -> Result<Pruned, ActivityError> {
         unimplemented!()
@@ -131,7 +131,7 @@ impl Steps {
         unimplemented!()
     }
 
-    /// Judges a piece of a backtest's comments by both versions.
+    /// Judges a piece of a backtest's comments with both versions.
     #[activity(name = "judge_comments")]
     pub fn judge_comments(input: JudgeCommentsInput) -> Result<JudgedComments, ActivityError> {
         unimplemented!()

@@ -1,4 +1,4 @@
-//! `RetentionWorkflow` deletes what nothing needs; `ReproduceWorkflow` trains a version again and compares the bytes.
+//! `RetentionWorkflow` deletes unneeded data; `ReproduceWorkflow` trains a version again and compares the bytes.
 
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination};
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Deletes old versions that were never promoted, and what no version names.
+/// Deletes old versions that were never promoted, and data that no version uses.
 #[workflow]
 pub struct RetentionWorkflow {
     request: Lenient<RetentionRequest>,
@@ -41,7 +41,7 @@ impl RetentionWorkflow {
         end(ctx, ended)
     }
 
-    /// Where the run stands, at any time.
+    /// The status of the run, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
         self.progress.status.clone()
@@ -51,9 +51,9 @@ impl RetentionWorkflow {
 async fn prune(ctx: &WorkflowContext<RetentionWorkflow>) -> Result<Pruned, WorkflowTermination> {
     let request = ctx.state(|w| w.request.clone()).require(RetentionRequest::check)?;
     asked(ctx, &request);
-    enter(ctx, "prune", format!("looking past the newest {} versions", request.keep));
+    enter(ctx, "prune", format!("checking versions older than the newest {}", request.keep));
     let input = PruneInput { keep: request.keep, dry_run: request.dry_run, ..PruneInput::default() };
-    let pruned = ctx.execute_activity(Steps::prune, input, policy::long("delete what nothing needs")).await;
+    let pruned = ctx.execute_activity(Steps::prune, input, policy::long("delete unneeded data")).await;
     let pruned: Pruned = pruned.map_err(|error| rethrow("prune", error))?;
     step_done(ctx);
     tell(ctx, Section::Result, pruned_list(&pruned));
@@ -69,7 +69,7 @@ impl Tells for RetentionWorkflow {
     }
 }
 
-/// What was deleted, or would be.
+/// What was deleted or would be deleted.
 fn pruned_list(pruned: &Pruned) -> String {
     let versions = pruned.versions.iter().map(|version| format!("`{version}`")).collect::<Vec<_>>().join(", ");
     let mut facts = vec![
@@ -78,7 +78,7 @@ fn pruned_list(pruned: &Pruned) -> String {
         ("marked, to be deleted a day later", format!("{} objects", pruned.marked)),
     ];
     if pruned.was_busy {
-        facts.push(("left alone", "blobs and datasets, since a training run may be about to name one".to_owned()));
+        facts.push(("not touched", "blobs and datasets, because a running training may soon use one".to_owned()));
     }
     list(&facts)
 }
@@ -102,7 +102,7 @@ impl ReproduceWorkflow {
         }
     }
 
-    /// The same steps as when it was trained, and no registration.
+    /// Runs the same steps as the training, but registers nothing.
     #[run(name = "ReproduceWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<ReproduceReport> {
         begin(ctx);
@@ -110,7 +110,7 @@ impl ReproduceWorkflow {
         end(ctx, ended)
     }
 
-    /// Where the run stands, at any time.
+    /// The status of the run, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
         self.progress.status.clone()
@@ -159,7 +159,7 @@ async fn reproduce(ctx: &WorkflowContext<ReproduceWorkflow>) -> Result<Reproduce
         ("trained again", format!("`{}`, by threatwatch {CODE_VERSION}", trained.artifact)),
     ];
     tell(ctx, Section::Result, list(&compared));
-    let outcome = if identical { "the same bytes came of it" } else { "other bytes came of it" };
+    let outcome = if identical { "the bytes are identical" } else { "the bytes differ" };
     enter(ctx, "done", format!("{}: {outcome}", request.version));
     Ok(ReproduceReport {
         version: request.version,

@@ -1,4 +1,4 @@
-//! The dataset that was imported last.
+//! The newest imported dataset.
 
 use futures_util::future::{BoxFuture, FutureExt};
 use registry::{DatasetManifest, Error, Registry};

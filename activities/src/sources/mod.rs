@@ -1,4 +1,4 @@
-//! Where a training run's dataset comes from when the run does not name one: a table, asked from the top.
+//! The dataset sources of a training run that names no dataset: a table, tried from the top.
 
 mod import;
 mod sample;
@@ -6,18 +6,18 @@ mod sample;
 use futures_util::future::BoxFuture;
 use registry::{DatasetManifest, Error, Registry};
 
-/// A place where a dataset may be.
+/// A source that may have a dataset.
 ///
-/// Asking twice changes nothing. A source that cannot be read is an error, and no reason to ask the next: a run must not
-/// train on something else because a part was away for a moment.
+/// A repeated call changes nothing. If a source cannot be read, that is an error and the next one is not tried: a run
+/// must not train on other data because a part was away for a moment.
 pub trait Source: Send + Sync {
-    /// Its name in reports; never changed once released.
+    /// Its name in reports. It never changes after a release.
     fn name(&self) -> &'static str;
-    /// The dataset, stored in the registry; none where this place has none.
+    /// The dataset, stored in the registry; none if this source has none.
     fn find<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<DatasetManifest>, Error>>;
 }
 
-/// The first dataset that some sources have, and the name of its source.
+/// The first dataset of some sources, and its source's name.
 pub async fn first(
     sources: &[&dyn Source],
     registry: &Registry,
@@ -30,5 +30,5 @@ pub async fn first(
     Ok(None)
 }
 
-/// Every source of this crate; the first that has a dataset gives it.
+/// Every source of this crate. The first one with a dataset is used.
 pub const SOURCES: &[&dyn Source] = &[&import::NewestImport, &sample::Sample];

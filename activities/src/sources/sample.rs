@@ -1,4 +1,4 @@
-//! The corpus that ships with the project: always there, so a first run always has data.
+//! The corpus that ships with the project. It always exists, so a first run always has data.
 
 use futures_util::future::{BoxFuture, FutureExt};
 use registry::{DatasetManifest, Error, Registry};

@@ -1,4 +1,4 @@
-//! Judging stored comments by two versions, piece by piece, and the report on it.
+//! Judges stored comments with two versions, piece by piece, and writes the report.
 
 use model::backtest::{self, Backtest, Report};
 use workflows::steps::{JudgeCommentsInput, JudgedComments, PlanBacktestInput, PlannedBacktest, ReportBacktestInput};
@@ -35,7 +35,7 @@ impl Activities {
 
     pub(super) async fn report(&self, input: ReportBacktestInput) -> Result<Backtest, Failure> {
         let (id, candidate) = (input.id.clone(), input.candidate.clone());
-        // An earlier try may have come as far as the report, and what it was made of may be gone.
+        // An earlier attempt may have written the report and deleted the verdicts already.
         let stored = if let Some(stored) = self.registry.backtest(&candidate, &id).await? {
             stored
         } else {
@@ -48,7 +48,7 @@ impl Activities {
         Ok(stored)
     }
 
-    /// What the pieces found, taken together.
+    /// Combines the results of the pieces.
     async fn compare(&self, input: ReportBacktestInput) -> Result<Backtest, Failure> {
         let ReportBacktestInput { id, candidate, incumbent, source, pieces } = input;
         let mut cases = Vec::new();

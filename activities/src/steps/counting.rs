@@ -1,4 +1,4 @@
-//! Counting features of shards, and adding the counts up.
+//! Counts the features of shards and adds the counts.
 
 use model::{
     Row,

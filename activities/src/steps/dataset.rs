@@ -1,4 +1,4 @@
-//! Finding a dataset, drawing a sample of it, and reading the rows that a step needs.
+//! Finds a dataset, draws a sample of it, and reads the rows that a step needs.
 
 use std::collections::HashSet;
 
@@ -13,11 +13,11 @@ use workflows::steps::{GatherInput, Gathered, IngestInput, Ingested, SampleInput
 use super::Activities;
 use crate::{alive::compute, failure::Failure, sources};
 
-/// What there is to know of a dataset that is held in memory.
+/// Counts of a dataset that is held in memory.
 struct InMemory {
     /// Sentences of held-out commenters.
     held_out: u64,
-    /// Sentences whose words stand there more than once, apart from the first of each.
+    /// Repeated sentences, by their words, without the first of each.
     duplicates: u64,
 }
 
@@ -44,7 +44,7 @@ impl Activities {
         }
         let share = (manifest.sentences > input.sentences_in_memory)
             .then(|| input.sentences_in_memory as f64 / manifest.sentences as f64);
-        // A dataset that is too large for memory is looked at where its sample is gathered.
+        // A dataset that is too large for memory is examined when its sample is gathered.
         let (held_out, duplicates) = match share {
             None => {
                 let InMemory { held_out, duplicates } = self.look_at(&manifest, input.seed).await?;
@@ -78,7 +78,9 @@ impl Activities {
         })
     }
 
-    /// Looks at all rows of a dataset; refuses one whose rows outside of the held-out ones could train nothing.
+    /// Examines all rows of a dataset.
+    ///
+    /// Refuses it if the rows that are not held out cannot train a model.
     async fn look_at(&self, manifest: &DatasetManifest, seed: u64) -> Result<InMemory, Failure> {
         let rows = self.registry.rows(manifest).await?;
         compute(move || {

@@ -1,4 +1,4 @@
-//! Finding an encoder's base, and fine-tuning: a minute's work at most is lost with a worker.
+//! Finds an encoder's base and fine-tunes it, with checkpoints: a dead worker loses at most a minute of work.
 
 use std::{
     collections::VecDeque,
@@ -24,10 +24,10 @@ use crate::{alive::compute, failure::Failure};
 
 /// Sentences that are scored together.
 const TOGETHER: usize = 32;
-/// The loss that is told is the mean of so many steps.
+/// The reported loss is the mean of this many steps.
 const RECENT: usize = 100;
 
-/// Where fine-tuning stands, for heartbeats.
+/// The progress of fine-tuning, for heartbeats.
 pub(super) type Progress = Arc<Mutex<Option<Tuning>>>;
 
 impl Activities {
@@ -37,10 +37,10 @@ impl Activities {
         Ok(FoundBase { base: base.to_string(), millions })
     }
 
-    /// Sees to it that the bucket has the base, so that every worker finds it.
+    /// Puts the base into the bucket if it is missing there, so that every worker finds it.
     async fn base_in_bucket(&self, input: FindBaseInput) -> Result<Digest, Failure> {
         let wanted = input.base.map(|base| Digest::parse(&base)).transpose();
-        let wanted = wanted.map_err(|_| Failure::NoBase("the base that is asked for has no digest".to_owned()))?;
+        let wanted = wanted.map_err(|_| Failure::NoBase("the requested base is not named by a digest".to_owned()))?;
         if let Some(wanted) = &wanted
             && self.registry.has_encoder_base(wanted).await?
         {
@@ -76,7 +76,7 @@ impl Activities {
         Ok(digest)
     }
 
-    /// A base from the bucket; the last one stays in memory.
+    /// Reads a base from the bucket. The last one stays in memory.
     async fn base(&self, wanted: &Digest) -> Result<Arc<Base>, Failure> {
         let mut kept = self.base.lock().await;
         if let Some((digest, base)) = &*kept
@@ -85,7 +85,7 @@ impl Activities {
             return Ok(Arc::clone(base));
         }
         let packed = self.registry.encoder_base(wanted).await?;
-        let packed = packed.ok_or_else(|| Failure::NoBase(format!("the base {} left the bucket", wanted.short())))?;
+        let packed = packed.ok_or_else(|| Failure::NoBase(format!("the bucket lost the base {}", wanted.short())))?;
         let name = wanted.clone();
         let base = compute(move || {
             let files = BaseFiles::unpack(&packed).filter(|files| digest(files) == name);
@@ -97,7 +97,7 @@ impl Activities {
         Ok(base)
     }
 
-    /// Learns; tells `progress` where it stands.
+    /// Fine-tunes and reports its progress in `progress`.
     pub(super) async fn tune(
         &self,
         ctx: &ActivityContext,
@@ -116,9 +116,9 @@ impl Activities {
         tokio::pin!(learning);
         let saving = async {
             while let Some((step, bytes)) = saves.recv().await {
-                // What is not kept now is kept a minute later.
+                // The next checkpoint comes a minute later.
                 if let Err(error) = self.registry.put_checkpoint(&work, step, bytes).await {
-                    tracing::warn!(%error, step, "a checkpoint could not be kept");
+                    tracing::warn!(%error, step, "a checkpoint could not be stored");
                 }
             }
         };
@@ -135,7 +135,7 @@ impl Activities {
                 }
             }
         };
-        // One that is on its way would be left behind.
+        // A checkpoint that is still being written would be left behind.
         if is_saving {
             saving.await;
         }
@@ -144,7 +144,7 @@ impl Activities {
         Ok(Tuned { made })
     }
 
-    /// Deletes the checkpoints of a run that was cancelled; those of a worker that is told to stop are needed.
+    /// Deletes the checkpoints of a cancelled run. If only the worker is stopping, they are still needed.
     async fn forget_if_unwanted(&self, ctx: &ActivityContext, work: &Digest) {
         let Some(id) = ctx.info().workflow_id.clone() else { return };
         let asking = async {
@@ -155,7 +155,7 @@ impl Activities {
         let _ = tokio::time::timeout(Duration::from_secs(2), asking).await;
     }
 
-    /// What fine-tuning made for a trainer, by the order of its rows.
+    /// The result of fine-tuning for a trainer, in the order of its rows.
     pub(super) async fn tuned(&self, tuned: &TunedEncoder, assigned: &[usize]) -> Result<EncoderFits, Failure> {
         let bytes = self.registry.artifact(&tuned.encoder).await?;
         let mut unseen = vec![0.0; assigned.len()];
@@ -172,7 +172,7 @@ impl Activities {
     }
 }
 
-/// Tells a computation that nobody waits for it any more.
+/// Tells a computation to stop, because nothing waits for it any more.
 #[derive(Default)]
 struct Stop(Arc<AtomicBool>);
 
@@ -186,7 +186,7 @@ fn digest(files: &BaseFiles) -> Digest {
     Digest::parse(&files.digest()).expect("a digest of a base is one of SHA-256")
 }
 
-/// Names a piece of work by all that decides its outcome: whoever does it again goes on where it was left.
+/// The digest of everything that determines the result. The next attempt finds its checkpoints by it.
 fn work(input: &TuneInput, recipe: &Recipe) -> Digest {
     let all = serde_json::json!({ "input": input, "recipe": recipe, "code": env!("CARGO_PKG_VERSION") });
     Digest::of(all.to_string().as_bytes())
@@ -208,7 +208,7 @@ struct Part {
 }
 
 impl Part {
-    /// Learns from what was saved on, or from the beginning; gives the encoder's bytes, or those of the fold's scores.
+    /// Continues from a checkpoint, or starts; returns the bytes of the encoder, or of the fold's scores.
     fn learn(
         &self,
         saved: Option<&[u8]>,
@@ -226,10 +226,10 @@ impl Part {
         }
         match saved.map(|bytes| State::decode(bytes, base)) {
             Some(Ok(state)) => {
-                tracing::info!(part = input.part(), step = state.step(), "goes on from a checkpoint");
+                tracing::info!(part = input.part(), step = state.step(), "continues from a checkpoint");
                 training = training.resume(state);
             }
-            Some(Err(error)) => tracing::warn!(part = input.part(), %error, "begins anew"),
+            Some(Err(error)) => tracing::warn!(part = input.part(), %error, "starts from the beginning"),
             None => {}
         }
         let pool = rayon::ThreadPoolBuilder::new()
@@ -260,7 +260,7 @@ impl Part {
                 loss: losses.iter().sum::<f32>() / losses.len() as f32,
                 sentences_per_second: sentences as f32 / started.elapsed().as_secs_f32(),
             });
-            // One that is still on its way is not overtaken.
+            // Only one checkpoint is written at a time.
             if kept.elapsed() > self.checkpoint
                 && let Ok(place) = save.try_reserve()
             {
@@ -283,11 +283,11 @@ impl Part {
     }
 }
 
-/// Lets verdicts and heartbeats go first.
+/// Lowers the thread's priority, so that verdicts and heartbeats go first.
 fn be_nice() {
     #[cfg(target_os = "linux")]
     {
-        // On Linux a thread has a priority of its own. Who may not change it goes on as before.
+        // On Linux each thread has its own priority. If it cannot be changed, it stays.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
     }
 }

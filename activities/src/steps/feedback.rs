@@ -1,4 +1,4 @@
-//! Datasets with what reviewers decided.
+//! Builds datasets with reviewers' decisions.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use workflows::steps::{BuildInput, BuiltDataset};
 use super::Activities;
 use crate::failure::Failure;
 
-/// Versions that are asked with which decisions they were trained: of the newest.
+/// How many of the newest versions are searched for one that was trained with decisions.
 const LOOK_BACK: usize = 50;
 
 impl Activities {
@@ -19,7 +19,7 @@ impl Activities {
         let (of_version, learnt) = self.learnt().await?.unzip();
         let learnt = learnt.unwrap_or_default();
         let is_learnt = of_version.as_ref() == Some(&built.dataset.digest);
-        // A decision that changes no row, and changed none before, is nothing to learn.
+        // A decision that changes no row, now or before, has nothing to teach.
         let changes = |(_, fate): &(u32, Fate)| matches!(fate, Fate::Added | Fate::Corrected);
         let is_new = |(id, now): &(&FeedbackId, &(u32, Fate))| {
             let before = learnt.get(*id);
@@ -30,7 +30,7 @@ impl Activities {
             base: base.digest,
             dataset: built.dataset.digest,
             decisions: items.len() as u64,
-            // The same rows teach nothing new, whoever else agrees with them.
+            // The same rows teach nothing new, even if more reviewers agree with them.
             new_decisions: if is_learnt { 0 } else { items.iter().filter(is_new).count() as u64 },
             comments: built.fates.iter().map(|(fate, number)| (fate.name().to_owned(), *number)).collect(),
             added: built.added,
@@ -54,7 +54,7 @@ impl Activities {
         Ok(built)
     }
 
-    /// The dataset of the newest version that was trained with decisions, and these by revision and fate.
+    /// The dataset of the newest version that was trained with decisions, and the decisions' revisions and fates.
     async fn learnt(&self) -> Result<Option<(Digest, BTreeMap<FeedbackId, (u32, Fate)>)>, Failure> {
         for manifest in self.registry.manifests().await?.into_iter().take(LOOK_BACK) {
             if let Some(provenance) = self.registry.provenance(&manifest.dataset).await? {

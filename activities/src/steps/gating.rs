@@ -1,4 +1,4 @@
-//! Holding a version against the checks and against what is in production.
+//! Runs the gate: the checks on a version, and the comparison with production.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{alive::compute, failure::Failure};
 
 /// How long a candidate's speed is measured.
 const MEASURE: Duration = Duration::from_millis(200);
-/// Sentences that are judged together while it is measured.
+/// Sentences that are judged together during the measurement.
 const TOGETHER: usize = 64;
 
 impl Activities {
@@ -30,7 +30,7 @@ impl Activities {
         let gated = compute(move || {
             let (mut numbers, mut rows) = split::held_out_numbered(manifest.seed, rows);
             if let Some((_, incumbent)) = &production {
-                // What production was trained on would flatter it: only who is held out for both is judged.
+                // Production's training rows would favour it: only commenters that are held out for both are judged.
                 let is_fair = |row: &Row| split::is_held_out(incumbent.manifest.seed, &row.commenter);
                 (numbers, rows) = numbers.into_iter().zip(rows).filter(|(_, row)| is_fair(row)).unzip();
             }
@@ -56,7 +56,7 @@ impl Activities {
     }
 }
 
-/// How fast a model scores rows, its encoder those that are passed to it, on one thread.
+/// How fast a model scores rows on one thread, including the encoder for rows that are passed to it.
 fn sentences_per_second(model: &Model, rows: &[Row]) -> f64 {
     let (mut scratch, mut room, mut scored) = (Scratch::default(), Room::default(), 0);
     let started = Instant::now();

@@ -1,6 +1,6 @@
-//! The activities: each loads what its input names, calls the pure crate, and stores what came of it.
+//! The activities: each loads what its input names, calls the pure crate, and stores the result.
 //!
-//! Each may run again at any time: outputs are named by their content or by the run, so a second time changes nothing.
+//! Each may run again at any time. Outputs are named by their content or by the run, so a repetition changes nothing.
 
 mod backtest;
 mod counting;
@@ -40,26 +40,28 @@ use crate::{
     metrics::Metrics,
 };
 
-/// The activities and what they may touch: the registry and the metrics, nothing else.
+/// The activities and everything that they may use.
 pub struct Activities {
     registry: Registry,
-    /// Whether the store may be trusted with promotions.
+    /// Whether the store can be trusted with promotions.
     trust: Trust,
     metrics: Arc<Metrics>,
     /// Threads for computations that take long.
     threads: usize,
-    /// As many of these computations run at once; the others wait, so that memory is bounded and a rollback is not kept
-    /// waiting by a training run.
+    /// Limits how many of these computations run at once.
+    ///
+    /// It bounds memory, and a rollback does not wait for a training
+    /// run.
     turns: Semaphore,
     tuning: FineTuning,
-    /// Checks and sources beside ours.
+    /// Added checks and sources.
     extensions: Added,
     /// The base that was used last.
     base: Mutex<Option<(Digest, Arc<Base>)>>,
 }
 
 impl Activities {
-    /// Activities of these parts.
+    /// Makes the activities from these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { registry, metrics, tuning, threads, extensions } = parts;
@@ -78,13 +80,13 @@ impl Activities {
 
 #[activities]
 impl Activities {
-    /// Finds or makes the dataset.
+    /// Finds or creates the dataset.
     #[activity(definition = signatures::Ingest)]
     pub async fn ingest(self: Arc<Self>, ctx: ActivityContext, input: IngestInput) -> Result<Ingested, ActivityError> {
         alive(&ctx, self.in_turn(self.find_dataset(input))).await
     }
 
-    /// Builds a dataset from the newest one and what reviewers decided.
+    /// Builds a dataset from the newest one and reviewers' decisions.
     #[activity(definition = signatures::BuildDataset)]
     pub async fn build_dataset(
         self: Arc<Self>,
@@ -104,7 +106,7 @@ impl Activities {
         alive(&ctx, self.in_turn(self.sample(input))).await
     }
 
-    /// Makes a dataset of sampled rows.
+    /// Builds a dataset from sampled rows.
     #[activity(definition = signatures::GatherSample)]
     pub async fn gather_sample(
         self: Arc<Self>,
@@ -134,7 +136,7 @@ impl Activities {
         alive(&ctx, self.in_turn(self.merge(input))).await
     }
 
-    /// Finds what an encoder begins with and puts it into the bucket.
+    /// Finds the base weights of an encoder and puts them into the bucket.
     #[activity(definition = signatures::FindEncoderBase)]
     pub async fn find_encoder_base(
         self: Arc<Self>,
@@ -178,7 +180,7 @@ impl Activities {
         alive(&ctx, Box::pin(self.write_manifest(input))).await
     }
 
-    /// Holds a version against the checks and against production.
+    /// Runs the gate: the checks, and the comparison with production.
     #[activity(definition = signatures::Gate)]
     pub async fn gate(self: Arc<Self>, ctx: ActivityContext, input: GateInput) -> Result<Gated, ActivityError> {
         alive(&ctx, Box::pin(self.hold_against_checks(input))).await
@@ -204,7 +206,7 @@ impl Activities {
         alive(&ctx, self.watch_replicas(input)).await
     }
 
-    /// Deletes what nothing needs.
+    /// Deletes old versions and data that nothing needs.
     #[activity(definition = signatures::Prune)]
     pub async fn prune(self: Arc<Self>, ctx: ActivityContext, input: PruneInput) -> Result<Pruned, ActivityError> {
         alive(&ctx, self.delete_what_nothing_needs(input, ctx.client())).await
@@ -226,7 +228,7 @@ impl Activities {
         alive(&ctx, self.plan(input)).await
     }
 
-    /// Judges a piece of a backtest's comments by both versions.
+    /// Judges a piece of a backtest's comments with both versions.
     #[activity(definition = signatures::JudgeComments)]
     pub async fn judge_comments(
         self: Arc<Self>,

@@ -1,4 +1,4 @@
-//! Writing a generation, watching the replicas, finding the way back.
+//! Writes a generation, watches the replicas, finds the target of a rollback.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,9 @@ use workflows::steps::{AwaitInput, FindRollbackInput, FoundRollback, PromoteInpu
 use super::{Activities, now_millis};
 use crate::{alive::compute, failure::Failure};
 
-/// Replicas look for a new generation twice a second: one that does not serve it after this time will not soon.
+/// Replicas look for a new generation twice a second.
+///
+/// One that does not serve it after this time has a problem.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often their reports are read meanwhile.
 const LOOK: Duration = Duration::from_millis(200);
@@ -33,7 +35,7 @@ impl Activities {
             let Serving { reported, missing } = self.registry.serving(input.generation).await?;
             if missing.is_empty() || started.elapsed() > PATIENCE {
                 if !missing.is_empty() {
-                    tracing::warn!(generation = input.generation.0, ?missing, "replicas that do not serve it");
+                    tracing::warn!(generation = input.generation.0, ?missing, "replicas do not serve the generation");
                 }
                 return Ok(Replicas { reported, missing, unknown: None });
             }

@@ -1,4 +1,4 @@
-//! Deleting what nothing needs, with what the running workflows need in view.
+//! Deletes what neither the registry nor a running workflow needs.
 
 use temporalio_client::Client;
 use workflows::steps::{PruneInput, Pruned};
@@ -11,7 +11,7 @@ impl Activities {
         let running = workflows::running(&client).await?;
         let in_use: Vec<_> = running.iter().flat_map(|run| run.status.versions.iter().cloned()).collect();
         let is_busy = running.iter().any(workflows::Running::makes_models);
-        // The store's clock as it is now. Where ours is behind it, ours: too late does no harm.
+        // Reads the store's clock. The earlier one of the two clocks is used: deleting later does no harm.
         self.registry.ping().await?;
         let now = self.registry.now().min(now_millis());
         let pruned = self.registry.prune(&PruneInput { in_use, is_busy, ..input }, now).await?;

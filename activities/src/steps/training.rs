@@ -1,4 +1,4 @@
-//! From rows to a registered version, and back to how it was trained.
+//! Trains, evaluates and registers a version, and reads how a version was trained.
 
 use model::{artifact, experiment, trainers};
 use registry::{EncoderFacts, ModelManifest};
@@ -30,7 +30,7 @@ impl Activities {
             None => None,
         };
         let (bytes, features, cross_validation, everywhere) = compute(move || {
-            // By the sample, never by the counts: what a trainer makes must not depend on what is trained beside it.
+            // By the sample, never by the counts: a trainer's result must not depend on the other trainers of the run.
             let trained = if is_sampled {
                 experiment::train_counted(trainer, &train, &counts, encoder, &config, &|_, _| {})?
             } else {

@@ -11,7 +11,7 @@ use crate::{
     problem::Problem,
 };
 
-/// Entries of an answer, unless told otherwise.
+/// Entries of an answer by default.
 const PAGE: u32 = 50;
 /// Most entries of an answer.
 const LARGEST_PAGE: u32 = 500;
@@ -25,30 +25,30 @@ struct Trail {
     entries: Vec<Entry>,
 }
 
-/// What somebody did.
+/// An action of a caller.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Entry {
-    /// From 1, without gaps.
+    /// Number of the entry, from 1, without gaps.
     sequence: u64,
-    /// When it was asked for: RFC 3339, UTC.
+    /// When it was requested: RFC 3339, UTC.
     at: String,
-    /// Who: the name of the API key, where one was used.
+    /// Who did it. With an API key, the key's name.
     actor: String,
-    /// The id of that key.
+    /// The id of the API key, if one was used.
     key: Option<String>,
     /// `train`, `promote`, `promote_by_force`, `promote_dry_run`, `roll_back`, `approve`, `reject`, `keys_new`, ...
     action: String,
-    /// A version, a workflow's id, a key's name.
+    /// What it was done to: a version, a workflow id or the name of a key.
     subject: Option<String>,
     /// Why, in the actor's words.
     reason: Option<String>,
-    /// The request, as the log has it.
+    /// The request id, as in the log.
     request_id: Option<String>,
-    /// `done`, `started`, `refused`, `unknown` where Temporal did not answer, or `corrupt` where the entry cannot be read;
-    /// none if the service ended first.
+    /// `done`, `started`, `refused`, `unknown` (Temporal did not answer) or `corrupt` (the entry cannot be read).
+    /// None if the service ended before it knew the outcome.
     outcome: Option<String>,
-    /// The workflow and its run, or why it was refused.
+    /// The workflow id and run id, or why the action was refused.
     detail: Option<String>,
 }
 
@@ -74,7 +74,7 @@ impl From<Audited> for Entry {
 answers! {
     /// Answers of `GET /audit`.
     AuditAnswer {
-        /// Some of the trail.
+        /// The entries.
         #[oai(status = 200)]
         Ok(Json<Trail>),
     }
@@ -82,14 +82,14 @@ answers! {
 
 #[OpenApi(tag = "Tag::Operations")]
 impl Audit {
-    /// Show who did what, newest first.
+    /// Show the audit trail, newest entry first.
     #[oai(path = "/audit", method = "get")]
     async fn trail(
         &self,
         _by: By<Operate>,
-        /// Only entries before this number.
+        /// Only entries with a lower number.
         before: Query<Option<u64>>,
-        /// How many entries, from 1 to 500; 50 unless told.
+        /// Most entries to return, from 1 to 500. The default is 50.
         limit: Query<Option<u32>>,
     ) -> AuditAnswer {
         let limit = limit.0.unwrap_or(PAGE);

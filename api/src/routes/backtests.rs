@@ -1,4 +1,4 @@
-//! `/models/{version}/backtests`: what a version would have decided otherwise than another one.
+//! `/models/{version}/backtests`: comments on which a version decides differently from another one.
 
 use model::{
     Version,
@@ -23,53 +23,53 @@ struct BacktestList {
     items: Vec<BacktestSummary>,
 }
 
-/// A backtest: two versions on the same comments.
+/// A backtest: two versions judge the same comments.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct BacktestSummary {
     /// Its id.
     id: String,
-    /// When it was done: RFC 3339, UTC.
+    /// When it was run: RFC 3339, UTC.
     at: String,
-    /// The version that was tried.
+    /// The version under test.
     candidate: String,
     /// The version that it was compared with.
     incumbent: String,
-    /// Whose comments: `feedback`, `dataset` or `file`.
+    /// Where the comments come from: `feedback`, `dataset` or `file`.
     source: String,
-    /// Comments that both judged.
+    /// Comments that both versions judged.
     comments: u64,
-    /// Comments that the candidate labels otherwise.
+    /// Comments that the candidate labels differently.
     changed: u64,
-    /// Of these, those that are threats by the candidate only.
+    /// Of these, the comments that only the candidate labels a threat.
     to_threat: u64,
-    /// Of these, those that are threats by the other version only.
+    /// Of these, the comments that only the incumbent labels a threat.
     to_harmless: u64,
-    /// Comments that would be handled otherwise: flagged, reviewed or passed.
+    /// Comments with a different decision (`flag`, `review` or `pass`).
     handled_otherwise: u64,
-    /// Share of the comments that the candidate labels otherwise.
+    /// Share of the comments that the candidate labels differently.
     changed_share: f64,
-    /// Its 95% interval, lowest then highest.
+    /// Its 95% interval: lower bound, upper bound.
     changed_interval: Vec<f64>,
-    /// Labelled comments that neither version was trained on; the figures below are of these.
+    /// Labelled comments that neither version was trained on. The fields below are about these.
     labelled: u64,
-    /// Comments that the candidate alone labels rightly.
+    /// Comments that only the candidate labels correctly.
     corrected: Option<u64>,
-    /// Comments that the other version alone labels rightly.
+    /// Comments that only the incumbent labels correctly.
     broken: Option<u64>,
-    /// How likely chance alone makes them differ as much: McNemar's exact test, two-sided.
+    /// Probability that chance alone makes `corrected` and `broken` differ this much: McNemar's exact test, two-sided.
     p_value: Option<f64>,
-    /// The candidate's accuracy less the other's.
+    /// The candidate's accuracy minus the incumbent's.
     accuracy_difference: Option<f64>,
-    /// Its 95% interval, lowest then highest.
+    /// Its 95% interval: lower bound, upper bound.
     accuracy_interval: Option<Vec<f64>>,
-    /// The candidate's recall less the other's.
+    /// The candidate's recall minus the incumbent's.
     recall_difference: Option<f64>,
-    /// Its 95% interval, lowest then highest.
+    /// Its 95% interval: lower bound, upper bound.
     recall_interval: Option<Vec<f64>>,
-    /// The candidate's share of false alarms among the harmless comments less the other's.
+    /// The candidate's false alarm rate (flagged share of the harmless comments) minus the incumbent's.
     false_alarm_difference: Option<f64>,
-    /// Its 95% interval, lowest then highest.
+    /// Its 95% interval: lower bound, upper bound.
     false_alarm_interval: Option<Vec<f64>>,
 }
 
@@ -120,7 +120,7 @@ answers! {
 
 #[OpenApi(prefix_path = "/models", tag = "Tag::Models")]
 impl Backtests {
-    /// List the backtests of a version: what it would have decided otherwise than another one.
+    /// List the backtests of a version: where it decides differently from another version.
     #[oai(path = "/:version/backtests", method = "get")]
     async fn list(
         &self,

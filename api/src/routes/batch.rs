@@ -44,27 +44,27 @@ use crate::{
     written,
 };
 
-/// Comments of a list.
+/// Most comments of a list.
 pub(crate) const MOST: usize = 1000;
 /// The content type of lines of JSON.
 pub(crate) const LINES: &str = "application/x-ndjson";
-/// The key of an open stream is looked at again after this time.
+/// How often the key of an open stream is checked again.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// Comments of a stream that one task judges where each word is explained, which takes memory.
+/// Comments per task of a stream with explanations, which take memory.
 const EXPLAINED_SHARE: usize = 4;
-/// Between two lines a caller may rest this long.
+/// Longest pause between two lines of a caller.
 const REST: Duration = Duration::from_secs(30);
 
 pub(crate) struct Batch(pub(crate) Context);
 
-/// A comment of many.
+/// A comment of a batch.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct BatchComment {
-    /// What the caller calls it; comes back with the verdict.
+    /// The caller's id for the comment. Returned with the verdict.
     #[oai(validator(max_length = 200))]
     id: Option<String>,
-    /// The comment, of at most 20000 characters unless the service is set otherwise.
+    /// The comment. At most 20000 characters by default.
     text: String,
 }
 
@@ -72,17 +72,17 @@ struct BatchComment {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct BatchRequest {
-    /// From 1 to 1000 comments.
+    /// 1 to 1000 comments.
     #[oai(validator(min_items = 1, max_items = 1000))]
     comments: Vec<BatchComment>,
-    /// Say what each word adds.
+    /// Explain what each word adds.
     #[oai(default)]
     explain: bool,
-    /// A registered version that is to judge in place of the one in production.
+    /// A registered version to judge with, instead of the one in production.
     version: Option<String>,
 }
 
-/// What a batch asks for beside its comments.
+/// The options of a batch.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct BatchOptions {
@@ -95,10 +95,10 @@ struct BatchOptions {
 #[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 struct BatchResult {
-    /// What the caller called it.
+    /// The caller's id for the comment.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    /// As `/predict` answers.
+    /// The verdict, as from `/predict`.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<Prediction>,
     /// Why there is no verdict.
@@ -116,13 +116,14 @@ answers! {
     /// Answers of `/predict/batch` to a list.
     #[allow(dead_code, reason = "what is good is described here and put together of texts")]
     Listed {
-        /// One result a comment.
+        /// One result per comment.
         #[oai(status = 200)]
         Ok(Json<BatchAnswer>),
     }
 }
 
-/// An answer to a list, or to a stream. Results are texts before they are put together, because that takes less memory.
+/// An answer to a list or to a stream.
+/// Each result is serialised by itself, which takes less memory.
 enum Batched {
     Refused(Listed),
     Ok(Response),
@@ -166,7 +167,7 @@ impl Read {
         let Value::Object(fields) = item else {
             return Self { id: None, text: Err(Problem::malformed("A comment is an object with `id` and `text`.")) };
         };
-        // Also for a comment that is wrong, if it is a name at all.
+        // Also for an invalid comment, if the id is valid.
         let id = fields.get("id").and_then(Value::as_str).filter(|id| id.chars().nth(200).is_none()).map(str::to_owned);
         let text = Body::<BatchComment>::of(fields).map_err(|Refused(reason)| Problem::malformed(reason));
         let text = text.and_then(|Body(comment)| context.check_text(&comment.text).map(|()| comment.text));
@@ -175,7 +176,7 @@ impl Read {
 
     fn of_line(line: Result<&[u8], TooLong>, context: &Context) -> Self {
         let Ok(line) = line else {
-            let detail = format!("A line may have {} bytes.", context.longest_body);
+            let detail = format!("A line may have at most {} bytes.", context.longest_body);
             let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::PayloadTooLarge, detail);
             return Self { id: None, text: Err(problem) };
         };
@@ -185,7 +186,7 @@ impl Read {
         }
     }
 
-    /// Why a stream ends before its caller's end.
+    /// The last result of a stream that ends early.
     fn ended(problem: Problem) -> Self {
         Self { id: None, text: Err(problem) }
     }
@@ -204,7 +205,7 @@ impl Item for Read {
         let (verdict, problem) = match (text, judged) {
             (Ok(text), Some(judged)) => (Some(prediction(&text, judged, live, explain)), None),
             (Ok(_), None) => (None, None),
-            // The request's id is on the answer.
+            // The answer's header has the request id.
             (Err(problem), _) => (None, Some(Problem { request_id: None, ..problem })),
         };
         written::text(&BatchResult { id, verdict, problem })
@@ -252,17 +253,17 @@ pub(crate) fn is_lines(content_type: &str) -> bool {
 }
 
 impl BatchBody {
-    /// A comment that is wrong is no reason to refuse the others, so each is looked at when its turn comes.
+    /// An invalid comment must not make the batch fail, so each comment is checked when it is judged.
     fn read(bytes: &[u8]) -> Result<Self, Refused> {
         let mut fields = body::read_object(bytes)?;
         let comments = fields.remove("comments").ok_or_else(|| Refused("`comments` is missing.".to_owned()))?;
         let Value::Array(comments) = comments else { return Err(Refused("`comments` must be a list.".to_owned())) };
         if comments.is_empty() || comments.len() > MOST {
-            let reason = format!("`comments` has {} entries; from 1 to {MOST} are taken.", comments.len());
+            let reason = format!("`comments` has {} entries; 1 to {MOST} are allowed.", comments.len());
             return Err(Refused(reason));
         }
         if fields.keys().any(|name| name != "explain" && name != "version") {
-            let reason = "A field is not known here; the fields are `comments`, `explain`, `version`.";
+            let reason = "A field is unknown. The known fields are `comments`, `explain`, `version`.";
             return Err(Refused(reason.to_owned()));
         }
         let Body(options) = Body::<BatchOptions>::of(fields)?;
@@ -274,17 +275,18 @@ impl BatchBody {
 impl Batch {
     /// Judge many comments.
     ///
-    /// As `application/json` a list of at most 1000. As `application/x-ndjson` a stream of any length: each line is a
-    /// comment, `{"id":"a","text":"..."}`, and each line of the answer a result, in the same order, as soon as it is there.
-    /// A comment that is wrong gets a `problem`, the others their verdicts.
+    /// With `application/json`: a list of at most 1000 comments. With `application/x-ndjson`: a stream of any length.
+    /// Each line of the request is a comment, `{"id":"a","text":"..."}`. Each line of the answer is a result, in the
+    /// same order, sent as soon as it is ready. An invalid comment gets a `problem`; the others get their verdicts.
     #[oai(path = "/predict/batch", method = "post", tag = "Tag::Predict")]
     async fn post(
         &self,
         by: By<caller::Predict>,
-        /// Say what each word adds, unless a list says otherwise.
+        /// Explain what each word adds. A list may also set it in its body.
         #[oai(default)]
         explain: Query<bool>,
-        /// A registered version that is to judge, unless a list names one.
+        /// A registered version to judge with.
+        /// A version in the body of a list takes precedence.
         version: Query<Option<String>>,
         body: BatchBody,
     ) -> Batched {
@@ -307,7 +309,7 @@ impl Batch {
         let most = self.0.longest_body;
         if explain && bytes > most {
             let detail =
-                format!("With `explain`, the comments of a list may have {most} bytes together: use a stream.");
+                format!("With `explain`, the comments of a list may have {most} bytes in total. Use a stream.");
             return Err(Problem::invalid(detail));
         }
         let results = self.0.judge_list(&live, explain, comments).await;
@@ -323,7 +325,7 @@ impl Batch {
         caller: Caller,
     ) -> Result<Response, Problem> {
         let place = Arc::clone(&self.0.streams).try_acquire_owned().map_err(|_| {
-            let detail = "The service answers as many streams at once as it may.";
+            let detail = "The service is at its limit of concurrent streams.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })?;
         let live = self.0.model(version).await?;
@@ -346,8 +348,10 @@ impl Batch {
         Ok(response)
     }
 
-    /// What was sent, line by line. It ends with a problem where the caller stops in the middle, rests too long, has a key
-    /// that was revoked meanwhile, or the service stops.
+    /// The comments of a stream.
+    ///
+    /// It ends with a problem if the body is cut off, the caller pauses too long, the key was revoked meanwhile, or the
+    /// service stops.
     fn comments(&self, body: Bytes, caller: Caller) -> impl Stream<Item = Read> + Send + use<> {
         let reader = BufReader::new(body.into_async_read());
         let lines = Lines { reader, line: Vec::new(), longest: self.0.longest_body };
@@ -360,7 +364,7 @@ impl Batch {
                 let next = tokio::select! {
                     next = tokio::time::timeout(REST, lines.next()) => next,
                     _ = stopping.wait_for(|is_stopping| *is_stopping) => {
-                        let detail = "The service stops: send the comments from here on again.";
+                        let detail = "The service is stopping. Send the comments again from this one on.";
                         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Stopping, detail);
                         return Some((Read::ended(problem), None));
                     }
@@ -376,7 +380,7 @@ impl Batch {
                     Ok(Ok(Some(line))) => Read::of_line(line, &context),
                     Ok(Err(_)) => return Some((Read::ended(Problem::malformed("The body was cut off.")), None)),
                     Err(_) => {
-                        let detail = format!("No line came within {} s.", REST.as_secs());
+                        let detail = format!("No line arrived within {} s.", REST.as_secs());
                         let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, Kind::Timeout, detail);
                         return Some((Read::ended(problem), None));
                     }
@@ -387,16 +391,16 @@ impl Batch {
     }
 }
 
-/// Lines that are not blank, from a body.
+/// The lines of a body that are not blank.
 struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
-    /// Bytes of a line.
+    /// Most bytes of a line.
     longest: usize,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    /// The next line; of one that is too long, nothing but that. None at the end.
+    /// The next line, or [`TooLong`]. None at the end.
     async fn next(&mut self) -> std::io::Result<Option<Result<&[u8], TooLong>>> {
         loop {
             self.line.clear();
@@ -429,10 +433,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
-/// That a line has more bytes than are taken.
+/// A line has too many bytes.
 struct TooLong;
 
-/// A stream that holds its place among streams until it ends or nobody reads it any more.
+/// A stream that keeps its slot until it ends or its reader goes away.
 struct Held {
     answers: Pin<Box<dyn Stream<Item = std::io::Result<String>> + Send>>,
     _place: OwnedSemaphorePermit,

@@ -1,4 +1,4 @@
-//! `/codec`: encrypted payloads for Temporal's Web UI and CLI, as their remote codec server.
+//! `/codec`: a remote codec server, with which Temporal's Web UI and CLI read encrypted payloads.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ use crate::{
 
 pub(crate) struct CodecRoutes(pub(crate) Context);
 
-/// Base64 with or without padding: both are the JSON of a protobuf.
+/// Base64 with or without padding: the JSON of a protobuf may have both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Payloads, in the JSON of Temporal's protobuf.
+/// Payloads, as the JSON of Temporal's protobuf.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct Payloads {
@@ -38,7 +38,7 @@ struct Payloads {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct Payload {
-    /// What it is, e.g. `encoding`: values in base64.
+    /// Metadata, e.g. `encoding`. The values are in base64.
     #[oai(default)]
     metadata: BTreeMap<String, String>,
     /// The bytes, in base64.
@@ -59,7 +59,7 @@ answers! {
 impl CodecRoutes {
     /// Encrypt payloads, as Temporal's remote codec server.
     ///
-    /// For inputs that are written in Temporal's Web UI or CLI.
+    /// For inputs that are typed into Temporal's Web UI or CLI.
     #[oai(path = "/codec/encode", method = "post")]
     async fn encode(&self, _by: By<Operate>, body: Body<Payloads>) -> CodecAnswer {
         self.answer(body.0, Codec::seal)
@@ -67,7 +67,7 @@ impl CodecRoutes {
 
     /// Decrypt payloads, as Temporal's remote codec server.
     ///
-    /// What is not encrypted stays as it is.
+    /// Payloads that are not encrypted are returned unchanged.
     #[oai(path = "/codec/decode", method = "post")]
     async fn decode(&self, _by: By<Operate>, body: Body<Payloads>) -> CodecAnswer {
         self.answer(body.0, Codec::open)
@@ -80,8 +80,7 @@ impl CodecRoutes {
     fn answer(&self, Payloads { payloads }: Payloads, coding: Coding) -> CodecAnswer {
         let codec = self.0.orchestrator.codec();
         if !codec.encrypts() {
-            return Problem::not_found(format!("Payloads are not encrypted here: {} is not set.", codec::SETTING))
-                .into();
+            return Problem::not_found(format!("Payloads are not encrypted: {} is not set.", codec::SETTING)).into();
         }
         let read: Option<Vec<codec::Payload>> = payloads.into_iter().map(read).collect();
         let Some(read) = read else {
@@ -95,7 +94,7 @@ impl CodecRoutes {
 }
 
 fn read(payload: Payload) -> Option<codec::Payload> {
-    // The other alphabet is a protobuf's JSON too.
+    // A protobuf's JSON may also use the URL-safe alphabet.
     let bytes = |text: &str| BASE64.decode(text.replace('-', "+").replace('_', "/")).ok();
     let metadata = payload.metadata.iter().map(|(name, value)| Some((name.clone(), bytes(value)?)));
     Some(codec::Payload {

@@ -1,4 +1,4 @@
-//! What a version says of the commenters whom it never saw: curves, and where two versions decide differently.
+//! Versions on held-out commenters: curves, and sentences on which two versions decide differently.
 
 use std::sync::Arc;
 
@@ -24,92 +24,93 @@ use crate::{
     serving::Live,
 };
 
-/// Points of a curve: a screen shows no more.
+/// Most points of a curve: a screen shows no more.
 const POINTS: usize = 200;
-/// Rows that are shown.
+/// Rows of an answer by default.
 const SHOWN: u32 = 100;
 const MOST_SHOWN: u32 = 1000;
 
 pub(crate) struct Curves(pub(crate) Context);
 
-/// Curves of a version, by sentence, over the commenters whom it never saw.
+/// Curves of a version, by sentence, over the held-out commenters.
 #[derive(Debug, Object)]
 struct CurvesOfModel {
     version: String,
     /// The digest of the rows: the dataset, or its sample.
     dataset: String,
-    /// Sentences that were judged.
+    /// Number of sentences.
     sentences: u64,
-    /// Of these, threats.
+    /// Of these, the threats.
     threats: u64,
-    /// From the highest threshold down.
+    /// From the highest threshold to the lowest.
     precision_recall: Vec<PrecisionRecall>,
-    /// Said and seen, in fifteen bins of equal width; empty bins are left out.
+    /// Predicted and actual share of threats, in fifteen bins of equal width.
+    /// Empty bins are left out.
     calibration: Vec<Calibration>,
     probability: ProbabilityByLabel,
 }
 
-/// What a threshold finds.
+/// Precision and recall at a threshold.
 #[derive(Debug, Object)]
 struct PrecisionRecall {
     /// Sentences at or above it are flagged.
     threshold: f64,
-    /// Threats among what is flagged.
+    /// Share of the flagged sentences that are threats.
     precision: f64,
-    /// Flagged among the threats.
+    /// Share of the threats that are flagged.
     recall: f64,
 }
 
-/// Sentences of about the same probability.
+/// A calibration bin: sentences with similar probabilities.
 #[derive(Debug, Object)]
 struct Calibration {
-    /// Mean probability.
+    /// Mean predicted probability.
     said: f64,
-    /// Share of threats.
+    /// Actual share of threats.
     seen: f64,
-    /// Sentences.
+    /// Number of sentences.
     n: u64,
 }
 
-/// How probabilities are spread, in bins of equal width.
+/// Histogram of probabilities by label, in bins of equal width.
 #[derive(Debug, Object)]
 struct ProbabilityByLabel {
-    /// Where one bin ends and the next begins.
+    /// The bounds between the bins.
     edges: Vec<f64>,
-    /// Threats by bin.
+    /// Number of threats in each bin.
     threats: Vec<u64>,
-    /// Others by bin.
+    /// Number of harmless sentences in each bin.
     harmless: Vec<u64>,
 }
 
-/// Where two versions decide differently, over commenters whom neither saw.
+/// Sentences on which two versions decide differently, of commenters held out from both.
 #[derive(Debug, Object)]
 struct Flips {
     a: String,
     b: String,
-    /// Sentences that both judged.
+    /// Number of sentences compared.
     sentences: u64,
-    /// Sentences that one of them calls a threat, and the other does not.
+    /// Sentences that only one of them labels a threat.
     flips: u64,
-    /// Of these, those that `b` is right about.
+    /// Of these, those that `b` labels correctly.
     better: u64,
-    /// Of these, those that `a` is right about.
+    /// Of these, those that `a` labels correctly.
     worse: u64,
-    /// The largest difference first.
+    /// Largest difference in probability first.
     items: Vec<Flip>,
 }
 
-/// A sentence that two versions decide about differently.
+/// A sentence on which two versions decide differently.
 #[derive(Debug, Object)]
 struct Flip {
     /// Its number in the dataset, from 0.
     row: u64,
     text: String,
-    /// What it is labelled.
+    /// Whether the dataset labels it a threat.
     is_threat: bool,
-    /// The probability by `a`.
+    /// The probability from `a`.
     a: f64,
-    /// The probability by `b`.
+    /// The probability from `b`.
     b: f64,
 }
 
@@ -132,7 +133,7 @@ answers! {
 
 #[OpenApi(prefix_path = "/models", tag = "Tag::Models")]
 impl Curves {
-    /// Draw a version's precision, recall and calibration over the commenters whom it never saw.
+    /// Show a version's precision, recall and calibration curves on the held-out commenters.
     #[oai(path = "/:version/curves", method = "get")]
     async fn curves(
         &self,
@@ -151,16 +152,18 @@ impl Curves {
         }
     }
 
-    /// Show where two versions decide differently, over commenters whom neither saw: with the sentences of the dataset.
+    /// Show sentences of the dataset on which two versions decide differently.
+    ///
+    /// Only sentences of commenters held out from both versions.
     #[oai(path = "/flips", method = "get")]
     async fn flips(
         &self,
         _by: By<Review>,
         /// One version.
         a: Query<String>,
-        /// The other; sentences are of its dataset.
+        /// The other version. The sentences are from its dataset.
         b: Query<String>,
-        /// How many to show, from 1 to 1000; 100 unless told.
+        /// Most sentences to return, from 1 to 1000. The default is 100.
         limit: Query<Option<u32>>,
     ) -> FlipsAnswer {
         let limit = limit.0.unwrap_or(SHOWN);
@@ -184,10 +187,10 @@ impl Curves {
     async fn judged(&self, live: &Arc<Live>, of: &Arc<Live>) -> Result<Arc<HeldOutVerdicts>, Problem> {
         let judging = self.0.held_out.judged(live, of).await;
         let judging = judging.map_err(|Busy| {
-            let detail = "As many requests wait for held-out commenters to be judged as may.";
+            let detail = "Too many requests wait for the held-out commenters to be judged.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, Kind::TooManyRequests, detail)
         })?;
-        judging?.ok_or_else(|| Problem::invalid("The held-out commenters wrote too much to be judged for this."))
+        judging?.ok_or_else(|| Problem::invalid("There are too many held-out sentences to judge on request."))
     }
 }
 
@@ -225,7 +228,7 @@ fn flips(
     let (mut sentences, mut better) = (0, 0);
     let mut found = Vec::new();
     for (at, row) in rows.rows.iter().enumerate() {
-        // What the other learned from would flatter it.
+        // Rows that the other version was trained on would favour it.
         if !split::is_held_out(one.manifest.seed, &row.commenter) {
             continue;
         }

@@ -1,5 +1,6 @@
-//! The document that Google's client libraries read before they call Perspective's methods, in the format of Google's API
-//! discovery service. What it describes is in `perspective.rs`.
+//! The discovery document, which Google's client libraries read before they call Perspective's methods.
+//!
+//! In the format of Google's API discovery service. The methods are in `perspective.rs`.
 
 use poem::{
     Endpoint, Request, Response, Result,
@@ -9,7 +10,7 @@ use serde_json::json;
 
 /// The document that Google's client libraries read first: `/$discovery/rest?version=v1alpha1`.
 ///
-/// It leads them to the address that they asked for it.
+/// Its URLs point to the host that the client used.
 pub(crate) struct Discovery;
 
 impl Endpoint for Discovery {

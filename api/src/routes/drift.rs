@@ -1,4 +1,4 @@
-//! `/drift`: whether the comments of the last day look like those that the model was judged on.
+//! `/drift`: compares the comments of the last 24 hours with those that the model was evaluated on.
 
 use model::evaluation::drift::{Measure, Shift};
 use poem_openapi::{Object, OpenApi, payload::Json};
@@ -13,21 +13,21 @@ use crate::{
 
 pub(crate) struct DriftRoutes(pub(crate) Context);
 
-/// The comments of the last day against those that the model in production was judged on. Of figures, never of texts.
+/// The comments of the last 24 hours, compared with those that the model was evaluated on. Figures only, no texts.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct DriftState {
     /// The version that serves.
     version: String,
-    /// Hours that are looked at together.
+    /// The hours that are compared.
     hours: u64,
-    /// Comments of these hours.
+    /// Comments judged in these hours.
     comments: u64,
-    /// Comments of commenters whom the model never saw: what is held against.
+    /// Comments of the held-out commenters: the reference of the comparison.
     reference_comments: u64,
     /// Why there are no figures yet.
     reason: Option<String>,
-    /// Each measure; none until there is enough to tell.
+    /// One entry per measure. Empty until there are enough comments.
     measures: Vec<DriftMeasure>,
     /// By hour, oldest first.
     history: Vec<DriftHour>,
@@ -36,29 +36,29 @@ struct DriftState {
 /// A measure of comments.
 #[derive(Debug, Object)]
 struct DriftMeasure {
-    /// `probability`, `unknown_share` (of words and other features) or `length` (characters).
+    /// `probability`, `unknown_share` (share of unknown words and other features) or `length` (in characters).
     measure: String,
-    /// Where one bin ends and the next begins.
+    /// The bounds between the bins.
     edges: Vec<f64>,
     /// Share of the reference in each bin.
     reference: Vec<f64>,
     /// Share of the last day's comments in each bin.
     seen: Vec<f64>,
-    /// Population stability index: below 0.1 nothing changed, from 0.25 on somebody must look.
+    /// Population stability index. Below 0.1: no change. From 0.25 on: check the comments.
     psi: f64,
-    /// Probability of so large a difference by chance.
+    /// Probability that chance alone makes a difference this large.
     p_value: f64,
-    /// Whether somebody must look.
+    /// Whether the shift is large enough to be checked.
     drifted: bool,
 }
 
 /// The comments of an hour.
 #[derive(Debug, Object)]
 struct DriftHour {
-    /// When it began: RFC 3339, UTC.
+    /// Start of the hour: RFC 3339, UTC.
     from: String,
     comments: u64,
-    /// Population stability index of each measure; none of an hour with few comments.
+    /// Population stability index of each measure. None for an hour with few comments.
     psi: DriftPsi,
 }
 
@@ -74,7 +74,7 @@ struct DriftPsi {
 answers! {
     /// Answers of `GET /drift`.
     DriftAnswer {
-        /// What is seen.
+        /// The comparison.
         #[oai(status = 200)]
         Ok(Json<DriftState>),
     }
@@ -82,7 +82,7 @@ answers! {
 
 #[OpenApi(tag = "Tag::Models")]
 impl DriftRoutes {
-    /// Show whether the comments of the last day look like those that the model was judged on.
+    /// Compare the comments of the last 24 hours with those that the model was evaluated on.
     #[oai(path = "/drift", method = "get")]
     async fn show(&self, _by: By<Read>) -> DriftAnswer {
         let Some(live) = self.0.serving.live() else { return self.0.serving.missing().into() };
@@ -95,7 +95,7 @@ impl DriftRoutes {
                 reference_comments: 0,
                 reason: Some(
                     "This version has no reference: too few comments were held out, or an older release \
-                              trained it. Train it again."
+                              trained it. Train a new version."
                         .to_owned(),
                 ),
                 measures: Vec::new(),
@@ -133,7 +133,7 @@ fn state(found: &Found) -> DriftState {
             },
         }
     });
-    let reason = || format!("{comments} comments were judged in the last {HOURS} hours; {ENOUGH} say enough.");
+    let reason = || format!("{comments} comments were judged in the last {HOURS} hours; a comparison needs {ENOUGH}.");
     DriftState {
         version: found.version.to_string(),
         hours: HOURS,

@@ -1,4 +1,4 @@
-//! `/feedback`: what reviewers decide about comments, kept so that later models learn from it.
+//! `/feedback`: decisions of reviewers about comments, stored for the training of later models.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,20 +30,20 @@ use crate::{
 /// Items of a page.
 const PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1000;
-/// The name of a reviewer who gives none, where no key is needed.
+/// The name of a reviewer who gives none, where no key is required.
 const ANONYMOUS: &str = "anonymous";
 
 pub(crate) struct FeedbackRoutes {
     context: Context,
-    /// What was read last: a decision is read once.
+    /// The decisions that were read before, so that each is read once.
     known: Arc<Mutex<FeedbackList>>,
 }
 
-/// What a comment is.
+/// The label of a comment.
 #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
 #[oai(rename_all = "snake_case")]
 enum FeedbackLabel {
-    /// It threatens somebody with violence, or supports that.
+    /// It threatens violence or supports a threat of violence.
     Threat,
     /// It does not.
     Harmless,
@@ -71,35 +71,37 @@ impl From<Label> for FeedbackLabel {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct FeedbackRequest {
-    /// The comment. It is stored, until somebody deletes the decision.
+    /// The comment. It is stored until the decision is deleted.
     text: String,
     label: FeedbackLabel,
-    /// Which of its sentences are threats, from 0, in the order of `/predict`; the others are learnt as harmless. Without it,
-    /// of a threat with several sentences, those that the model in production finds.
+    /// Which of its sentences are threats, numbered from 0 in the order of `/predict`.
+    /// The other sentences are learnt as harmless. By default, for a threat with several sentences: those that the
+    /// model in production finds.
     #[oai(validator(max_items = 1000))]
     sentences: Option<Vec<u32>>,
-    /// The same for one sentence.
+    /// The same, for one sentence.
     sentence: Option<u32>,
     /// Why.
     #[oai(validator(max_length = 500))]
     note: Option<String>,
-    /// Who decided; the name of the API key, where one is used.
+    /// Who decided. With an API key, the key's name.
     #[oai(validator(max_length = 63))]
     reviewer: Option<String>,
-    /// The `X-Request-Id` of the verdict that was looked at.
+    /// The `X-Request-Id` of the verdict that the reviewer saw.
     #[oai(validator(max_length = 128))]
     request_id: Option<String>,
 }
 
-/// A decision that is stored.
+/// A stored decision.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct FeedbackEntry {
-    /// Of the comment and the reviewer: the same however often the reviewer decides.
+    /// Id of the comment and the reviewer.
+    /// It stays the same when the reviewer decides again.
     id: String,
-    /// Of the comment: the same for all reviewers.
+    /// Id of the comment, the same for all reviewers.
     comment: String,
-    /// From 1; each time that the reviewer decides otherwise, one more.
+    /// Number of the revision, from 1. It grows each time the reviewer changes the decision.
     revision: u32,
     /// When: RFC 3339, UTC.
     at: String,
@@ -107,16 +109,16 @@ struct FeedbackEntry {
     label: FeedbackLabel,
     /// Which sentences are threats, from 0: those that the reviewer named, else those that the model found.
     sentences: Vec<u32>,
-    /// The first of them.
+    /// The first of these sentences.
     sentence: Option<u32>,
     reviewer: String,
     note: Option<String>,
-    /// What the model in production said at that time.
+    /// The verdict of the model in production at that time.
     model: Option<FeedbackModel>,
     request_id: Option<String>,
 }
 
-/// What a model said of a comment.
+/// A model's verdict on a comment.
 #[derive(Debug, Object)]
 struct FeedbackModel {
     version: String,
@@ -150,25 +152,26 @@ impl From<&FeedbackItem> for FeedbackEntry {
     }
 }
 
-/// Decisions, newest first, and figures of all that were asked for.
+/// Decisions, newest first, with figures over all matching decisions.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct FeedbackPage {
     items: Vec<FeedbackEntry>,
-    /// Give it as `after` for the next page; none on the last.
+    /// The value of `after` for the next page. None on the last page.
     next: Option<String>,
-    /// Decisions that fit, on all pages.
+    /// Matching decisions, on all pages.
     total: u64,
-    /// Of these, threats.
+    /// Of these, the threats.
     threats: u64,
-    /// Comments that they are about.
+    /// Comments that the decisions are about.
     comments: u64,
-    /// Comments that reviewers differ about.
+    /// Comments on which reviewers disagree.
     disputed: u64,
-    /// Comments where production said the same at the time, of those with a verdict.
+    /// Decisions that agree with the verdict of production at that time.
     production_agreed: u64,
+    /// Decisions with a verdict of production.
     production_judged: u64,
-    /// How far each two reviewers agree about the comments that both decided.
+    /// How far each pair of reviewers agrees.
     agreement: Vec<Agreement>,
 }
 
@@ -179,10 +182,10 @@ struct Agreement {
     reviewers: Vec<String>,
     /// Comments that both decided.
     comments: u64,
-    /// Of these, with one label.
+    /// Of these, comments with the same label from both.
     agreed: u64,
-    /// Cohen's kappa: 1 where they always agree, 0 where they do as often as chance would; none where both gave one label
-    /// to all.
+    /// Cohen's kappa: 1 if they always agree, 0 if they agree as often as by chance. None if both gave one label to all
+    /// comments.
     kappa: Option<f64>,
 }
 
@@ -192,7 +195,7 @@ answers! {
         /// It is stored.
         #[oai(status = 201)]
         Stored(Json<FeedbackEntry>),
-        /// The same was said before.
+        /// The same decision was stored before.
         #[oai(status = 200)]
         Known(Json<FeedbackEntry>),
     }
@@ -201,7 +204,7 @@ answers! {
 answers! {
     /// Answers of `GET /feedback`.
     FeedbackListAnswer {
-        /// Some of the decisions.
+        /// The decisions.
         #[oai(status = 200)]
         Ok(Json<FeedbackPage>),
     }
@@ -210,13 +213,13 @@ answers! {
 answers! {
     /// Answers of deletions.
     FeedbackDeletion {
-        /// It is gone for good. Datasets that were built before still have it.
+        /// It is deleted for good. Datasets that were built before still contain it.
         #[oai(status = 204)]
         Gone,
     }
 }
 
-/// Which decisions somebody asks for.
+/// The filter of a list.
 struct Wanted {
     label: Option<Label>,
     reviewer: Option<String>,
@@ -237,10 +240,10 @@ impl Wanted {
 
 #[OpenApi(tag = "Tag::Feedback")]
 impl FeedbackRoutes {
-    /// Say what a comment is.
+    /// Store a reviewer's decision about a comment.
     ///
-    /// The comment is stored with the decision, so that later models can learn from it; nothing else that is judged ever is.
-    /// A reviewer who decides otherwise sends it again: the last decision counts.
+    /// The comment is stored with the decision, for the training of later models. Comments that are only judged are
+    /// never stored. To change a decision, send the comment again: the last decision counts.
     #[oai(path = "/feedback", method = "post")]
     async fn say(&self, by: By<Review>, body: Body<FeedbackRequest>) -> FeedbackAnswer {
         let FeedbackRequest { text, label, sentences, sentence, note, reviewer, request_id } = body.0;
@@ -258,7 +261,7 @@ impl FeedbackRoutes {
         }
     }
 
-    /// Show what reviewers decided, newest first, and how far they agree.
+    /// List the decisions of reviewers, newest first, and show how far reviewers agree.
     #[oai(path = "/feedback", method = "get")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn list(
@@ -270,12 +273,12 @@ impl FeedbackRoutes {
         since: Query<Option<String>>,
         /// Decided before this moment: RFC 3339.
         until: Query<Option<String>>,
-        /// Only comments that reviewers differ about.
+        /// Only comments on which reviewers disagree.
         #[oai(default)]
         disputed: Query<bool>,
-        /// The `next` of the page before.
+        /// The `next` of the previous page.
         after: Query<Option<String>>,
-        /// How many, from 1 to 1000; 100 unless told.
+        /// Most decisions to return, from 1 to 1000. The default is 100.
         limit: Query<Option<u32>>,
     ) -> FeedbackListAnswer {
         let wanted = || {
@@ -301,7 +304,9 @@ impl FeedbackRoutes {
         }
     }
 
-    /// Delete a decision and its comment for good: one's own with the role `review`, anybody's with the role `operate`.
+    /// Delete a decision and its comment for good.
+    ///
+    /// The role `review` deletes its own decisions, the role `operate` deletes any.
     #[oai(path = "/feedback/:id", method = "delete")]
     async fn delete(&self, by: By<Read>, id: Path<String>) -> FeedbackDeletion {
         let may_all = by.caller.require(Operate::ROLE);
@@ -311,7 +316,7 @@ impl FeedbackRoutes {
             return problem.into();
         }
         let Ok(id) = id.0.parse::<FeedbackId>() else {
-            let detail = "The id does not look like that of a decision: GET /feedback lists them.";
+            let detail = "The id is not the id of a decision. GET /feedback lists the decisions.";
             return Problem::invalid(detail).into();
         };
         let actor = by.caller.actor(None);
@@ -355,7 +360,7 @@ impl FeedbackRoutes {
 }
 
 impl Context {
-    /// Stores a decision, counts it, and says whether it is new.
+    /// Stores a decision, counts it, and returns whether it is new.
     pub(crate) async fn keep_feedback(&self, feedback: Feedback) -> Result<(FeedbackItem, bool), Problem> {
         let (item, is_new) = self.ask_store(self.registry.put_feedback(feedback)).await?;
         if is_new {
@@ -370,7 +375,7 @@ impl Context {
         Ok((item, is_new))
     }
 
-    /// A decision, with what production says of the comment.
+    /// A decision, with production's verdict on the comment.
     pub(crate) async fn feedback(
         &self,
         text: String,
@@ -381,13 +386,13 @@ impl Context {
         self.check_text(&text)?;
         let count = model::text::sentences(&text).len();
         if sentences.last().is_some_and(|last| *last as usize >= count) {
-            return Err(Problem::invalid(format!("A sentence must be below {count}: the comment has no more.")));
+            return Err(Problem::invalid(format!("A sentence number must be below {count}, the sentence count.")));
         }
         let model = match self.serving.live() {
             None => None,
             Some(live) => {
                 let verdict = self.encoder.hear(&live, &text, Purpose::Verdict).await.verdict;
-                // The most threatening one, where none reaches the threshold.
+                // The sentence with the highest probability, if none reaches the threshold.
                 let from = verdict.threshold.min(verdict.probability);
                 let threats = (0..).zip(&verdict.sentences).filter(|(_, sentence)| sentence.probability >= from);
                 Some(Said {
@@ -403,7 +408,7 @@ impl Context {
     }
 }
 
-/// Who decides: the key's name, else what the caller says.
+/// The reviewer: the key's name, else the name that the caller gives.
 pub(super) fn reviewer_of(caller: &Caller, said: Option<String>) -> Result<KeyName, Problem> {
     let name = caller.actor(said).unwrap_or_else(|| ANONYMOUS.to_owned());
     name.parse().map_err(|reason: String| Problem::invalid(format!("`reviewer`: {reason}.")))
@@ -426,7 +431,7 @@ fn page(all: &FeedbackList, wanted: &Wanted, after: Option<&str>, limit: usize) 
         None => 0,
         Some(after) => {
             let at = items.iter().position(|item| item.id.to_string() == after);
-            at.ok_or_else(|| Problem::invalid("`after` names no decision of this list: begin anew."))? + 1
+            at.ok_or_else(|| Problem::invalid("`after` is not in this list. Start with the first page."))? + 1
         }
     };
     let shown = &items[from..items.len().min(from + limit)];
@@ -444,7 +449,7 @@ fn page(all: &FeedbackList, wanted: &Wanted, after: Option<&str>, limit: usize) 
     })
 }
 
-/// Of each two reviewers who decided about the same comments.
+/// The agreement of each pair of reviewers with common comments.
 fn agreement(items: &[&FeedbackItem]) -> Vec<Agreement> {
     let mut by_comment: BTreeMap<&str, Vec<(&str, bool)>> = BTreeMap::new();
     for item in items {

@@ -1,4 +1,4 @@
-//! `/health` and `/about`: is the service well, and what is it?
+//! `/health`, `/about` and `/whoami`: the state of the service, its release, the caller.
 
 use poem::Request;
 use poem_openapi::{Object, OpenApi, payload::Json};
@@ -14,7 +14,7 @@ use crate::{
 
 pub(crate) struct Health(pub(crate) Context);
 
-/// The service is well.
+/// The state of the service.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct State {
@@ -24,21 +24,22 @@ struct State {
     model_version: Option<String>,
     /// The generation that serves.
     generation: Option<u64>,
-    /// `true` while a newer model would not be seen, because the object store does not answer. Verdicts go on.
+    /// `true` while the object store does not answer, so that a newer model would not be noticed. Verdicts continue.
     stale: Option<bool>,
-    /// Since when: RFC 3339, UTC.
+    /// Since when it is stale: RFC 3339, UTC.
     stale_since: Option<String>,
-    /// Why production cannot be followed at the moment; predictions go on with the model that serves.
+    /// Why the newest promoted model cannot be loaded now.
+    /// Verdicts continue with the model that serves.
     trouble: Option<String>,
-    /// Why the object store is not trusted with promotions; none are made then.
+    /// Why no version can be promoted: the guarantee that the object store lacks.
     promotion_refused: Option<String>,
-    /// Why no workflow can be started at the moment.
+    /// Why no workflow can be started now.
     temporal_trouble: Option<String>,
-    /// Keys that payloads for Temporal are encrypted with, as `id:fingerprint`, the one that encrypts first.
+    /// Encryption keys of payloads for Temporal, as `id:fingerprint`. The first one encrypts.
     payload_keys: Option<Vec<String>>,
 }
 
-/// What this is.
+/// About this service.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct About {
@@ -46,26 +47,26 @@ struct About {
     name: String,
     /// The release.
     version: String,
-    /// Where the workflows can be watched.
+    /// The address of Temporal's Web UI, which shows the workflows.
     temporal_ui: Option<String>,
 }
 
-/// Who a caller is to the service.
+/// The caller, as the service sees it.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct WhoAmI {
-    /// Whether the service asks for API keys.
+    /// Whether the service requires API keys.
     keys_required: bool,
-    /// The name of the key; none without one.
+    /// The name of the API key. None without a key.
     name: Option<String>,
-    /// What the key may be used for: `predict`, `review`, `operate`.
+    /// The roles of the key: `predict`, `review`, `operate`.
     roles: Option<Vec<String>>,
 }
 
 answers! {
     /// Answers of `/whoami`.
     WhoAnswer {
-        /// Who it is.
+        /// The caller.
         #[oai(status = 200)]
         Ok(Json<WhoAmI>),
     }
@@ -73,7 +74,7 @@ answers! {
 answers! {
     /// Answers of `/about`.
     AboutAnswer {
-        /// What it is.
+        /// Name and release.
         #[oai(status = 200)]
         Ok(Json<About>),
     }
@@ -81,7 +82,7 @@ answers! {
 answers! {
     /// Answers of `/health/live` and `/health/ready`.
     HealthAnswer {
-        /// The service is well.
+        /// The service is up.
         #[oai(status = 200)]
         Ok(Json<State>),
     }
@@ -89,13 +90,15 @@ answers! {
 
 #[OpenApi(tag = "Tag::Health")]
 impl Health {
-    /// Is the process alive? Asks nobody else.
+    /// Check that the process is alive. Needs no other part.
     #[oai(path = "/health/live", method = "get")]
     async fn live(&self, request: &Request) -> HealthAnswer {
         HealthAnswer::Ok(Json(self.state("live", request)))
     }
 
-    /// Can it judge comments? Yes from the first model on, also while other parts are away.
+    /// Check that the service can judge comments.
+    ///
+    /// It can from its first model on, even while the object store and Temporal are away.
     #[oai(path = "/health/ready", method = "get")]
     async fn ready(&self, request: &Request) -> HealthAnswer {
         if *self.0.stopping.borrow() {
@@ -107,12 +110,12 @@ impl Health {
         let mut problem = self.0.serving.missing();
         if let Some(objection) = self.0.trust.known_objection() {
             problem.detail +=
-                &format!(" No model can be promoted: the object store cannot be trusted with it: {objection}.");
+                &format!(" No model can be promoted, because the object store lacks a guarantee: {objection}.");
         }
         problem.into()
     }
 
-    /// What is this service?
+    /// Show the name and release of this service.
     #[oai(path = "/about", method = "get")]
     async fn about(&self, _by: By<Read>) -> AboutAnswer {
         AboutAnswer::Ok(Json(About {
@@ -122,7 +125,7 @@ impl Health {
         }))
     }
 
-    /// Who am I to this service? Needs no key; a wrong one is refused.
+    /// Show the caller and its roles. Needs no key; a wrong key is refused.
     #[oai(path = "/whoami", method = "get")]
     async fn who_am_i(&self, caller: MaybeKey) -> WhoAnswer {
         let holder = match &caller.0 {
@@ -138,10 +141,10 @@ impl Health {
 }
 
 impl Health {
-    /// Strangers are told that something is wrong, not what: reasons name hosts and paths.
+    /// Callers without a key see that something is wrong, but not the reason, which may name hosts and paths.
     fn state(&self, status: &str, request: &Request) -> State {
         let is_trusted = caller::caller_of(request).is_trusted();
-        let told = |reason: String| if is_trusted { reason } else { "ask with an API key".to_owned() };
+        let told = |reason: String| if is_trusted { reason } else { "send an API key to see the reason".to_owned() };
         let live = self.0.serving.live();
         let stale = self.0.serving.stale();
         State {

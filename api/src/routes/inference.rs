@@ -1,8 +1,8 @@
 //! The Open Inference Protocol, version 2, over HTTP, with its extension for binary tensors.
 //!
-//! Shapes are those of the protocol's specification (github.com/kserve/open-inference-protocol, `inference_rest.md`) and of
-//! Triton's binary data extension (`extension_binary_data.md`), which `tritonclient` uses unless told otherwise. One model,
-//! `threatwatch`: texts in, as BYTES; probabilities out, as FP64, and labels and decisions, as BYTES.
+//! Shapes are from the protocol's specification (github.com/kserve/open-inference-protocol, `inference_rest.md`) and
+//! from Triton's binary data extension (`extension_binary_data.md`), which `tritonclient` uses by default. There is one
+//! model, `threatwatch`. Input: texts, as BYTES. Outputs: probabilities, as FP64; labels and decisions, as BYTES.
 
 use poem::{IntoResponse, Request, RequestBody, Response, Result, http::header};
 use poem_openapi::{
@@ -25,9 +25,9 @@ use crate::{
     serving::Live,
 };
 
-/// What the model is called.
+/// The name of the model.
 const NAME: &str = "threatwatch";
-/// The header that says where the JSON ends and tensors begin.
+/// The header with the length of the JSON, after which the tensors begin.
 const JSON_LENGTH: &str = "inference-header-content-length";
 const BINARY: &str = "application/octet-stream";
 
@@ -83,14 +83,14 @@ impl TensorMetadata {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct InferRequest {
-    /// Comes back in the answer.
+    /// Returned in the answer.
     id: Option<String>,
-    /// `binary_data_output` asks for binary tensors.
+    /// `binary_data_output`: return all outputs as binary tensors.
     parameters: Option<Any<Value>>,
     /// One tensor, `text`.
     #[oai(validator(min_items = 1, max_items = 1))]
     inputs: Vec<InferInput>,
-    /// Which outputs are wanted; all where none is named.
+    /// The outputs to return. Without it, all outputs.
     outputs: Option<Vec<InferRequestedOutput>>,
 }
 
@@ -99,11 +99,11 @@ struct InferRequest {
 struct InferInput {
     /// `text`.
     name: String,
-    /// As many elements as its product, at most 1000.
+    /// The dimensions. Their product is the number of texts, at most 1000.
     shape: Vec<u64>,
     /// `BYTES`.
     datatype: String,
-    /// `binary_data_size`, where the texts follow the JSON.
+    /// `binary_data_size`, if the texts follow the JSON.
     parameters: Option<Any<Value>>,
     /// The texts, row by row.
     data: Option<Any<Value>>,
@@ -114,7 +114,7 @@ struct InferInput {
 struct InferRequestedOutput {
     /// `probability`, `label` or `decision`.
     name: String,
-    /// `binary_data` asks for a binary tensor.
+    /// `binary_data`: return this output as a binary tensor.
     parameters: Option<Any<Value>>,
 }
 
@@ -151,7 +151,7 @@ dialect_answers!(IsModelReady, ModelReadiness, ErrorBody);
 dialect_answers!(Described, ModelMetadata, ErrorBody);
 dialect_answers!(InJson, InferResponse, ErrorBody);
 
-/// An answer as JSON, or with binary tensors behind it.
+/// An answer as JSON, or as JSON followed by binary tensors.
 enum Inferred {
     Json(InJson),
     Binary(Response),
@@ -184,7 +184,7 @@ fn binary() -> MetaMediaType {
     MetaMediaType { content_type: BINARY, schema: MetaSchemaRef::Inline(Box::new(schema)) }
 }
 
-/// A request as JSON, and the bytes behind it.
+/// A request: the JSON, and the bytes after it.
 struct Tensors {
     request: InferRequest,
     behind: Vec<u8>,
@@ -240,7 +240,7 @@ impl Item for Element {
 
 #[OpenApi]
 impl Inference {
-    /// Say what this server is.
+    /// Describe this server.
     #[oai(path = "/v2", method = "get", tag = "Tag::Dialects")]
     async fn server(&self) -> Told {
         Told::Ok(Json(ServerMetadata {
@@ -250,13 +250,13 @@ impl Inference {
         }))
     }
 
-    /// Is the server alive?
+    /// Check that the server is alive.
     #[oai(path = "/v2/health/live", method = "get", tag = "Tag::Dialects")]
     async fn live(&self) -> IsLive {
         IsLive::Ok(Json(Liveness { live: true }))
     }
 
-    /// Is there a model that judges?
+    /// Check that there is a model to judge with.
     #[oai(path = "/v2/health/ready", method = "get", tag = "Tag::Dialects")]
     async fn ready(&self) -> Result<IsReady> {
         if *self.0.stopping.borrow() {
@@ -278,13 +278,13 @@ impl Inference {
         self.describe(&model, Some(&version)).await
     }
 
-    /// Can the model in production judge?
+    /// Check that the model in production can judge.
     #[oai(path = "/v2/models/:model/ready", method = "get", tag = "Tag::Dialects")]
     async fn model_ready(&self, _by: By<caller::Read>, model: Path<String>) -> Result<IsModelReady> {
         self.is_ready(&model, None).await
     }
 
-    /// Can a version judge?
+    /// Check that a version can judge.
     #[oai(path = "/v2/models/:model/versions/:version/ready", method = "get", tag = "Tag::Dialects")]
     async fn version_ready(
         &self,
@@ -295,13 +295,13 @@ impl Inference {
         self.is_ready(&model, Some(&version)).await
     }
 
-    /// Judge texts by the model in production.
+    /// Judge texts with the model in production.
     #[oai(path = "/v2/models/:model/infer", method = "post", tag = "Tag::Dialects")]
     async fn infer(&self, _by: By<caller::Predict>, model: Path<String>, body: Tensors) -> Result<Inferred> {
         self.judge(&model, None, body).await
     }
 
-    /// Judge texts by a version.
+    /// Judge texts with a version.
     #[oai(path = "/v2/models/:model/versions/:version/infer", method = "post", tag = "Tag::Dialects")]
     async fn infer_version(
         &self,
@@ -317,7 +317,7 @@ impl Inference {
 impl Inference {
     async fn live_of(&self, model: &str, version: Option<&str>) -> Result<std::sync::Arc<Live>, Problem> {
         if model != NAME {
-            return Err(Problem::not_found(format!("The model is called `{NAME}`.")));
+            return Err(Problem::not_found(format!("There is no such model. The only model is `{NAME}`.")));
         }
         self.0.model(version).await
     }
@@ -375,7 +375,7 @@ impl Inference {
     }
 }
 
-/// What is given for each text.
+/// The outputs for each text.
 #[derive(Clone, Copy)]
 enum Output {
     Probability,
@@ -409,7 +409,7 @@ impl Output {
         }
     }
 
-    /// Numbers are little-endian; texts have their length before them, in four bytes.
+    /// Numbers are little-endian. A text follows its length in four bytes.
     fn write(self, (probability, label, decision): &(f64, &str, &str), bytes: &mut Vec<u8>) {
         let text = match self {
             Self::Probability => return bytes.extend(probability.to_le_bytes()),
@@ -421,7 +421,7 @@ impl Output {
     }
 }
 
-/// The outputs that are wanted, and whether each is to be binary.
+/// The requested outputs, and whether each is binary.
 fn wanted(
     outputs: Option<Vec<InferRequestedOutput>>,
     parameters: Option<Any<Value>>,
@@ -445,31 +445,31 @@ fn wanted(
 /// The texts of the input.
 fn texts(input: InferInput, behind: &[u8]) -> Result<Vec<String>, Problem> {
     if input.name != "text" || input.datatype != "BYTES" {
-        return Err(Problem::invalid("The input is `text`, of datatype BYTES."));
+        return Err(Problem::invalid("The input must be `text`, with datatype BYTES."));
     }
     let count = input.shape.iter().try_fold(1_u64, |count, length| count.checked_mul(*length));
     let count = count.filter(|count| !input.shape.is_empty() && (1..=MOST as u64).contains(count));
-    let count = count.ok_or_else(|| Problem::invalid(format!("`shape` must have from 1 to {MOST} elements.")))?;
+    let count = count.ok_or_else(|| Problem::invalid(format!("`shape` must give 1 to {MOST} elements.")))?;
     let size = input.parameters.as_ref().and_then(|Any(parameters)| parameters.get("binary_data_size"));
     let texts = match (input.data, size) {
         (Some(Any(data)), None) if behind.is_empty() => in_json(data, &mut 0),
         (None, Some(size)) if size.as_u64() == Some(behind.len() as u64) => in_binary(behind),
         _ => {
-            let detail = "The texts stand in `data`, or behind the JSON with their size in `binary_data_size`.";
+            let detail = "Send the texts in `data`, or after the JSON with their size in `binary_data_size`.";
             return Err(Problem::invalid(detail));
         }
     };
-    let texts = texts.ok_or_else(|| Problem::invalid("The texts are not what `datatype` and their lengths say."))?;
+    let texts = texts.ok_or_else(|| Problem::invalid("The texts do not match `datatype`, or a length is wrong."))?;
     if texts.len() as u64 == count {
         Ok(texts)
     } else {
-        Err(Problem::invalid(format!("`shape` has {count} elements, and there are {}.", texts.len())))
+        Err(Problem::invalid(format!("`shape` gives {count} elements, but there are {}.", texts.len())))
     }
 }
 
-/// The texts of a list, which may have lists in it.
+/// The texts of a list, which may be nested.
 fn in_json(data: Value, depth: &mut usize) -> Option<Vec<String>> {
-    /// No shape of a list of texts needs more dimensions.
+    /// Most dimensions.
     const DEEPEST: usize = 8;
     match data {
         Value::String(text) => Some(vec![text]),

@@ -1,4 +1,4 @@
-//! `/label`: which comments teach the next model the most.
+//! `/label`: chooses the comments whose labels are most useful for the next model.
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,17 @@ use crate::{
     problem::Problem,
 };
 
-/// What the encoder has not judged by then is chosen by the fast model.
+/// The encoder's time limit.
+/// Comments that it has not judged by then are ranked by the fast part.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Labelling(pub(crate) Context);
 
-/// A comment that somebody could label.
+/// A comment that could be labelled.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct LabelCandidate {
-    /// What the caller calls it.
+    /// The caller's id for the comment.
     #[oai(validator(max_length = 200))]
     id: String,
     text: String,
@@ -34,7 +35,7 @@ struct LabelCandidate {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct LabelRequest {
-    /// From 1 to 2000: the most uncertain ones of a larger collection.
+    /// 1 to 2000 comments. Of a larger collection, send the most uncertain ones.
     #[oai(validator(min_items = 1, max_items = 2000))]
     comments: Vec<LabelCandidate>,
     /// How many to choose.
@@ -42,17 +43,17 @@ struct LabelRequest {
     take: u32,
 }
 
-/// A comment that should be labelled.
+/// A chosen comment.
 #[derive(Debug, Object)]
 struct LabelChoice {
     id: String,
     /// The probability that it is a threat.
     probability: f64,
-    /// How unsure the model is: 1 at its threshold, towards 0 far from it.
+    /// How uncertain the model is: 1 at its threshold, towards 0 far from it.
     uncertainty: f64,
 }
 
-/// The choice, in the order in which to label.
+/// The chosen comments, in the order in which to label them.
 #[derive(Debug, Object)]
 struct LabelChoices {
     chosen: Vec<LabelChoice>,
@@ -69,15 +70,16 @@ answers! {
 
 #[OpenApi(tag = "Tag::Feedback")]
 impl Labelling {
-    /// Choose the comments whose labels teach the most: those that the model is unsure of, and that differ from each other.
+    /// Choose the comments whose labels are most useful for the next model.
     ///
-    /// A choice by the model never sees what the model is wrongly sure of: label some at random, too. Nothing is stored.
+    /// These are comments that the model is uncertain about and that differ from each other. The choice misses comments
+    /// about which the model is certain but wrong, so label some random comments too. Nothing is stored.
     #[oai(path = "/label", method = "post")]
     async fn choose(&self, _by: By<Review>, body: Body<LabelRequest>) -> LabelAnswer {
         let LabelRequest { comments, take } = body.0;
         for (place, comment) in (1..).zip(&comments) {
             if let Err(problem) = self.0.check_text(&comment.text) {
-                let detail = format!("The comment at place {place} is wrong: {}", problem.detail);
+                let detail = format!("The comment at position {place} is wrong: {}", problem.detail);
                 return Problem::invalid(detail).into();
             }
         }
@@ -85,7 +87,7 @@ impl Labelling {
             Ok(live) => live,
             Err(problem) => return problem.into(),
         };
-        // Uncounted: this is no traffic, and what is uncertain says nothing of the comments that come.
+        // Not counted: these comments are not traffic, and uncertain ones would distort drift.
         let until = Instant::now() + PATIENCE;
         let mut judged = Vec::with_capacity(comments.len());
         for comment in comments {

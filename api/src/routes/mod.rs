@@ -1,4 +1,4 @@
-//! The routes, one noun a file, and the OpenAPI document that they make.
+//! The routes, one file per noun, and their OpenAPI document.
 
 mod audit;
 mod backtests;
@@ -31,15 +31,15 @@ use crate::{context::Context, dialect};
 enum Tag {
     /// Verdicts.
     Predict,
-    /// What reviewers decide.
+    /// Decisions of reviewers, and the choice of comments to label.
     Feedback,
-    /// What is registered and what is in production.
+    /// Registered versions, production, drift, backtests.
     Models,
-    /// Training, promotion, rollback: workflows.
+    /// Training, promotion, rollback, approval, audit trail.
     Operations,
-    /// What clients of other services speak: Perspective API, OpenAI's moderations, the Open Inference Protocol.
+    /// For clients of other services: Perspective API, OpenAI's moderations, the Open Inference Protocol.
     Dialects,
-    /// Is the service well, and who am I to it?
+    /// The state of the service, and the caller.
     Health,
 }
 
@@ -47,7 +47,7 @@ enum Tag {
 pub(crate) type Api = (
     predict::Predict,
     batch::Batch,
-    // A tuple has sixteen places at most.
+    // A tuple may have at most sixteen elements.
     (perspective::Perspective, moderations::Moderations, inference::Inference),
     feedback::FeedbackRoutes,
     labelling::Labelling,
@@ -90,7 +90,7 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         .license(LicenseObject::new("Apache-2.0"))
 }
 
-/// The OpenAPI document: with paths as callers write them, and in forms that generators of clients read.
+/// The OpenAPI document, with paths as callers write them and in a form that client generators read.
 pub(crate) fn document(service: &OpenApiService<Api, ()>) -> String {
     let mut document: Value = serde_json::from_str(&service.spec()).expect("the document is JSON");
     simplify(&mut document);
@@ -98,13 +98,14 @@ pub(crate) fn document(service: &OpenApiService<Api, ()>) -> String {
     dialect::METHODS.iter().fold(document, |document, (path, route)| document.replace(route, path))
 }
 
-/// Swagger UI, which has the document inside.
+/// Swagger UI, which contains the document.
 pub(crate) fn swagger(service: &OpenApiService<Api, ()>) -> String {
     service.swagger_ui_html().replace(&service.spec(), &document(service))
 }
 
-/// A reference with words of its own is a combination of one schema, which few generators read: the words are left out, and
-/// those of the schema stay.
+/// Replaces a reference with its own description by the plain reference.
+///
+/// Such a reference is an `allOf` of one schema, which few client generators read. The schema keeps its description.
 fn simplify(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(simplify),
@@ -121,7 +122,7 @@ fn simplify(value: &mut Value) {
     }
 }
 
-/// The answers that a route has beside its own: every error is `application/problem+json`.
+/// Adds the errors to a route's answers. Every error is `application/problem+json`.
 macro_rules! answers {
     ($(#[$doc:meta])* $name:ident { $($rest:tt)* }) => {
         $(#[$doc])*
@@ -131,38 +132,39 @@ macro_rules! answers {
             /// The request cannot be read.
             #[oai(status = 400, content_type = "application/problem+json")]
             BadRequest(poem_openapi::payload::Json<crate::problem::Problem>),
-            /// An API key is needed, or the one that was sent is wrong or revoked.
+            /// An API key is required, or the key is wrong or revoked.
             #[oai(status = 401, content_type = "application/problem+json")]
             Unauthorized(poem_openapi::payload::Json<crate::problem::Problem>),
-            /// The API key lacks the role, or a page of another origin asked.
+            /// The API key lacks the role, or the request comes from a page of another origin.
             #[oai(status = 403, content_type = "application/problem+json")]
             Forbidden(poem_openapi::payload::Json<crate::problem::Problem>),
-            /// What was named is not there.
+            /// The named version, run or entry does not exist.
             #[oai(status = 404, content_type = "application/problem+json")]
             NotFound(poem_openapi::payload::Json<crate::problem::Problem>),
-            /// Production is not where the caller thought, or another operation is running.
+            /// Production is not at the expected generation, or another operation is running.
             #[oai(status = 409, content_type = "application/problem+json")]
             Conflict(poem_openapi::payload::Json<crate::problem::Problem>),
             /// The body is too large.
             #[oai(status = 413, content_type = "application/problem+json")]
             TooLarge(poem_openapi::payload::Json<crate::problem::Problem>),
-            /// The body is not JSON by its content type.
+            /// The content type is not JSON, or the body is compressed.
             #[oai(status = 415, content_type = "application/problem+json")]
             UnsupportedMediaType(poem_openapi::payload::Json<crate::problem::Problem>),
-            /// The input is readable and wrong, or the gate refuses.
+            /// A value is invalid, or the gate refuses.
             #[oai(status = 422, content_type = "application/problem+json")]
             Unprocessable(poem_openapi::payload::Json<crate::problem::Problem>),
-            /// The key, or everybody together, asks more often than the service answers.
+            /// The key is over its rate limit, or the service is at a limit.
             #[oai(status = 429, content_type = "application/problem+json")]
             TooMany(
                 poem_openapi::payload::Json<crate::problem::Problem>,
                 /// Seconds to wait before the next try.
                 #[oai(header = "Retry-After")] u32,
             ),
-            /// Something is wrong with the service.
+            /// The service failed.
             #[oai(status = 500, content_type = "application/problem+json")]
             Internal(poem_openapi::payload::Json<crate::problem::Problem>),
-            /// No model, or a part that is needed does not answer; the body says what to do.
+            /// There is no model, or a part does not answer.
+            /// The body says what to do.
             #[oai(status = 503, content_type = "application/problem+json")]
             Unavailable(
                 poem_openapi::payload::Json<crate::problem::Problem>,
@@ -200,7 +202,7 @@ macro_rules! answers {
 }
 use answers;
 
-/// The answers of a route that other services' clients call: its own, or an error of the shape that they read.
+/// The answers of a dialect's route: its own, or an error in the form that the dialect's clients read.
 macro_rules! dialect_answers {
     ($name:ident, $ok:ty, $error:ty) => {
         #[derive(poem_openapi::ApiResponse)]
@@ -211,31 +213,31 @@ macro_rules! dialect_answers {
             /// The request is wrong.
             #[oai(status = 400)]
             Invalid(Json<$error>),
-            /// A key is needed, or it is wrong.
+            /// An API key is required, or the key is wrong.
             #[oai(status = 401)]
             Unauthorized(Json<$error>),
-            /// The key lacks the role, or a page of another origin asked.
+            /// The key lacks the role, or the request comes from a page of another origin.
             #[oai(status = 403)]
             Forbidden(Json<$error>),
-            /// What was named is not there.
+            /// The named model or version does not exist.
             #[oai(status = 404)]
             NotFound(Json<$error>),
             /// The body is too large.
             #[oai(status = 413)]
             TooLarge(Json<$error>),
-            /// The body is not what its content type should be, or is compressed.
+            /// The content type is wrong, or the body is compressed.
             #[oai(status = 415)]
             UnsupportedMediaType(Json<$error>),
-            /// The request is readable and wrong.
+            /// A value is invalid.
             #[oai(status = 422)]
             Unprocessable(Json<$error>),
             /// Too many requests.
             #[oai(status = 429)]
             TooMany(Json<$error>),
-            /// Something is wrong with the service.
+            /// The service failed.
             #[oai(status = 500)]
             Internal(Json<$error>),
-            /// There is no model yet, or the store does not answer.
+            /// There is no model yet, or the object store does not answer.
             #[oai(status = 503)]
             Unavailable(Json<$error>),
         }

@@ -1,4 +1,4 @@
-//! `/models`: the registry, read-only.
+//! `/models`: reads the registry.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,12 +22,12 @@ use crate::{
     problem::Problem,
 };
 
-/// Versions of a page at most.
+/// Most versions of a page.
 const LARGEST_PAGE: u32 = 1000;
 
 pub(crate) struct Models {
     context: Context,
-    /// Manifests that were read: they never change.
+    /// Manifests that were read before. They never change.
     known: Mutex<BTreeMap<Version, Arc<ModelManifest>>>,
 }
 
@@ -39,19 +39,19 @@ impl From<(&'static str, Pair)> for FigureDifference {
     }
 }
 
-/// Every registered version and what is in production.
+/// The registered versions and production.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct ModelList {
     /// The newest promotion.
     production: Option<PromotionSummary>,
-    /// What this service answers with; it follows production within two seconds.
+    /// The version that this replica answers with. It follows production within two seconds.
     serving: Option<ServingModel>,
-    /// Why the object store is not trusted with promotions; none are made then.
+    /// Why no version can be promoted: the guarantee that the object store lacks.
     promotion_refused: Option<String>,
-    /// Versions in all.
+    /// Number of registered versions.
     total: u64,
-    /// Give it as `after` for the next page; none on the last.
+    /// The value of `after` for the next page. None on the last page.
     next: Option<String>,
     /// Newest first.
     models: Vec<ModelSummary>,
@@ -60,24 +60,24 @@ struct ModelList {
 /// Two versions side by side.
 #[derive(Debug, Object)]
 struct Comparison {
-    /// One.
+    /// The one version.
     a: ModelSummary,
-    /// The other.
+    /// The other version.
     b: ModelSummary,
-    /// What was given to their training and is not the same.
+    /// Inputs of their training that differ.
     differences: Vec<Difference>,
-    /// By how much the figures of `b` are higher than those of `a`.
+    /// The figures of both, and how much those of `b` are higher.
     figures: Vec<FigureDifference>,
 }
 
-/// A fact that two versions do not share.
+/// A training input that differs between two versions.
 #[derive(Debug, Object)]
 struct Difference {
     /// `dataset`, `trainer`, `preset`, ...
     fact: String,
-    /// Of `a`.
+    /// Its value for `a`.
     a: String,
-    /// Of `b`.
+    /// Its value for `b`.
     b: String,
 }
 
@@ -91,17 +91,17 @@ struct FigureDifference {
     unit: String,
     /// `pr_auc`, `f1`, ...
     figure: String,
-    /// Of `a`.
+    /// The figure of `a`.
     a: f64,
-    /// Of `b`.
+    /// The figure of `b`.
     b: f64,
-    /// `b` less `a`.
+    /// `b` minus `a`.
     difference: f64,
-    /// Whether the 95% intervals of both overlap: then it may be chance.
+    /// Whether the 95% intervals overlap. If they do, the difference may be chance.
     intervals_overlap: Option<bool>,
 }
 
-/// What a service answers with.
+/// The version that a replica answers with.
 #[derive(Debug, Object)]
 struct ServingModel {
     /// The version.
@@ -174,9 +174,9 @@ impl Models {
     async fn list(
         &self,
         _by: By<Read>,
-        /// Versions of a page, from 1 to 1000; all where none is told.
+        /// Most versions to return, from 1 to 1000. The default is all.
         limit: Query<Option<u32>>,
-        /// The `next` of the page before.
+        /// The `next` of the previous page.
         after: Query<Option<String>>,
     ) -> ListAnswer {
         if limit.0.is_some_and(|limit| !(1..=LARGEST_PAGE).contains(&limit)) {
@@ -193,12 +193,12 @@ impl Models {
         }
     }
 
-    /// Show what is in production, or what was at a time.
+    /// Show the version in production, now or at a given time.
     #[oai(path = "/production", method = "get")]
     async fn production(
         &self,
         _by: By<Read>,
-        /// A time such as `2026-11-23T10:00:00Z`; without it now.
+        /// A time, e.g. `2026-11-23T10:00:00Z`. The default is now.
         at: Query<Option<String>>,
     ) -> ProductionAnswer {
         let found = match at.0 {
@@ -224,18 +224,18 @@ impl Models {
         }
     }
 
-    /// Compare two versions: figures, data and parameters.
+    /// Compare two versions: their figures, data and parameters.
     #[oai(path = "/compare", method = "get")]
     async fn compare(
         &self,
         _by: By<Read>,
         /// One version.
         a: Query<String>,
-        /// The other.
+        /// The other version.
         b: Query<String>,
     ) -> CompareAnswer {
         let (Ok(a), Ok(b)) = (Version::parse(&a.0), Version::parse(&b.0)) else {
-            return Problem::invalid("`a` and `b` must look like 20261123T021009Z-3f9c2a1b.").into();
+            return Problem::invalid("`a` and `b` must be versions like 20261123T021009Z-3f9c2a1b.").into();
         };
         match self.context.ask_store(self.read_both(&a, &b)).await {
             Ok(comparison) => CompareAnswer::Ok(Json(comparison)),
@@ -273,7 +273,7 @@ impl Models {
         }
     }
 
-    /// Show a version's model card: what it is for and not for, its data, its figures, its limits.
+    /// Show a version's model card: intended use, data, figures, limits.
     #[oai(path = "/:version/card", method = "get")]
     async fn card(
         &self,
@@ -292,10 +292,10 @@ impl Models {
     }
 }
 
-/// Which versions are wanted.
+/// The requested page.
 struct Page {
     limit: usize,
-    /// Older than this one.
+    /// Only versions older than this one.
     after: Option<Version>,
 }
 

@@ -1,7 +1,7 @@
-//! OpenAI's `/v1/moderations`, for clients that speak to it.
+//! OpenAI's `/v1/moderations`, for its clients.
 //!
-//! Shapes are those of OpenAI's API reference ("Moderations"). The model knows one thing, threats of violence: the three
-//! categories that are such threats have its score, all others are false and 0, which says nothing about the comment.
+//! Shapes are from OpenAI's API reference ("Moderations"). The model finds threats of violence only. The three
+//! categories for threats get its score. All others are false and 0, which says nothing about the comment.
 
 use std::collections::BTreeMap;
 
@@ -44,13 +44,13 @@ pub(crate) struct Moderations(pub(crate) Context);
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct ModerationRequest {
-    /// A text, a list of texts, or a list of parts of one comment, `{"type":"text","text":"..."}`.
+    /// A text, a list of texts, or a list of parts of one comment: `{"type":"text","text":"..."}`.
     input: Any<Value>,
-    /// A registered version judges; any other name stands for the model in production.
+    /// A registered version to judge with. Any other name means the model in production.
     model: Option<String>,
 }
 
-/// What was found, one result a text.
+/// One result per text.
 #[derive(Debug, Object)]
 struct ModerationResponse {
     id: String,
@@ -63,12 +63,12 @@ struct ModerationResponse {
 struct ModerationResult {
     /// Whether it is a threat.
     flagged: bool,
-    /// `violence`, `harassment/threatening` and `hate/threatening` are true for a threat, all others false: the model knows
-    /// nothing about them.
+    /// `violence`, `harassment/threatening` and `hate/threatening` are true for a threat. All others are always false:
+    /// the model does not judge them.
     categories: BTreeMap<String, bool>,
-    /// The probability of a threat for the same three, 0 for all others.
+    /// The probability of a threat for these three. 0 for all others.
     category_scores: BTreeMap<String, f64>,
-    /// `text` for the categories that are judged.
+    /// `text` for the judged categories, empty for all others.
     category_applied_input_types: BTreeMap<String, Vec<String>>,
 }
 
@@ -86,7 +86,7 @@ struct ErrorObject {
     /// e.g. `invalid_request_error`.
     #[oai(rename = "type")]
     kind: String,
-    /// Null.
+    /// Always null.
     param: Any<Value>,
     /// e.g. `invalid_api_key`, or null.
     code: Any<Value>,
@@ -94,7 +94,7 @@ struct ErrorObject {
 
 dialect_answers!(Moderated, ModerationResponse, ErrorBody);
 
-/// A text of several.
+/// One of several texts.
 struct Text(String);
 
 impl Item for Text {
@@ -123,7 +123,7 @@ impl Item for Text {
 
 #[OpenApi]
 impl Moderations {
-    /// Judge texts, as OpenAI's moderations do.
+    /// Judge texts, like OpenAI's moderations.
     #[oai(path = "/v1/moderations", method = "post", tag = "Tag::Dialects")]
     async fn post(&self, _by: By<caller::Predict>, body: Body<ModerationRequest>) -> Result<Moderated> {
         let ModerationRequest { input: Any(input), model } = body.0;
@@ -140,16 +140,16 @@ impl Moderations {
     }
 }
 
-/// The texts of an input: parts of one comment are one text.
+/// The texts of an input. Parts of one comment are joined into one text.
 fn texts(input: Value) -> Result<Vec<String>, Problem> {
     let items = match input {
         Value::String(text) => return Ok(vec![text]),
         Value::Array(items) if (1..=MOST).contains(&items.len()) => items,
         Value::Array(items) => {
-            let detail = format!("`input` has {} entries; from 1 to {MOST} are taken.", items.len());
+            let detail = format!("`input` has {} entries; 1 to {MOST} are allowed.", items.len());
             return Err(Problem::malformed(detail));
         }
-        _ => return Err(Problem::malformed("`input` must be a text or a list.")),
+        _ => return Err(Problem::malformed("`input` must be a string or a list.")),
     };
     if items.iter().all(Value::is_string) {
         return Ok(items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect());
@@ -159,6 +159,6 @@ fn texts(input: Value) -> Result<Vec<String>, Problem> {
         item.get("text").and_then(Value::as_str).filter(|_| is_text).map(str::to_owned)
     };
     let parts: Option<Vec<String>> = items.iter().map(part).collect();
-    let detail = "`input` must be a list of texts, or of parts with the type `text`: pictures are not judged.";
+    let detail = "`input` must be a list of strings, or of parts with the type `text`. Images are not judged.";
     parts.map(|parts| vec![parts.join("\n")]).ok_or_else(|| Problem::malformed(detail))
 }

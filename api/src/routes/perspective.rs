@@ -1,8 +1,9 @@
-//! Perspective API's `comments:analyze` and `comments:suggestscore`, for clients that speak to Google's Comment Analyzer.
+//! Perspective API's `comments:analyze` and `comments:suggestscore`, for clients of Google's Comment Analyzer.
 //!
-//! Shapes and words are those of Google's documentation (github.com/conversationai/perspectiveapi, "Methods", "Limits and
-//! errors") and of the types in its client libraries. Spans are in UTF-16 code units, as those say: "The values are the
-//! UTF-16 codepoint range". What is scored is never stored, whatever `doNotStore` says; a suggestion may be, as feedback.
+//! Shapes and error texts are from Google's documentation (github.com/conversationai/perspectiveapi, "Methods", "Limits
+//! and errors") and from the types in its client libraries. Spans are in UTF-16 code units, as these types say: "The
+//! values are the UTF-16 codepoint range". Scored comments are never stored, with any `doNotStore`. A suggestion may be
+//! stored as feedback.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,12 +22,12 @@ use crate::{
     problem::Problem,
 };
 
-/// A suggested score from here on says that the comment is a threat.
+/// A suggested score from here on means that the comment is a threat.
 const SUGGESTS_THREAT: f64 = 0.5;
 /// The attribute that is served.
 const THREAT: &str = "THREAT";
 
-/// The other attributes of Perspective's, which may be aliases of [`THREAT`].
+/// Perspective's other attributes, which may be aliases of [`THREAT`].
 const ATTRIBUTES: [&str; 22] = [
     "ATTACK_ON_AUTHOR",
     "ATTACK_ON_COMMENTER",
@@ -51,17 +52,17 @@ const ATTRIBUTES: [&str; 22] = [
     "TOXICITY_FAST",
     "UNSUBSTANTIAL",
 ];
-/// Perspective takes 20 KB, and its clients cut their comments there.
+/// Perspective accepts 20 KB, and its clients cut comments to that.
 const LONGEST: usize = 20 * 1024;
 
 pub(crate) struct Perspective(pub(crate) Context);
 
-/// How a service answers clients of Perspective.
+/// Settings for clients of Perspective.
 #[derive(Clone, Debug)]
 pub struct PerspectiveSettings {
-    /// Other attributes that are answered with the threat score.
+    /// Other attributes that get the threat score.
     pub aliases: Vec<String>,
-    /// Languages that the models know, as ISO 639-1 codes.
+    /// Languages of the models, as ISO 639-1 codes.
     pub languages: Vec<String>,
 }
 
@@ -72,7 +73,7 @@ impl Default for PerspectiveSettings {
 }
 
 impl PerspectiveSettings {
-    /// Of names as people write them; says which is wrong.
+    /// Checks and normalises names. The error names the wrong one.
     pub fn new(aliases: &[String], languages: &[String]) -> Result<Self, String> {
         let trimmed = |names: &[String]| -> Vec<String> {
             names.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
@@ -80,7 +81,7 @@ impl PerspectiveSettings {
         let aliases = trimmed(aliases);
         if let Some(alias) = aliases.iter().find(|alias| !ATTRIBUTES.contains(&alias.as_str())) {
             let known = ATTRIBUTES.join(", ");
-            return Err(format!("`{alias}` is no attribute of Perspective's that may be an alias: {known}"));
+            return Err(format!("`{alias}` is not an attribute that may be an alias; these are: {known}"));
         }
         let languages: Vec<String> = trimmed(languages).iter().map(|code| base_of(code)).collect();
         Ok(Self { aliases, languages: if languages.is_empty() { Self::default().languages } else { languages } })
@@ -99,7 +100,7 @@ struct TextEntry {
     /// The text.
     #[oai(default)]
     text: String,
-    /// Only plain text is taken.
+    /// Only plain text is accepted.
     #[oai(rename = "type")]
     kind: Option<TextType>,
 }
@@ -113,7 +114,7 @@ enum TextType {
     Html,
 }
 
-/// What the comment is about; it is checked and not used.
+/// The context of the comment. It is checked but not used.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveContext")]
 struct CommentContext {
@@ -130,13 +131,13 @@ struct ArticleAndParent {
     parent_comment: Option<TextEntry>,
 }
 
-/// How an attribute is to be scored.
+/// How to score an attribute.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveAttribute")]
 struct AttributeParameters {
-    /// Only probabilities are given.
+    /// Only `PROBABILITY` is supported.
     score_type: Option<ScoreType>,
-    /// Lower scores are left out of the answer.
+    /// Scores below it are left out of the answer.
     score_threshold: Option<f64>,
 }
 
@@ -157,17 +158,17 @@ enum ScoreType {
 struct AnalyzeRequest {
     comment: Option<TextEntry>,
     context: Option<CommentContext>,
-    /// `THREAT`, and how it is to be scored.
+    /// The attributes to score: `THREAT`, and aliases that the service is configured with.
     requested_attributes: Option<BTreeMap<String, AttributeParameters>>,
-    /// Languages of the comment; without them it is taken for one that the service knows.
+    /// Languages of the comment. The default is the languages of the service.
     languages: Option<Vec<String>>,
-    /// Give a score for each sentence.
+    /// Score each sentence.
     span_annotations: Option<bool>,
-    /// Leave out attributes that are not served, in place of an error.
+    /// Leave out attributes that are not served, instead of an error.
     drop_unsupported_attributes: Option<bool>,
-    /// Nothing is ever stored.
+    /// Ignored: scored comments are never stored.
     do_not_store: Option<bool>,
-    /// Comes back in the answer.
+    /// Returned in the answer.
     client_token: Option<String>,
     /// Not used.
     session_id: Option<String>,
@@ -196,9 +197,9 @@ impl Score {
 #[derive(Debug, Object)]
 #[oai(rename = "PerspectiveSpanScore")]
 struct SpanScore {
-    /// First character, in UTF-16 code units.
+    /// Start, in UTF-16 code units from 0.
     begin: u32,
-    /// One past the last.
+    /// End (exclusive), in UTF-16 code units.
     end: u32,
     score: Score,
 }
@@ -207,24 +208,24 @@ struct SpanScore {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", rename = "PerspectiveScores")]
 struct AttributeScores {
-    /// Of each sentence with `spanAnnotations`, else of the whole comment.
+    /// One per sentence with `spanAnnotations`, else one for the whole comment.
     span_scores: Vec<SpanScore>,
     summary_score: Score,
 }
 
-/// The scores that were asked for.
+/// The requested scores.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", rename = "PerspectiveResponse", skip_serializing_if_is_none)]
 struct AnalyzeResponse {
-    /// By attribute; none where every score was below its threshold.
+    /// By attribute. None if every score is below its threshold.
     attribute_scores: Option<BTreeMap<String, AttributeScores>>,
     languages: Vec<String>,
     client_token: Option<String>,
-    /// Attributes that were answered with the score of another, where the service is set so.
+    /// Attributes that got the score of another one, as the service is configured.
     aliases: Option<BTreeMap<String, String>>,
 }
 
-/// What somebody thinks of a comment.
+/// A suggested score for a comment.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, rename_all = "camelCase", rename = "PerspectiveSuggestion")]
 struct SuggestRequest {
@@ -283,7 +284,7 @@ struct ErrorStatus {
     message: String,
     /// e.g. `INVALID_ARGUMENT`.
     status: String,
-    /// With an `errorType` where Perspective has one.
+    /// With an `errorType`, if Perspective has one for this error.
     details: Option<Vec<poem_openapi::types::Any<serde_json::Value>>>,
 }
 
@@ -292,9 +293,9 @@ dialect_answers!(Suggested, SuggestResponse, ErrorBody);
 
 #[OpenApi]
 impl Perspective {
-    /// Score a comment, as Perspective API does.
+    /// Score a comment, like Perspective API.
     ///
-    /// `THREAT` is served. The key may come as `?key=`, as `X-Goog-Api-Key` or in the headers of the other routes.
+    /// `THREAT` is served. Send the key as `?key=`, as `X-Goog-Api-Key` or in the headers of the other routes.
     #[oai(path = "/v1alpha1/comments/analyze", method = "post", tag = "Tag::Dialects")]
     async fn analyze(&self, _by: By<caller::Predict>, body: Body<AnalyzeRequest>) -> Result<Analyzed> {
         let AnalyzeRequest { comment, context, requested_attributes, languages, client_token, .. } = body.0;
@@ -321,10 +322,10 @@ impl Perspective {
         })))
     }
 
-    /// Take a suggestion for a comment's score, as Perspective API does.
+    /// Suggest a score for a comment, like Perspective API.
     ///
-    /// A score for an attribute that is served, from a key with the role `review`, is kept as feedback: 0.5 and above is a
-    /// threat. Any other is checked and answered, and not stored.
+    /// A score for a served attribute, from a key with the role `review`, is stored as feedback. From 0.5 on it is a
+    /// threat. Any other suggestion is checked and answered, but not stored.
     #[oai(path = "/v1alpha1/comments/suggestscore", method = "post", tag = "Tag::Dialects")]
     async fn suggest(&self, by: By<caller::Predict>, body: Body<SuggestRequest>) -> Result<Suggested> {
         let SuggestRequest { comment, context, languages, client_token, attribute_scores, .. } = body.0;
@@ -345,7 +346,7 @@ impl Perspective {
 }
 
 impl Perspective {
-    /// Keeps a suggestion as feedback.
+    /// Stores a suggestion as feedback.
     async fn keep(&self, text: String, value: f64, caller: &Caller) -> Result<(), Problem> {
         let feedback = self
             .0
@@ -380,7 +381,7 @@ impl Perspective {
         attribute == THREAT || self.0.perspective.aliases.iter().any(|alias| alias == attribute)
     }
 
-    /// The attributes that are asked for, each with the least score that is wanted.
+    /// The requested attributes, each with the lowest score to return.
     fn attributes(&self, asked: BTreeMap<String, AttributeParameters>) -> Result<Vec<(String, f64)>> {
         if asked.is_empty() {
             return Err(CommentError::NoRequestedAttributes.because("Missing requested_attributes"));
@@ -398,7 +399,7 @@ impl Perspective {
         each.collect()
     }
 
-    /// The languages that the comment is judged as.
+    /// The languages of the comment, for the answer.
     fn languages(&self, said: Option<Vec<String>>) -> Result<Vec<String>> {
         let known = &self.0.perspective.languages;
         let said = said.unwrap_or_default();
@@ -414,7 +415,7 @@ impl Perspective {
     }
 }
 
-/// Names an attribute of Perspective's; what else callers write is not repeated.
+/// Names one of Perspective's attributes. Any other text of the caller is not repeated.
 fn not_served(name: &str) -> String {
     let known = ATTRIBUTES.iter().find(|attribute| **attribute == name);
     let name = known.map_or_else(String::new, |name| format!(" {name}"));

@@ -20,47 +20,49 @@ pub(crate) struct Predict(pub(crate) Context);
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct PredictRequest {
-    /// The comment, of at most 20000 characters unless the service is set otherwise.
+    /// The comment. At most 20000 characters by default.
     text: String,
-    /// Say what each word adds.
+    /// Explain what each word adds.
     #[oai(default)]
     explain: bool,
-    /// A registered version that is to judge in place of the one in production.
+    /// A registered version to judge with, instead of the one in production.
     version: Option<String>,
 }
 
-/// What the model says of the comment.
+/// The verdict on a comment.
 #[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct Prediction {
     /// `threat` or `harmless`.
     label: String,
-    /// Probability that the comment has a threat: that of its most threatening sentence.
+    /// Probability that the comment contains a threat: the highest probability of its sentences.
     probability: f64,
-    /// At or above this probability the label is `threat`.
+    /// The label is `threat` at or above this probability.
     threshold: f64,
-    /// What to do: `flag` it, let a person `review` it, or let it `pass`. The decision on its most threatening sentence.
+    /// `flag`, `review` or `pass`: the decision on the sentence with the highest probability.
+    /// A person should look at comments with `flag` and `review`.
     decision: String,
-    /// From this probability on the decision is `review`: in training 5% of the sentences that are no threats reached it, or
-    /// fewer.
+    /// The decision is `review` from this probability on.
+    /// In training, at most 5% of the harmless sentences reached it.
     review_from: f64,
-    /// From this probability on the decision is `flag`: in training four of five sentences from there on were threats, or
-    /// more.
+    /// The decision is `flag` from this probability on.
+    /// In training, at least 80% of the sentences from here on were threats.
     flag_from: f64,
-    /// The model that said so.
+    /// The version that judged.
     model_version: String,
-    /// Its place in the history of production; 0 for a version that was asked for by name and is not in production.
+    /// Its position in the history of production.
+    /// 0 for a version that was requested by name and is not in production.
     generation: u64,
-    /// The trainer that made it.
+    /// The trainer that made the version.
     trainer: String,
     /// Each sentence, in order.
     sentences: Vec<Sentence>,
-    /// Share of the comment's features (words, pairs and what else the model has) that it does not know, from 0 to 1.
+    /// Share of the comment's features (words, word pairs and others) that the model does not know, from 0 to 1.
     unknown_share: f64,
-    /// `encoder` where the encoder judged any of its sentences, else `fast`.
+    /// `encoder` if the encoder judged at least one sentence, else `fast`.
     judged_by: String,
-    /// Why the encoder did not judge although it should have: `queue_full` or `deadline`. The verdict is then that of the
-    /// fast part, with thresholds of its own.
+    /// Why the encoder did not judge, although it should have: `queue_full` or `deadline`.
+    /// The verdict is then the fast part's, with the fast part's thresholds.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<String>,
 }
@@ -69,9 +71,9 @@ pub(super) struct Prediction {
 #[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 struct Sentence {
-    /// First character, in Unicode code points from 0.
+    /// Start, in Unicode code points from 0.
     start: u32,
-    /// One past the last character.
+    /// End (exclusive), in Unicode code points.
     end: u32,
     /// Probability that it is a threat.
     probability: f64,
@@ -81,32 +83,34 @@ struct Sentence {
     decision: String,
     /// `fast` or `encoder`.
     judged_by: String,
-    /// The fast part's log-odds before context and calibration: `bias` and the tokens' contributions add up to it.
+    /// The fast part's log-odds before context and calibration.
+    /// `bias` plus the contributions of `tokens` equals it.
     #[serde(skip_serializing_if = "Option::is_none")]
     logit: Option<f64>,
-    /// The log-odds before a word is read.
+    /// The fast part's log-odds without any word.
     #[serde(skip_serializing_if = "Option::is_none")]
     bias: Option<f64>,
-    /// What each word adds to the fast part's log-odds, exactly; given when `explain` is asked for.
+    /// What each word adds to the fast part's log-odds, exactly. Only with `explain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<Vec<TokenPart>>,
-    /// The encoder's log-odds, where it judged and `explain` is asked for.
+    /// The encoder's log-odds. Only with `explain`, and if the encoder judged the sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     encoder_logit: Option<f64>,
-    /// By how much the encoder's log-odds fall when a word is left out: an approximation, which adds up to nothing. Given
-    /// with `encoder_logit`, unless the encoder has no time for it.
+    /// How much the encoder's log-odds fall when a word is left out.
+    /// An approximation: these values do not add up to `encoder_logit`. Given with `encoder_logit`, unless the encoder
+    /// has no time for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     encoder_tokens: Option<Vec<TokenPart>>,
 }
 
-/// What a run of characters without white space adds to a sentence's score.
+/// What a word (characters without white space) adds to a sentence's score.
 #[derive(Clone, Copy, Debug, Object, Serialize)]
 struct TokenPart {
-    /// First character, in Unicode code points of the comment.
+    /// Start, in Unicode code points of the comment.
     start: u32,
-    /// One past the last character.
+    /// End (exclusive), in Unicode code points of the comment.
     end: u32,
-    /// Log-odds: above 0 it speaks for a threat, below 0 against.
+    /// In log-odds: above 0 for a threat, below 0 against.
     contribution: f64,
 }
 
@@ -117,9 +121,9 @@ answers! {
         #[oai(status = 200)]
         Ok(
             Written<Prediction>,
-            /// The model that said so.
+            /// The version that judged.
             #[oai(header = "X-Model-Version")] String,
-            /// Milliseconds that the model took, as `model;dur=0.123`.
+            /// Milliseconds that the model took, e.g. `model;dur=0.123`.
             #[oai(header = "Server-Timing")] String,
         ),
     }
@@ -134,19 +138,19 @@ impl Predict {
         self.judge(&text, explain, version.as_deref()).await
     }
 
-    /// Judge a comment given in the address.
+    /// Judge a comment given in the URL.
     ///
-    /// For a quick look. Addresses are logged by proxies: send people's comments with POST.
+    /// For a quick test only. Proxies log URLs, so send real comments with POST.
     #[oai(path = "/predict", method = "get", tag = "Tag::Predict")]
     async fn get(
         &self,
         _by: By<caller::Predict>,
-        /// The comment, of at most 20000 characters unless the service is set otherwise.
+        /// The comment. At most 20000 characters by default.
         text: Query<String>,
-        /// Say what each word adds.
+        /// Explain what each word adds.
         #[oai(default)]
         explain: Query<bool>,
-        /// A registered version that is to judge in place of the one in production.
+        /// A registered version to judge with, instead of the one in production.
         version: Query<Option<String>>,
     ) -> Predicted {
         self.judge(&text.0, explain.0, version.0.as_deref()).await
@@ -170,7 +174,7 @@ impl Predict {
     }
 }
 
-/// A verdict as `/predict` gives it.
+/// The answer of `/predict`.
 pub(super) fn prediction(text: &str, judged: Judged, live: &Live, explain: bool) -> Prediction {
     let mut position = Positions::code_points(text);
     let Judged { verdict, by_encoder, occlusions, fallback, .. } = judged;
@@ -179,7 +183,7 @@ pub(super) fn prediction(text: &str, judged: Judged, live: &Live, explain: bool)
         let start = position.of(from);
         let explained =
             explain.then(|| with_scratch(|scratch| live.model.explain(&text[sentence.bytes.clone()], scratch)));
-        // Both have the same words: one walk through the text finds the positions of both.
+        // Both explanations have the same words, so one pass over the text finds the positions of both.
         let occluded = occlusions.get(&from);
         let parts = explained.as_ref().map(|explanation| {
             let place = |token: &Token| {

@@ -1,4 +1,4 @@
-//! `/promote` and `/rollback`: workflows, started and waited for a bounded time.
+//! `/promote` and `/rollback`: start a workflow and wait for a bounded time.
 
 use std::time::Duration;
 
@@ -22,30 +22,31 @@ use crate::{
     problem::Problem,
 };
 
-/// A promotion takes a second or two; past this the caller gets a link instead.
+/// Time limit of the wait.
+/// A promotion takes a second or two. After this time the caller gets a link.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// What a running promotion does is told within this time or not at all.
+/// Time limit to ask a running promotion what it does.
 const ASKING: Duration = Duration::from_secs(1);
-/// A promotion is live within two seconds.
+/// Time limit until a promotion is live. The usual time is below two seconds.
 const LIVE: Duration = Duration::from_secs(3);
 
 pub(crate) struct Promotion(pub(crate) Context);
 
-/// What to promote.
+/// A promotion.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct PromoteBody {
-    /// The version.
+    /// The version to promote.
     version: String,
-    /// Refuse (409) if production is not at this generation.
+    /// Refuse with 409 if production is not at this generation.
     expected_generation: Option<u64>,
-    /// Do everything but the write, and report.
+    /// Run every check and report, but change nothing.
     #[oai(default)]
     dry_run: bool,
-    /// Promote although the gate refuses it; needs a reason, which the history keeps.
+    /// Promote even if the gate refuses. Needs a `reason`, which the history keeps.
     #[oai(default)]
     force: bool,
-    /// Who asks, for the history; with an API key it is the key's name.
+    /// Who promotes, for the history. With an API key, the key's name.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
     /// Why, for the history.
@@ -53,13 +54,14 @@ struct PromoteBody {
     reason: Option<String>,
 }
 
-/// Where to go back to; every field is optional.
+/// A rollback. Every field is optional.
 #[derive(Debug, Default, Object)]
 #[oai(deny_unknown_fields)]
 struct RollbackBody {
-    /// The version; without it the newest in the history that is not in production.
+    /// The version to go back to.
+    /// The default is the newest one in the history that is not in production.
     to: Option<String>,
-    /// Who asks, for the history; with an API key it is the key's name.
+    /// Who rolls back, for the history. With an API key, the key's name.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
     /// Why, for the history.
@@ -67,25 +69,25 @@ struct RollbackBody {
     reason: Option<String>,
 }
 
-/// How a promotion or rollback ended.
+/// The outcome of a promotion or rollback.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct PromotionAnswer {
     /// `promoted`, `already_live` or `dry_run`.
     outcome: String,
-    /// The version that was asked for, or gone back to.
+    /// The version that was requested or rolled back to.
     version: String,
     /// The newest generation.
     generation: Option<u64>,
-    /// In production before.
+    /// The version that was in production before.
     previous: Option<String>,
-    /// The gate's report; none for a rollback.
+    /// The gate's report. None for a rollback.
     gate: Option<Gate>,
-    /// Whether this service answers with that generation already.
+    /// Whether this replica already answers with that generation.
     live: bool,
-    /// Which replicas of the service do.
+    /// Which replicas answer with that generation.
     replicas: Option<ReplicaReport>,
-    /// Of a dry run: the newest backtest of the version, if there is one.
+    /// For a dry run: the newest backtest of the version, if there is one.
     backtest: Option<BacktestSummary>,
 }
 
@@ -93,11 +95,12 @@ struct PromotionAnswer {
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct ReplicaReport {
-    /// Those that reported it.
+    /// Replicas that reported it.
     reported: Vec<String>,
-    /// Those that live and did not report it in time.
+    /// Replicas that are running but did not report it in time.
     missing: Vec<String>,
-    /// Why nobody could look, if so; the promotion is done all the same.
+    /// Why the reports could not be read, if so.
+    /// The promotion is done all the same.
     unknown: Option<String>,
 }
 
@@ -108,20 +111,21 @@ struct Gate {
     passed: bool,
     /// Every check.
     checks: Vec<Check>,
-    /// What would be decided otherwise than today, to the worse.
+    /// Held-out sentences that get worse.
     flips: GateFlips,
 }
 
-/// Held-out sentences that are decided otherwise than in production, to the worse; rows by number from 0 in the dataset.
+/// Held-out sentences that production decides correctly and this version does not.
+/// Rows are numbered from 0.
 #[derive(Debug, Object)]
 struct GateFlips {
-    /// Threats that would be newly missed.
+    /// Threats that would be missed.
     missed: u64,
-    /// The first fifty of them.
+    /// The first fifty of these rows.
     missed_rows: Vec<u64>,
-    /// Other sentences that would be newly flagged.
+    /// Harmless sentences that would be flagged.
     flagged: u64,
-    /// The first fifty of them.
+    /// The first fifty of these rows.
     flagged_rows: Vec<u64>,
 }
 
@@ -133,13 +137,13 @@ struct Check {
     check: String,
     /// Whether the value is within the bound.
     passed: bool,
-    /// Measured.
+    /// The measured value.
     value: f64,
-    /// The least that passes, if the bound is of that kind.
+    /// The lower bound, if the check has one.
     at_least: Option<f64>,
-    /// The most that passes, if the bound is of that kind.
+    /// The upper bound, if the check has one.
     at_most: Option<f64>,
-    /// What that means.
+    /// What the check means.
     meaning: String,
 }
 
@@ -149,20 +153,20 @@ answers! {
         /// It is done.
         #[oai(status = 200)]
         Done(Json<PromotionAnswer>),
-        /// It is still running.
+        /// It is still running. `temporal_url` shows it.
         #[oai(status = 202)]
         Running(Json<Run>),
     }
 }
 #[OpenApi(tag = "Tag::Operations")]
 impl Promotion {
-    /// Put a version into production, if the gate passes.
+    /// Promote a version to production, if the gate passes.
     #[oai(path = "/promote", method = "post")]
     async fn promote(&self, by: By<Operate>, body: Body<PromoteBody>) -> PromoteOutcome {
         self.try_to_promote(&by, body.0).await.unwrap_or_else(Into::into)
     }
 
-    /// Go back to the version before, or to the one that is named.
+    /// Roll back to the previous version, or to a named one.
     #[oai(path = "/rollback", method = "post")]
     async fn roll_back(&self, by: By<Operate>, body: Body<RollbackBody>) -> PromoteOutcome {
         self.try_to_roll_back(&by, body.0).await.unwrap_or_else(Into::into)
@@ -210,14 +214,14 @@ impl Promotion {
         }
     }
 
-    /// Refuses while the store cannot be trusted or a part is away; puts the deed on record.
+    /// Refuses if the store lacks a guarantee or a part is away. Records the action.
     async fn begin(&self, deed: audit::Request<'_>) -> Result<Recorded<'_>, Problem> {
         self.0.ask_store(self.0.trust.require()).await?;
         self.0.require_temporal()?;
         self.0.record(deed).await
     }
 
-    /// What was started, or why not, with who is there.
+    /// The started workflow, or why none was started, with a description of the running one.
     async fn started(&self, started: Result<Started, Error>) -> Result<Started, Problem> {
         let (workflow_id, run_id) = match started {
             Ok(started) => return Ok(started),
@@ -225,12 +229,13 @@ impl Promotion {
             Err(error) => return Err(error.into()),
         };
         let asking = self.0.orchestrator.who_is_there(&workflow_id);
-        // Without a worker nobody answers: the refusal is what matters.
+        // Without a worker there is no answer. The refusal is sent all the same.
         let what = tokio::time::timeout(ASKING, asking).await.unwrap_or_default();
         Err(Error::AlreadyRunning { workflow_id, run_id, what }.into())
     }
 
-    /// Waits for a result; none when it takes too long, when Temporal goes away, and when this service is to stop.
+    /// Waits for a result.
+    /// None if it takes too long, Temporal goes away, or this service stops.
     fn wait<T>(
         &self,
         result: impl Future<Output = Result<T, Error>>,
@@ -277,7 +282,7 @@ impl Promotion {
 }
 
 impl Promotion {
-    /// None also where the store does not say: the dry run is done all the same.
+    /// None also if the store does not answer: the dry run is done all the same.
     async fn newest_backtest(&self, version: &Version) -> Option<BacktestSummary> {
         let found = self.0.ask_store(self.0.registry.backtests(version)).await.unwrap_or_default();
         found.into_iter().next().map(Into::into)

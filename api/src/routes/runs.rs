@@ -1,4 +1,4 @@
-//! `/runs`: where a workflow stands, and what somebody says of one that waits for it.
+//! `/runs`: the status of a workflow, and the approval or rejection of a run that waits for it.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     problem::Problem,
 };
 
-/// Temporal answers at once or is away.
+/// Time limit for Temporal's answer.
 const START: Duration = Duration::from_secs(4);
 
 pub(crate) struct Runs(pub(crate) Context);
@@ -26,16 +26,16 @@ pub(crate) struct Runs(pub(crate) Context);
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct Run {
-    /// Its id.
+    /// The workflow id.
     workflow_id: String,
-    /// Its run.
+    /// The run id.
     run_id: String,
-    /// Where to watch it.
+    /// Its page in Temporal's Web UI.
     temporal_url: Option<String>,
 }
 
 impl Run {
-    /// A run that was started, with the address of its page.
+    /// A started run, with the address of its page.
     pub(super) fn new(started: Started, context: &Context) -> Self {
         let Started { workflow_id, run_id } = started;
         let page = |ui| format!("{ui}/namespaces/{}/workflows/{workflow_id}/{run_id}", context.temporal_namespace);
@@ -47,7 +47,7 @@ impl Run {
 answers! {
     /// Answers of `GET /runs/status`.
     StatusAnswer {
-        /// Where it stands.
+        /// The status.
         #[oai(status = 200)]
         Ok(Json<RunStatus>),
     }
@@ -56,20 +56,20 @@ answers! {
 answers! {
     /// Answers of `POST /runs/approve` and `POST /runs/reject`.
     SaidAnswer {
-        /// The run goes on accordingly.
+        /// The run continues with this decision.
         #[oai(status = 200)]
         Ok(Json<Said>),
     }
 }
 
-/// What somebody says of a run that waits for it.
+/// An approval or a rejection.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct SayBody {
-    /// The run's workflow id.
+    /// The workflow id of the run.
     #[oai(validator(max_length = 1000))]
     workflow_id: String,
-    /// Who says so, for the history; with an API key it is the key's name.
+    /// Who decides, for the history. With an API key, the key's name.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
     /// Why, for the history.
@@ -77,50 +77,50 @@ struct SayBody {
     reason: String,
 }
 
-/// What the run took it for.
+/// The decision that the run took.
 #[derive(Debug, Object)]
 struct Said {
     /// `approved` or `rejected`.
     outcome: String,
 }
 
-/// Where a run stands.
+/// The status of a run.
 #[derive(Debug, Object)]
 struct RunStatus {
-    /// The step that it is in, or `done`.
+    /// The current step, or `done`.
     stage: String,
     /// Activities finished.
     done: u32,
-    /// Activities in all.
+    /// Number of activities in total.
     total: u32,
-    /// One line for people.
+    /// The status in one line.
     message: String,
-    /// Versions registered so far, or the one that is promoted.
+    /// Versions registered so far, or the promoted version.
     versions: Vec<String>,
-    /// Whether it is still going; one that failed keeps the stage that it failed in.
+    /// Whether it is still running. A failed run keeps the stage in which it failed.
     running: bool,
 }
 
 #[OpenApi(tag = "Tag::Operations")]
 impl Runs {
-    /// Let a run that waits for approval promote its best version.
+    /// Approve a run that waits for approval: it promotes its best version.
     #[oai(path = "/runs/approve", method = "post")]
     async fn approve(&self, by: By<Review>, body: Body<SayBody>) -> SaidAnswer {
         self.answer(&by, body.0, true).await
     }
 
-    /// End a run that waits for approval without a promotion.
+    /// Reject a run that waits for approval: it ends without a promotion.
     #[oai(path = "/runs/reject", method = "post")]
     async fn reject(&self, by: By<Review>, body: Body<SayBody>) -> SaidAnswer {
         self.answer(&by, body.0, false).await
     }
 
-    /// Show where a training run, promotion or rollback stands.
+    /// Show the status of a training run, promotion or rollback.
     #[oai(path = "/runs/status", method = "get")]
     async fn status(
         &self,
         _by: By<Read>,
-        /// The workflow's id.
+        /// The workflow id.
         workflow_id: Query<String>,
     ) -> StatusAnswer {
         let orchestrator = &self.0.orchestrator;
@@ -153,7 +153,7 @@ impl Runs {
         let say = Say { actor, reason: body.reason };
         say.check().map_err(Problem::invalid)?;
         self.0.require_temporal()?;
-        // What cannot be done is not put on record: anybody could fill it.
+        // An impossible request is not recorded, so that nobody can fill the audit trail with them.
         answered_in_time(&self.0, self.0.orchestrator.is_running(&body.workflow_id)).await?;
         let deed = audit::Request {
             caller: &by.caller,
@@ -181,7 +181,7 @@ impl Runs {
     }
 }
 
-/// What Temporal answers, or that it does not.
+/// Temporal's answer, or an error if it takes too long.
 pub(super) fn answered_in_time<T>(
     context: &Context,
     asking: impl Future<Output = Result<T, Error>>,

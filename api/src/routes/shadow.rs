@@ -1,4 +1,4 @@
-//! `/shadow`: a second version that judges a share of the traffic beside production.
+//! `/shadow`: a shadow version, which judges a share of production's comments.
 
 use std::sync::atomic::Ordering;
 
@@ -19,13 +19,13 @@ use crate::{
 
 pub(crate) struct ShadowRoutes(pub(crate) Context);
 
-/// Which version is to judge beside production.
+/// The shadow version to start.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct ShadowRequest {
     /// A registered version.
     version: String,
-    /// Share of the comments that it judges too, above 0, at most 1.
+    /// Share of the comments that it also judges: above 0, at most 1.
     share: f64,
     /// Who wants it; the name of the API key, where one is used.
     #[oai(validator(max_length = 500))]
@@ -35,7 +35,7 @@ struct ShadowRequest {
     reason: Option<String>,
 }
 
-/// Why it is to end.
+/// The end of a shadow version.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct StopRequest {
@@ -47,37 +47,37 @@ struct StopRequest {
     reason: Option<String>,
 }
 
-/// What judges beside production, and what this replica found since it was ordered.
+/// The shadow version, and its comparison with production on this replica since it was started.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct ShadowState {
-    /// The version; none where production judges alone.
+    /// The shadow version. None if there is none.
     version: Option<String>,
-    /// Share of the comments that it judges too.
+    /// Share of the comments that it also judges.
     share: Option<f64>,
-    /// When it was ordered: RFC 3339, UTC.
+    /// When it was started: RFC 3339, UTC.
     since: Option<String>,
-    /// Who ordered it.
+    /// Who started it.
     actor: Option<String>,
-    /// Why it does not judge.
+    /// Why it does not judge, if so.
     trouble: Option<String>,
-    /// Comments that both judged.
+    /// Comments that both versions judged.
     compared: u64,
-    /// Of these, threats by the second version only.
+    /// Of these, threats by the shadow version only.
     only_shadow: u64,
     /// Of these, threats by production only.
     only_production: u64,
-    /// Mean of the second version's probability less production's.
+    /// Mean of the shadow version's probability minus production's.
     mean_difference: f64,
     /// Comments that it did not judge because it was behind.
     dropped: u64,
 }
 
-/// What was ordered. Each replica follows within seconds.
+/// The new state. Each replica follows within seconds.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct ShadowOrdered {
-    /// The version; none where production judges alone.
+    /// The shadow version. None if there is none.
     version: Option<String>,
     share: f64,
 }
@@ -85,16 +85,16 @@ struct ShadowOrdered {
 answers! {
     /// Answers of `GET /shadow`.
     ShadowAnswer {
-        /// What judges beside production.
+        /// The shadow version and its comparison.
         #[oai(status = 200)]
         Ok(Json<ShadowState>),
     }
 }
 
 answers! {
-    /// Answers of orders.
+    /// Answers of `POST /shadow` and `POST /shadow/stop`.
     OrderAnswer {
-        /// It is ordered.
+        /// The new state is stored.
         #[oai(status = 200)]
         Ok(Json<ShadowOrdered>),
     }
@@ -102,7 +102,7 @@ answers! {
 
 #[OpenApi(tag = "Tag::Models")]
 impl ShadowRoutes {
-    /// Show which version judges beside production, and how its verdicts differ.
+    /// Show the shadow version, and how its verdicts differ from production's.
     #[oai(path = "/shadow", method = "get")]
     async fn state(&self, _by: By<Read>) -> ShadowAnswer {
         let following = self.0.shadow.following();
@@ -121,9 +121,9 @@ impl ShadowRoutes {
         }))
     }
 
-    /// Let a version judge a share of the comments beside production.
+    /// Start a shadow version: it also judges a share of the comments.
     ///
-    /// Nobody waits for it and nobody is shown its verdicts; they are compared and counted.
+    /// Requests do not wait for it, and answers do not show its verdicts. They are compared and counted.
     #[oai(path = "/shadow", method = "post")]
     async fn start(&self, by: By<Operate>, body: Body<ShadowRequest>) -> OrderAnswer {
         let ShadowRequest { version, share, actor, reason } = body.0;
@@ -137,7 +137,7 @@ impl ShadowRoutes {
         self.order(&by, Some(version), share, actor, reason).await
     }
 
-    /// Let production judge alone.
+    /// Stop the shadow version.
     #[oai(path = "/shadow/stop", method = "post")]
     async fn stop(&self, by: By<Operate>, body: Body<StopRequest>) -> OrderAnswer {
         let StopRequest { actor, reason } = body.0;

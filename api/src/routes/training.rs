@@ -21,34 +21,36 @@ use crate::{
 
 pub(crate) struct Training(pub(crate) Context);
 
-/// What to train; every field is optional.
+/// A training run. Every field is optional.
 #[derive(Debug, Default, Object)]
 #[oai(deny_unknown_fields)]
 struct TrainBody {
-    /// Names of trainers.
+    /// Names of the trainers to use.
     trainers: Option<Vec<String>>,
-    /// Parameters of the trainers.
+    /// The preset of parameters for the trainers.
     preset: Option<PresetName>,
-    /// Digest of a stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample.
+    /// Digest of a stored dataset, or `latest_with_feedback`.
+    /// The default is the newest imported one, else the sample.
     dataset: Option<String>,
-    /// The source that the dataset is taken from; without it every source is asked in turn.
+    /// The source of the dataset. By default every source is tried in turn.
     #[oai(validator(max_length = 500))]
     source: Option<String>,
-    /// Decides the held-out commenters and the folds.
+    /// The random seed, which determines the held-out commenters and the folds.
     seed: Option<u64>,
-    /// Whether the best version is promoted.
+    /// When to promote the best version.
     auto_promote: Option<AutoPromoteName>,
-    /// Seconds that `after_approval` waits for `POST /runs/approve` or `POST /runs/reject`.
+    /// Seconds that a run with `after_approval` waits for `POST /runs/approve` or `POST /runs/reject`.
     approval_seconds: Option<u32>,
-    /// The threshold that decides: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`.
+    /// The operating point, which sets the threshold: `best_f1`, `daily_budget`, `fpr_5` or `precision_80`.
     operating_point: Option<String>,
-    /// Comments a day that the model will see.
+    /// Expected comments per day, for the operating point `daily_budget`.
     comments_per_day: Option<u32>,
-    /// Flags a day that people can look at: the operating point `daily_budget`.
+    /// Flags per day that people can review, for the operating point `daily_budget`.
     flags_per_day: Option<u32>,
-    /// Sentences that a worker holds in memory at once; a larger dataset is counted in shards, and sampled.
+    /// Most sentences that a worker holds in memory.
+    /// A larger dataset is counted in shards and sampled.
     sentences_in_memory: Option<u64>,
-    /// Who asks; with an API key it is the key's name.
+    /// Who starts the run. With an API key, the key's name.
     #[oai(validator(max_length = 500))]
     actor: Option<String>,
     /// Why.
@@ -81,7 +83,7 @@ answers! {
 }
 #[OpenApi(tag = "Tag::Operations")]
 impl Training {
-    /// Train models.
+    /// Start a training run.
     #[oai(path = "/train", method = "post")]
     async fn train(&self, by: By<Operate>, body: Body<TrainBody>) -> TrainOutcome {
         match self.start(&by, body.0).await {
@@ -115,7 +117,7 @@ impl Training {
     }
 }
 
-/// An id that sorts by time and that nobody else makes in the same microsecond.
+/// A workflow id that sorts by time, unique to the microsecond.
 fn workflow_id() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{TASK_QUEUE}-train-{}-{:06}", model::version::stamp(since.as_secs() as i64), since.subsec_micros())

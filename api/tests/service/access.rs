@@ -1,4 +1,4 @@
-//! API keys: who may do what, under which name.
+//! API keys: what each role may do, and the names that are recorded.
 
 use std::{
     num::NonZeroU32,
@@ -107,7 +107,7 @@ async fn every_route_asks_for_its_role_once_there_is_a_key() {
         let refused = nobody.send().await.unwrap();
         assert_eq!(refused.headers()["www-authenticate"], "Bearer realm=\"threatwatch\"", "{path}");
         if path.starts_with("/v") {
-            // Other services' clients: see `dialects.rs`.
+            // Clients of other services: see `dialects.rs`.
             assert_eq!(refused.status(), if path.starts_with("/v1alpha1/") { 403 } else { 401 }, "{path}");
         } else {
             assert_eq!(problem(refused, 401).await["type"], "/problems/unauthorized", "{path}");
@@ -123,7 +123,7 @@ async fn every_route_asks_for_its_role_once_there_is_a_key() {
     let tried = |path: &str| routes.iter().any(|(_, tried, _)| pattern_fits(path, tried));
     let open = ["/health/live", "/health/ready", "/whoami", "/v2", "/v2/health/live", "/v2/health/ready"];
     let left_out: Vec<&String> = documented.iter().filter(|path| !tried(path) && !open.contains(&&***path)).collect();
-    assert!(left_out.is_empty(), "routes that nobody tried: {left_out:?}");
+    assert!(left_out.is_empty(), "routes that this test does not try: {left_out:?}");
     for path in ["/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready", "/problems", "/whoami"] {
         assert_eq!(service.get(path).await.status(), 200, "{path} needs no key");
     }
@@ -194,7 +194,7 @@ async fn keys_come_in_either_header_and_wrong_ones_never_count() {
         .json()
         .await
         .unwrap();
-    assert_eq!(body["status"], 401, "a wrong key is told, also where none is needed: {body}");
+    assert_eq!(body["status"], 401, "a wrong key is refused, even where no key is required: {body}");
 }
 
 #[tokio::test]
@@ -237,11 +237,11 @@ async fn a_key_that_asks_too_often_is_told_to_wait() {
         }
     }
     assert!(statuses.contains(&429), "{statuses:?}");
-    // In each dialect's own words.
+    // In the form of each dialect.
     for (path, pointer, told) in [
         ("/v1alpha1/comments:analyze", "/error/status", "RESOURCE_EXHAUSTED"),
         ("/v1/moderations", "/error/type", "rate_limit_error"),
-        ("/v2/models/threatwatch/infer", "/error", "Too many requests: This key asks more often than it may."),
+        ("/v2/models/threatwatch/infer", "/error", "Too many requests: This key is over its rate limit."),
     ] {
         let mut refused = service.with_key(Method::POST, path, &key).await;
         while refused.status() != 429 {
@@ -253,7 +253,7 @@ async fn a_key_that_asks_too_often_is_told_to_wait() {
     }
     let started = Instant::now();
     while service.with_key(Method::GET, "/models", &key).await.status() != 200 {
-        assert!(started.elapsed() < Duration::from_secs(3), "after a second it may ask again");
+        assert!(started.elapsed() < Duration::from_secs(3), "after a second it is under its limit again");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -282,7 +282,7 @@ async fn keys_that_are_not_known_yet_open_nothing() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     service.stop().await;
-    // Known from the disk, also without the store.
+    // The keys are known from the disk, even without the store.
     let (service, _store) = on(Mood::Refuses);
     let service = service.await;
     let started = Instant::now();
@@ -303,7 +303,7 @@ async fn an_address_that_needs_keys_is_not_served_without_one() {
     };
     let error = serve(&registry).await.unwrap_err().to_string();
     assert!(error.contains("threatwatch keys new"), "{error}");
-    // What an earlier run on a loopback address had seen is no key either.
+    // The cache of an earlier run on a loopback address has no key either.
     let folder = tempfile::tempdir().unwrap();
     let cache = registry::Cache::new(folder.path(), "a bucket");
     cache.keep_keys(&Keys::default()).unwrap();
@@ -353,7 +353,7 @@ async fn what_was_closed_stays_closed_when_its_keys_are_lost_or_unreadable() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(service.get("/models").await.status(), 401);
-    // A key of a release to come, and no other.
+    // The only key is of a future release.
     let store = Arc::new(MemoryStore::default());
     store.corrupt(&Key::ApiKey("bot", "00000000").path(), |bytes| bytes.extend(b"{\"roles\":[\"dance\"]}"));
     let registry = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
@@ -395,7 +395,7 @@ async fn strangers_are_told_that_something_is_wrong_and_not_what() {
         assert!(started.elapsed() < Duration::from_secs(5));
     };
     assert!(known.contains("onnection refused"), "{known}");
-    assert_eq!(trouble(service.get("/health/ready").await.json().await.unwrap()), "ask with an API key");
+    assert_eq!(trouble(service.get("/health/ready").await.json().await.unwrap()), "send an API key to see the reason");
 }
 
 #[tokio::test]

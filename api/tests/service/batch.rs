@@ -1,4 +1,4 @@
-//! Many comments in one request, as a list and as a stream; versions that are asked for by name.
+//! Many comments in one request, as a list and as a stream; versions that are requested by name.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Running {
     }
 }
 
-/// A body that comes bit by bit.
+/// A body that arrives in pieces.
 fn flowing(body: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Body {
     Body::wrap(StreamBody::new(body.map(|bytes| Ok::<_, std::io::Error>(Frame::data(bytes)))))
 }
@@ -57,7 +57,7 @@ async fn a_list_is_judged_in_its_order_and_what_is_wrong_stands_alone() {
         if i < 8 {
             let alone = json!({ "text": comments[i]["text"], "explain": true });
             let alone: Value = service.post("/predict", &alone).await.json().await.unwrap();
-            assert_eq!(result["verdict"], alone, "a verdict does not depend on the company");
+            assert_eq!(result["verdict"], alone, "a verdict does not depend on the other comments");
         }
     }
 
@@ -72,7 +72,7 @@ async fn a_list_is_judged_in_its_order_and_what_is_wrong_stands_alone() {
         { "text": texts[1] },
     ] });
     let text = service.post("/predict/batch", &mixed).await.text().await.unwrap();
-    assert!(!text.contains("canary"), "what was wrong is not repeated: {text}");
+    assert!(!text.contains("canary"), "invalid input is not repeated: {text}");
     let answer: Value = serde_json::from_str(&text).unwrap();
     let told = |at: usize| (answer["results"][at]["id"].clone(), answer["results"][at]["problem"]["status"].clone());
     let expected = [("good", 0), ("empty", 422), ("long", 422), ("field", 400), ("", 400), ("", 400), ("", 0)];
@@ -90,18 +90,18 @@ async fn a_batch_that_is_wrong_as_a_whole_is_refused() {
     for (body, detail) in [
         (json!({}), "`comments` is missing."),
         (json!({ "comments": "canary" }), "`comments` must be a list."),
-        (json!({ "comments": [] }), "`comments` has 0 entries; from 1 to 1000 are taken."),
-        (json!({ "comments": many }), "`comments` has 1001 entries; from 1 to 1000 are taken."),
+        (json!({ "comments": [] }), "`comments` has 0 entries; 1 to 1000 are allowed."),
+        (json!({ "comments": many }), "`comments` has 1001 entries; 1 to 1000 are allowed."),
         (json!({ "comments": [{ "text": "a" }], "explain": 1 }), "`explain` must be true or false."),
         (
             json!({ "comments": [{ "text": "a" }], "canary": 1 }),
-            "A field is not known here; the fields are `comments`, `explain`, `version`.",
+            "A field is unknown. The known fields are `comments`, `explain`, `version`.",
         ),
     ] {
         let refused = problem(service.post("/predict/batch", &body).await, 400).await;
         assert_eq!(refused["detail"], detail);
     }
-    // A batch may be longer than a comment, and has a bound of its own.
+    // A batch may be longer than a comment, and has its own limit.
     let comment = json!({ "text": "a ".repeat(9_000) });
     let large: Vec<&Value> = (0..100).map(|_| &comment).collect();
     let answer = service.post("/predict/batch", &json!({ "comments": large })).await;
@@ -127,8 +127,8 @@ async fn a_stream_is_answered_line_by_line_while_it_still_comes() {
     let mut answer = asking.await.unwrap().unwrap();
     assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &LINES.parse().unwrap()));
     let first = lines(std::str::from_utf8(&answer.chunk().await.unwrap().unwrap()).unwrap());
-    assert_eq!((first.len(), &first[0]["id"]), (1, &json!("a")), "before the second line is whole");
-    // A line may come in pieces, and the last needs no end.
+    assert_eq!((first.len(), &first[0]["id"]), (1, &json!("a")), "before the second line is complete");
+    // A line may arrive in pieces, and the last line needs no line break.
     send("\"text\":\"Nice song.\"}\r\n\n  \n").await;
     send("{\"id\":\"c\",\"text\":\"\"}").await;
     drop(sender);
@@ -171,7 +171,7 @@ async fn a_stream_is_counted_when_it_has_ended_with_all_its_bytes() {
 #[tokio::test]
 async fn a_stream_may_last_longer_than_a_request() {
     let service = serving().await;
-    // Ten seconds are what a head may take.
+    // The time limit of a head is ten seconds.
     let body = stream::unfold(0, |sent| async move {
         if sent == 13 {
             return None;
@@ -217,7 +217,7 @@ async fn an_explained_list_has_a_bound_of_its_own() {
     let list = |explain| json!({ "comments": comments, "explain": explain });
     assert_eq!(service.post("/predict/batch", &list(false)).await.status(), 200);
     let refused = problem(service.post("/predict/batch", &list(true)).await, 422).await;
-    assert!(refused["detail"].as_str().unwrap().contains("use a stream"), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("Use a stream"), "{refused}");
 }
 
 #[tokio::test]
@@ -262,7 +262,7 @@ async fn streams_have_a_bound_and_end_when_the_service_stops() {
     }
     assert_eq!(problem(service.stream("", "{}").await, 429).await["type"], "/problems/too-many-requests");
     streams.truncate(1);
-    // Who goes away gives the place back.
+    // A client that goes away frees its slot.
     let mut tries = 0;
     while service.stream("", "{}").await.status() != 200 {
         tries += 1;
@@ -309,7 +309,7 @@ async fn a_version_that_is_asked_for_judges_though_another_is_in_production() {
     );
 
     problem(service.post("/predict", &json!({ "text": text, "version": "canary" })).await, 422).await;
-    // The address counts where a list says nothing.
+    // The version in the URL counts if the list names none.
     let list = json!({ "comments": [{ "text": text }, { "text": text }] });
     let listed: Value = service.post(&format!("/predict/batch?version={version}"), &list).await.json().await.unwrap();
     assert_eq!(listed["results"][1]["verdict"], asked);
@@ -333,7 +333,7 @@ async fn who_waits_before_sending_is_told_to_go_on() {
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut told = [0; 25];
     let reading = tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut told));
-    reading.await.expect("it is told at once").unwrap();
+    reading.await.expect("the client gets `100 Continue` at once").unwrap();
     assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
     socket.write_all(line.as_bytes()).await.unwrap();
     let mut answer = String::new();

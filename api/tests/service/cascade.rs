@@ -1,4 +1,4 @@
-//! A model with an encoder: who judges, what is said of it, and what happens when the encoder has no time.
+//! A model with an encoder: which part judges, how answers name it, and what happens if the encoder has no time.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ async fn the_encoder_judges_what_is_passed_to_it_and_both_are_explained_apart() 
     let verdict = service.predict(THREAT).await;
     assert_eq!((&verdict["judged_by"], &verdict["fallback"]), (&json!("encoder"), &Value::Null), "{verdict}");
     assert_eq!(verdict["sentences"][1]["judged_by"], "encoder", "{verdict}");
-    assert_eq!(verdict["sentences"][1]["encoder_logit"], Value::Null, "it is not explained unless that is asked for");
+    assert_eq!(verdict["sentences"][1]["encoder_logit"], Value::Null, "no explanation unless it is requested");
 
     let asked = json!({ "text": THREAT, "explain": true });
     let explained: Value = service.post("/predict", &asked).await.json().await.unwrap();
@@ -67,7 +67,7 @@ async fn the_encoder_judges_what_is_passed_to_it_and_both_are_explained_apart() 
 
 #[tokio::test]
 async fn without_time_or_room_for_the_encoder_the_fast_verdict_is_given_and_says_so() {
-    // Nobody does the work.
+    // There are no encoder threads.
     let late = api::CascadeLimits { threads: 0, ..api::CascadeLimits::default() };
     let full = api::CascadeLimits { queue: 0, ..api::CascadeLimits::default() };
     for (limits, reason) in [(late, "deadline"), (full, "queue_full")] {
@@ -84,7 +84,7 @@ async fn without_time_or_room_for_the_encoder_the_fast_verdict_is_given_and_says
 
 #[tokio::test]
 async fn who_asks_for_one_verdict_waits_as_with_predict_and_who_asks_for_many_gets_them_all() {
-    // Nobody does the work.
+    // There are no encoder threads.
     let limits = api::CascadeLimits { threads: 0, deadline: Duration::from_millis(100), ..Default::default() };
     let mut service = start(limits).await;
     let infer = json!({ "inputs": [{ "name": "text", "shape": [1], "datatype": "BYTES", "data": [THREAT] }] });
@@ -97,7 +97,7 @@ async fn who_asks_for_one_verdict_waits_as_with_predict_and_who_asks_for_many_ge
         assert_eq!(service.post(path, &body).await.status(), 200, "{path}");
         assert!(started.elapsed() < Duration::from_secs(3), "{path}");
     }
-    // A list waits longer, and not when the service stops: then every comment has the fast verdict.
+    // A list waits longer, but not when the service stops: then every comment gets the fast part's verdict.
     let comments: Vec<Value> = (0..200).map(|i| json!({ "text": format!("{THREAT} {i}") })).collect();
     let list = json!({ "comments": comments });
     let (client, url) = (service.client.clone(), format!("{}/predict/batch", service.url));

@@ -1,4 +1,4 @@
-//! What clients of other services send, and the shapes that they read.
+//! Requests of other services' clients, and the answers that these clients read.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn with(mut body: Value, field: &str, value: Value) -> Value {
     body
 }
 
-/// A Google error of that status and `errorType`.
+/// Checks that an answer is a Google error with this status and `errorType`.
 fn assert_google(error: &Value, code: u16, status: &str, kind: Option<&str>) {
     let error = &error["error"];
     assert_eq!((&error["code"], &error["status"]), (&json!(code), &json!(status)), "{error}");
@@ -163,7 +163,7 @@ async fn perspective_says_what_is_wrong_in_googles_words() {
         Some("INVALID_REQUEST"),
     );
 
-    // Without a model.
+    // No model is in production.
     let empty = start().await;
     let error = empty.post(ANALYZE, &analyze(THREAT)).await;
     assert!(error.headers().contains_key("retry-after"));
@@ -181,7 +181,7 @@ async fn perspectives_key_comes_in_the_address_or_in_googles_header() {
     let mut tries = 0;
     while service.post(ANALYZE, &analyze(THREAT)).await.status() == 200 {
         tries += 1;
-        assert!(tries < 250, "the first key counts within five seconds");
+        assert!(tries < 250, "the first key takes effect within five seconds");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     json_of(service.post(&address(&right), &analyze(THREAT)).await, 200).await;
@@ -193,7 +193,7 @@ async fn perspectives_key_comes_in_the_address_or_in_googles_header() {
         assert_eq!(error["error"]["details"][0]["reason"], "API_KEY_INVALID");
         assert!(!error.to_string().contains("canary"));
     }
-    // Nowhere else.
+    // Other routes do not read it.
     assert_eq!(service.post(&format!("/predict?key={right}"), &json!({ "text": THREAT })).await.status(), 401);
     let openai = json_of(service.post("/v1/moderations", &json!({ "input": THREAT })).await, 401).await;
     assert_eq!(openai["error"]["code"], "invalid_api_key");
@@ -244,7 +244,7 @@ async fn the_discovery_document_leads_to_the_address_that_was_asked() {
     assert_eq!(document["rootUrl"], format!("{}/", service.url));
     let analyze = &document["resources"]["comments"]["methods"]["analyze"];
     assert_eq!((&analyze["path"], &analyze["httpMethod"]), (&json!("v1alpha1/comments:analyze"), &json!("POST")));
-    // Every schema that is named is there.
+    // Every referenced schema exists.
     let text = document.to_string();
     let named = text.split("\"$ref\":\"").skip(1).map(|rest| rest.split('"').next().unwrap());
     assert!(named.clone().count() > 10);
@@ -261,7 +261,7 @@ async fn swagger_has_the_paths_that_callers_write() {
         assert!(text.contains("/v1alpha1/comments:analyze") && !text.contains("comments/analyze"), "{path}");
     }
     let document = api::openapi();
-    assert!(!document.contains("allOf"), "some generators of clients read no combinations");
+    assert!(!document.contains("allOf"), "some client generators do not read `allOf`");
 }
 
 #[tokio::test]
@@ -308,7 +308,7 @@ async fn moderations_have_openais_shape_and_only_threats() {
     assert_eq!(gone["error"]["type"], "invalid_request_error");
 }
 
-/// A request and tensors behind it, as the extension for binary tensors has them.
+/// A request with tensors after the JSON, in the form of the binary tensor extension.
 fn binary(texts: &[&[u8]], outputs: &Value) -> (usize, Vec<u8>) {
     let tensor: Vec<u8> =
         texts.iter().flat_map(|text| [&(text.len() as u32).to_le_bytes()[..], text].concat()).collect();
@@ -378,7 +378,7 @@ async fn inference_speaks_json_and_binary_tensors() {
     assert_eq!(f64::from_le_bytes(rest[..8].try_into().unwrap()), own["probability"].as_f64().unwrap());
     assert_eq!(tensor(&told, "decision")["data"][0], own["decision"]);
 
-    // What is wrong is told in the protocol's form.
+    // Errors have the protocol's form.
     for (body, status) in [
         (input(json!([3]), json!([THREAT])), 422),
         (input(json!([]), json!([THREAT])), 422),

@@ -1,4 +1,4 @@
-//! What reviewers decide: stored on purpose, shown to them, deleted for good.
+//! Decisions of reviewers: stored, listed, deleted for good.
 
 use model::Generation;
 use registry::Role;
@@ -63,7 +63,7 @@ async fn a_decision_is_kept_with_what_production_said() {
     let list = service.decisions("").await;
     assert_eq!((&list["total"], &list["items"][0]["label"]), (&json!(2), &json!("harmless")));
     assert_eq!((&list["production_agreed"], &list["production_judged"]), (&json!(1), &json!(2)));
-    // It is no traffic.
+    // Feedback does not count as traffic.
     let metrics = service.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("threatwatch_inference_seconds_count 1\n"), "{metrics}");
 }
@@ -93,7 +93,7 @@ async fn a_decision_that_is_wrong_is_refused_and_named() {
 #[tokio::test]
 async fn decisions_are_listed_by_page_filtered_and_compared() {
     let service = serving().await;
-    // Ten comments: both reviewers label them, and differ about two.
+    // Both reviewers label ten comments and disagree on two.
     for comment in 0..10 {
         let text = format!("comment {comment}");
         let label = |is_threat| if is_threat { "threat" } else { "harmless" };
@@ -153,7 +153,7 @@ async fn the_reviewer_is_the_keys_name() {
     let stored: Value = send("/feedback", &key, &by("mallory", "a", "threat")).await.json().await.unwrap();
     assert_eq!(stored["reviewer"], "moderator");
 
-    // Perspective's suggestions are feedback, if the key may review and the attribute is served.
+    // Perspective's suggestions become feedback if the key has the role `review` and the attribute is served.
     let suggest = |text: &str, attribute: &str, value: f64| {
         let scores = json!({ attribute: { "summaryScore": { "value": value } } });
         json!({ "comment": { "text": text }, "attributeScores": scores })

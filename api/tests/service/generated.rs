@@ -1,4 +1,4 @@
-//! Ten thousand generated calls a dialect, good and bad: each answer has a shape that the dialect's clients read.
+//! Ten thousand generated calls per dialect, good and bad. Each answer has a form that the dialect's clients read.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{Preset, start};
 
 const CALLS: usize = 10_000;
 
-/// Values that a caller may send where something else belongs.
+/// Values that a caller may send in the wrong place.
 fn anything(random: &mut SplitMix) -> Value {
     let texts =
         ["", " ", "a", "I will kill you.", "\u{1F600}\u{202E}\u{0}", "THREAT", "TOXICITY", "en", "PLAIN_TEXT", "-1"];
@@ -26,7 +26,7 @@ fn anything(random: &mut SplitMix) -> Value {
     }
 }
 
-/// Changes something somewhere: a value, a field's name, one field more or fewer.
+/// Makes a random change: a value, a field's name, one field more or fewer.
 fn mutate(value: &mut Value, random: &mut SplitMix) {
     let goes_deeper = random.below(4) > 0;
     match value {
@@ -55,7 +55,7 @@ fn mutate(value: &mut Value, random: &mut SplitMix) {
     }
 }
 
-/// Whether an answer has the shape that the dialect's clients read.
+/// Whether an answer has the form that the dialect's clients read.
 type HasShape = fn(u16, &Value) -> bool;
 
 fn perspective(status: u16, body: &Value) -> bool {
@@ -175,6 +175,6 @@ async fn every_generated_call_gets_an_answer_of_its_dialects_shape() {
         };
         let statuses: Vec<u16> = stream::iter(bodies).map(call).buffer_unordered(8).collect().await;
         let good = statuses.iter().filter(|status| **status == 200).count();
-        assert!(good > calls / 5 && good < 4 * calls / 5, "{path}: {good} of {calls} are good: it tries little");
+        assert!(good > calls / 5 && good < 4 * calls / 5, "{path}: {good} of {calls} are good: too alike");
     }
 }

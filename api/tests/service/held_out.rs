@@ -1,4 +1,4 @@
-//! What versions say of the held-out commenters, pages of versions, and what to label next.
+//! Versions on the held-out commenters, pages of versions, and the choice of comments to label.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Running {
         answer.json().await.unwrap()
     }
 
-    /// The version in production, once more under other names, as if trained on a dataset that is stored.
+    /// Copies the version in production under new names, as if it was trained on a stored dataset.
     async fn copies(&self, of: &str, names: std::ops::Range<i64>, dataset: &Digest) -> Vec<Version> {
         let (manifest, _) = self.registry.manifest(&Version::parse(of).unwrap()).await.unwrap();
         let mut versions = Vec::new();
@@ -51,7 +51,7 @@ impl Running {
 async fn curves_are_of_the_held_out_sentences() {
     let service = serving().await;
     let live = service.production().await;
-    // Its dataset was never stored.
+    // The dataset of this version was never stored.
     problem(service.get(&format!("/models/{live}/curves")).await, 404).await;
     let dataset = service.sample().await;
     let version = &service.copies(&live, 10..11, &dataset).await[0];
@@ -125,7 +125,7 @@ async fn pages_of_versions_have_each_once_newest_first() {
     assert_eq!(paged.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 2]);
     assert_eq!(paged.concat(), names(&all));
     assert!(names(&all).is_sorted_by(|a, b| a > b));
-    // A version that is gone is gone from the list.
+    // A deleted version is not in the list.
     let gone = names(&all)[0].clone();
     registry::Store::delete(&*service.store, &format!("models/{gone}.json")).await.unwrap();
     assert!(!names(&service.json("/models").await).contains(&gone));
@@ -145,7 +145,7 @@ async fn what_to_label_is_uncertain_and_new() {
     assert_eq!(items.len(), 20);
     let first = &items[0];
     assert!(items.iter().all(|item| item["uncertainty"].as_f64() <= first["uncertainty"].as_f64()), "{chosen}");
-    // The same comment twice is asked about once, while there is another.
+    // A duplicate comment is not chosen while there is another one.
     let at: usize = first["id"].as_str().unwrap().parse().unwrap();
     comments.push(comment(9999, &rows[at].text));
     let answer = service.post("/label", &json!({ "comments": comments, "take": 20 })).await;
@@ -153,8 +153,8 @@ async fn what_to_label_is_uncertain_and_new() {
     let ids: Vec<&str> = again["chosen"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
     assert!(!(ids.contains(&"9999") && ids.contains(&first["id"].as_str().unwrap())), "{again}");
     let metrics = service.get("/metrics").await.text().await.unwrap();
-    assert!(metrics.contains("threatwatch_inference_seconds_count 0\n"), "it is no traffic");
+    assert!(metrics.contains("threatwatch_inference_seconds_count 0\n"), "it does not count as traffic");
     let told = problem(service.post("/label", &json!({ "comments": [comment(1, " ")], "take": 1 })).await, 422).await;
-    assert!(told["detail"].as_str().unwrap().contains("place 1"), "{told}");
+    assert!(told["detail"].as_str().unwrap().contains("position 1"), "{told}");
     problem(service.post("/label", &json!({ "comments": [], "take": 1 })).await, 400).await;
 }

@@ -1,4 +1,4 @@
-//! The service over HTTP, on a registry in memory and without Temporal.
+//! The service over HTTP, with a registry in memory and without Temporal.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
@@ -89,7 +89,7 @@ impl Running {
         self.post("/predict", &json!({ "text": text })).await.json().await.unwrap()
     }
 
-    /// Puts a model into production behind the service's back and answers its artifact's path.
+    /// Puts a model into production directly in the registry. Returns the path of its artifact.
     async fn promote(&self, preset: Preset) -> String {
         self.promote_on(&self.registry, preset).await
     }
@@ -114,7 +114,7 @@ impl Running {
     }
 }
 
-/// Registers and promotes a trained model; answers its artifact's path.
+/// Registers and promotes a trained model. Returns the path of its artifact.
 async fn promote_trained(
     registry: &Registry,
     trainer: &dyn trainers::Trainer,
@@ -158,7 +158,7 @@ async fn promote_trained(
     Key::Blob(&manifest.artifact).path()
 }
 
-/// A problem body of that status, with every member of RFC 9457 that we promise.
+/// A problem body with this status. Checks every member of RFC 9457 that the API promises.
 async fn problem(response: Response, status: u16) -> Value {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -175,7 +175,7 @@ async fn a_store_that_cannot_be_trusted_is_told_everywhere_and_nothing_is_promot
     let store = MemoryStore::default();
     store.keep_wrong_checksums();
     let running = start_on(store).await;
-    // Also before there is a model.
+    // Even before there is a model.
     let started = Instant::now();
     loop {
         let problem: Value = running.get("/health/ready").await.json().await.unwrap();
@@ -205,7 +205,7 @@ async fn a_store_that_cannot_be_trusted_is_told_everywhere_and_nothing_is_promot
     assert!(refusal(&ready), "{ready}");
     let models: Value = running.get("/models").await.json().await.unwrap();
     assert!(refusal(&models), "{models}");
-    // Verdicts go on.
+    // Verdicts continue.
     assert_eq!(running.predict("I will kill you").await["generation"], 1);
 }
 
@@ -249,7 +249,7 @@ async fn a_promotion_is_live_within_two_seconds_and_a_corrupt_one_never() {
     let parts = tokens.iter().map(|t| t["contribution"].as_f64().unwrap());
     assert_eq!(parts.fold(sentence["bias"].as_f64().unwrap(), |a, b| a + b), sentence["logit"].as_f64().unwrap());
 
-    // The next generation names a blob that is broken on disk before anybody loads it.
+    // The blob of the next generation is broken on disk before any service loads it.
     let blob = service.promote(Preset::Sklearn).await;
     service.store.corrupt(&blob, |bytes| bytes[100] ^= 1);
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -263,7 +263,7 @@ async fn a_promotion_is_live_within_two_seconds_and_a_corrupt_one_never() {
         }
     }
     assert!(metrics.contains("threatwatch_model_load_failures_total 1"), "{metrics}");
-    assert_eq!(service.predict("hello").await["generation"], 1, "the old model goes on");
+    assert_eq!(service.predict("hello").await["generation"], 1, "the old model still serves");
     let ready: Value = service.get("/health/ready").await.json().await.unwrap();
     assert!(ready["trouble"].as_str().unwrap().contains("corrupt"), "{ready}");
     service.store.corrupt(&blob, |bytes| bytes[100] ^= 1);

@@ -1,4 +1,4 @@
-//! The store goes away, the service is started without it, the service is told to stop.
+//! The store goes away; the service starts without it; the service stops.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     store::{Mood, Moody},
 };
 
-/// What a request may take while a part is away.
+/// Time limit of a request while a part is away.
 const BOUND: Duration = Duration::from_secs(3);
 
 async fn start_moody(inner: &Arc<MemoryStore>, mood: Mood, cache: Option<&Path>) -> (Running, Arc<Moody>) {
@@ -78,11 +78,11 @@ async fn a_store_that_is_away_is_told_at_once_and_verdicts_go_on() {
         let ready = service.ready_says(BOUND, |ready| ready["stale"] == true).await;
         assert!(ready["stale"] == true && ready["stale_since"].is_string(), "{mood:?} {ready}");
         assert!(ready["trouble"].is_string() && ready["generation"] == 1, "{ready}");
-        // Known by now: nobody waits any more.
+        // The outage is known by now, so requests do not wait.
         let started = Instant::now();
         problem(service.get("/models").await, 503).await;
         assert!(started.elapsed() < Duration::from_millis(300), "{mood:?}: {:?}", started.elapsed());
-        // Temporal is away as well: what is missing first is named.
+        // Temporal is away as well. The answer names the store, which is needed first.
         let promoting = json!({ "version": "20200101T000000Z-00000000" });
         for response in [service.post("/rollback", &json!({})).await, service.post("/promote", &promoting).await] {
             assert_eq!(problem(response, 503).await["type"], "/problems/store-unavailable");
@@ -120,7 +120,7 @@ async fn a_service_that_starts_without_its_store_serves_the_model_on_its_disk() 
     assert!(ready["stale"].is_null() && ready["generation"] == 2, "{ready}");
     service.stop().await;
 
-    // A flipped bit in the newest: the one before serves.
+    // A flipped bit in the newest generation: the previous one serves.
     let newest = newest_artifact(folder.path());
     let mut bytes = fs::read(&newest).unwrap();
     bytes[100] ^= 1;
@@ -154,7 +154,7 @@ async fn without_a_store_and_a_disk_the_problem_is_the_store() {
     while service.post("/predict", &json!({ "text": "a" })).await.json::<Value>().await.unwrap()["type"]
         != "/problems/no-model"
     {
-        assert!(started.elapsed() < Duration::from_secs(3), "it answers, and nothing is in production");
+        assert!(started.elapsed() < Duration::from_secs(3), "the store answers, and nothing is in production");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -166,7 +166,7 @@ async fn a_cached_model_of_another_bucket_is_not_served_and_one_that_is_out_of_p
     service.promote(Preset::Default).await;
     assert!(service.serves(Generation(1), Duration::from_secs(2)).await);
     service.stop().await;
-    // The same place, emptied: the cached model serves until the store says that nothing is in production.
+    // The same store, emptied: the model from disk serves until the store says that nothing is in production.
     let (service, _) = start_moody(&Arc::default(), Mood::Answers, Some(folder.path())).await;
     let ready = service.ready_says(BOUND, |ready| ready["type"] == "/problems/no-model").await;
     assert_eq!(ready["type"], "/problems/no-model", "{ready}");
@@ -210,7 +210,7 @@ async fn a_newest_model_that_is_corrupt_is_no_outage_of_the_store() {
     service.promote(Preset::Default).await;
     assert!(service.serves(Generation(1), Duration::from_secs(2)).await);
     service.stop().await;
-    // Promoted and broken while nobody serves.
+    // Promoted and broken while no service runs.
     let (service, store) = start_moody(&inner, Mood::Refuses, None).await;
     let blob = service.promote_on(&Registry::new(Arc::clone(&inner) as Arc<dyn Store>), Preset::Sklearn).await;
     inner.corrupt(&blob, |bytes| bytes[100] ^= 1);
@@ -221,7 +221,7 @@ async fn a_newest_model_that_is_corrupt_is_no_outage_of_the_store() {
     let ready = service.ready_says(BOUND, is_told).await;
     assert!(is_told(&ready) && ready["stale"].is_null() && ready["generation"] == 1, "{ready}");
     service.stop().await;
-    // Without a model on disk the problem is not the store either.
+    // Without a model on disk, the problem is still the broken model, not the store.
     let (service, _) = start_moody(&inner, Mood::Answers, None).await;
     let ready = service.ready_says(BOUND, |ready| ready["type"] == "/problems/no-model").await;
     assert!(ready["detail"].as_str().unwrap().contains("corrupt"), "{ready}");

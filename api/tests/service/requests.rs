@@ -1,4 +1,4 @@
-//! What every request meets: names, limits, ids, errors that help.
+//! Checks on every request: host names, limits, request ids, errors.
 
 use std::{
     sync::Arc,
@@ -24,7 +24,7 @@ impl Running {
         self.url.strip_prefix("http://").unwrap()
     }
 
-    /// Sends bytes as they are; answers all that comes until the connection is closed.
+    /// Sends raw bytes. Returns everything that arrives until the connection is closed.
     async fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -63,9 +63,9 @@ async fn a_host_that_is_not_ours_is_refused() {
         assert!(!answer.contains("evil"), "{answer}");
     }
     let absolute = "GET http://evil.example/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    assert!(service.raw(absolute).await.starts_with("HTTP/1.1 421"), "the address counts before the header");
+    assert!(service.raw(absolute).await.starts_with("HTTP/1.1 421"), "the host in the request line is checked");
     let both = "GET http://localhost/models HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
-    assert!(service.raw(both).await.starts_with("HTTP/1.1 421"), "and so does the header");
+    assert!(service.raw(both).await.starts_with("HTTP/1.1 421"), "and so is the header");
     let without = service.raw("GET /models HTTP/1.0\r\n\r\n").await;
     assert!(without.starts_with("HTTP/1.0 400") || without.starts_with("HTTP/1.1 400"), "{without}");
 }
@@ -84,7 +84,7 @@ async fn a_change_that_another_sites_page_asks_for_is_refused() {
         assert_eq!(problem(refused, 403).await["type"], "/problems/foreign-origin", "{origin}");
         let read = send(Method::GET, "/models", origin).await;
         assert_eq!(read.status(), 200);
-        assert!(!read.headers().contains_key("access-control-allow-origin"), "its page cannot read it");
+        assert!(!read.headers().contains_key("access-control-allow-origin"), "that page cannot read the answer");
         let preflight = send(Method::OPTIONS, "/predict", origin).await;
         assert!(!preflight.headers().contains_key("access-control-allow-origin"), "{origin}");
     }
@@ -111,10 +111,10 @@ async fn an_error_says_what_to_change() {
     let service = start().await;
     let cases = [
         ("/predict", "{}", "`text` is missing."),
-        ("/predict", r#"{"text":5}"#, "`text` must be a text."),
+        ("/predict", r#"{"text":5}"#, "`text` must be a string."),
         ("/predict", r#"{"text":"a","explain":"yes"}"#, "`explain` must be true or false."),
         ("/predict", "{\"text\":\n\"a\",}", "The JSON is broken at line 2, column 5."),
-        ("/predict", r#"{"comment":"a"}"#, "A field is not known here; the fields are `text`, `explain`, `version`."),
+        ("/predict", r#"{"comment":"a"}"#, "A field is unknown. The known fields are `text`, `explain`, `version`."),
         ("/train", r#"{"trainers":"x"}"#, "`trainers` must be a list."),
         (
             "/train",
@@ -139,7 +139,7 @@ async fn an_error_says_what_to_change() {
     ] {
         let answer = service.client.request(method.clone(), format!("{}{path}", service.url)).send().await.unwrap();
         assert_eq!(answer.headers().get("allow").map(|a| a.to_str().unwrap()), Some(allow), "{method} {path}");
-        // The type leads to a page that explains it.
+        // The problem's `type` is the path of a page that explains it.
         let kind = problem(answer, 405).await["type"].as_str().unwrap().to_owned();
         let page = service.get(&kind).await;
         assert_eq!(
@@ -188,7 +188,7 @@ async fn a_verdict_says_which_model_took_how_long() {
     assert_eq!(service.post("/predict", &long(20_000)).await.status(), 200);
     let refused = problem(service.post("/predict", &long(20_001)).await, 422).await;
     assert_eq!(refused["detail"], "`text` has more than 20000 characters.");
-    // Twelve bytes a character at worst: the longest text fits into a body.
+    // A character takes at most twelve bytes, so the longest text fits into a body.
     let escaped = format!("{{\"text\":\"{}\"}}", "\\ud83d\\ude00".repeat(20_000));
     let request = service.client.post(format!("{}/predict", service.url)).header("content-type", "application/json");
     assert_eq!(request.body(escaped).send().await.unwrap().status(), 200);
@@ -202,7 +202,7 @@ async fn beyond_its_places_the_service_says_so_and_health_checks_go_on() {
     let mut service = service_on(&registry);
     service.limits.requests = 1;
     let service = start_with(inner, service).await;
-    // A body that does not come takes no place.
+    // A request whose body does not arrive takes no slot.
     let mut slow = TcpStream::connect(service.address()).await.unwrap();
     let head =
         "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 5\r\n\r\n";
@@ -210,7 +210,7 @@ async fn beyond_its_places_the_service_says_so_and_health_checks_go_on() {
     for _ in 0..10 {
         assert_eq!(service.get("/models").await.status(), 200);
     }
-    // A request that waits for the store takes the only one.
+    // A request that waits for the store takes the only slot.
     store.be(Mood::IsSilent);
     let waiting = tokio::spawn(service.client.get(format!("{}/models", service.url)).send());
     let started = Instant::now();
@@ -228,7 +228,7 @@ async fn beyond_its_places_the_service_says_so_and_health_checks_go_on() {
     }
     assert_ne!(service.get("/v2/health/ready").await.status(), 429);
     assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
-    assert_eq!(service.get("/about").await.status(), 200, "the place is free again");
+    assert_eq!(service.get("/about").await.status(), 200, "the slot is free again");
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn what_a_stranger_sends_is_not_read() {
         assert!(started.elapsed() < Duration::from_secs(5));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // The body never comes, and the answer is there all the same.
+    // The body never arrives. The answer is sent all the same.
     let head =
         "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 5\r\n\r\n";
     let mut stream = TcpStream::connect(service.address()).await.unwrap();

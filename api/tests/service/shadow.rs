@@ -1,4 +1,4 @@
-//! A second version that judges beside production: never shown, counted, off the request's way.
+//! A shadow version: its verdicts are never shown, only counted, and requests do not wait for it.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ impl Running {
         self.get("/shadow").await.json().await.unwrap()
     }
 
-    /// Waits until the state is as wanted.
+    /// Waits until the state meets a condition.
     async fn until(&self, is_so: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
         loop {
@@ -57,7 +57,7 @@ async fn a_second_version_is_compared_and_never_shown() {
         difference += other["probability"].as_f64().unwrap() - before["probability"].as_f64().unwrap();
     }
     assert!(only_second + only_production > 0, "the two differ");
-    // Those that were asked for by name are no traffic.
+    // Verdicts of versions requested by name do not count as traffic.
     let state = service.until(|state| state["compared"] == 200).await;
     assert_eq!((&state["only_shadow"], &state["only_production"]), (&json!(only_second), &json!(only_production)));
     assert!((state["mean_difference"].as_f64().unwrap() - difference / 200.0).abs() < 1e-9, "{state}");
@@ -70,7 +70,7 @@ async fn a_second_version_is_compared_and_never_shown() {
         assert!(metrics.contains(&line), "{line} is missing:\n{metrics}");
     }
 
-    // A part of the traffic: far from none and far from all.
+    // A share of the traffic: far from none and far from all.
     service.post("/shadow", &json!({ "version": second, "share": 0.5 })).await;
     service.until(|state| state["share"] == 0.5).await;
     let batch: Vec<Value> = (0..400).map(|i| json!({ "text": texts[i % texts.len()] })).collect();

@@ -46,7 +46,7 @@ impl Moody {
             return Ok(());
         }
         if mood == Mood::IsSilent as u8 {
-            // As long as the real one waits.
+            // As long as a real store waits.
             tokio::time::sleep(Duration::from_secs(15)).await;
         }
         let reason = "connection refused".to_owned();

@@ -1,4 +1,4 @@
-//! TLS: a real client, a certificate that is exchanged, one that does not fit.
+//! TLS: a real client, a certificate that is replaced, a key that does not fit.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use reqwest::{Certificate, Client, tls::Version};
 
 use crate::{service_on, start_with};
 
-/// A certificate for localhost by an authority of its own; answers the authority.
+/// Writes a certificate for localhost, signed by a new authority. Returns the authority.
 fn write_certificate(folder: &Path) -> Certificate {
     let authority = CertifiedIssuer::self_signed(authority(), KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
@@ -60,12 +60,12 @@ async fn a_new_certificate_is_shown_without_a_restart_and_a_broken_one_never() {
     let second = write_certificate(folder.path());
     let started = Instant::now();
     while client(&second, Version::TLS_1_3).get(&url).send().await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(10), "the new certificate is shown");
+        assert!(started.elapsed() < Duration::from_secs(10), "the new certificate is in use");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(client(&first, Version::TLS_1_3).get(&url).send().await.is_err(), "the old one is not");
 
-    // A key that does not belong to the certificate, and half a file: the second certificate goes on.
+    // A key that does not fit the certificate, and half a file: the second certificate stays in use.
     fs::write(folder.path().join("key.pem"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(client(&second, Version::TLS_1_3).get(&url).send().await.is_ok());

@@ -1,7 +1,8 @@
-//! How fast an encoder learns and scores: `cargo bench -p encoder --bench encoder -- BASE CORPUS`
+//! Measures how fast an encoder learns and scores.
 //!
-//! `BASE` is a folder with `config.json`, `tokenizer.json` and `model.safetensors`; `CORPUS` has a label, a tab and a
-//! sentence on each line, of which the first 3,200 are taken. Two threads where nothing else is said.
+//! `cargo bench -p encoder --bench encoder -- BASE CORPUS`: `BASE` is a folder with `config.json`, `tokenizer.json` and
+//! `model.safetensors`. `CORPUS` has a label, a tab and a sentence on each line; the first 3,200 lines are used. Runs
+//! on two threads unless stated otherwise.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -12,7 +13,7 @@ const SENTENCES: usize = 3200;
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let (Some(folder), Some(corpus)) = (arguments.next(), arguments.next()) else {
-        println!("give a folder with base weights and a corpus");
+        println!("usage: cargo bench -p encoder --bench encoder -- BASE CORPUS");
         return;
     };
     let file = |name: &str| fs::read(Path::new(&folder).join(name)).expect("the base can be read");
@@ -60,7 +61,7 @@ fn main() {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    println!("compact, one alone        {:>8.1} ms in the middle, {:.1} ms of a hundred 99", times[250], times[494]);
+    println!("compact, one alone        {:>8.1} ms median, {:.1} ms 99th percentile", times[250], times[494]);
     for threads in [1, 2] {
         let started = Instant::now();
         std::thread::scope(|scope| {

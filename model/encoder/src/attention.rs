@@ -1,10 +1,10 @@
-//! How the tokens of a sentence look at each other, forward and backward.
+//! Self-attention among the tokens of a sentence, forward and backward.
 
 use rayon::prelude::*;
 
 use crate::math::{add_scaled, dot, softmax};
 
-/// Sentences that lie one after another.
+/// A batch of sentences, stored one after another.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sentences {
     /// `starts[s]..starts[s + 1]` are the tokens of sentence s.
@@ -28,17 +28,17 @@ impl Sentences {
         self.starts.windows(2).map(|pair| pair[1] - pair[0])
     }
 
-    /// A row of so many numbers a token, in pieces by sentence.
+    /// Splits a row with `width` numbers per token by sentence.
     pub(crate) fn split<'a>(&self, all: &'a [f32], width: usize) -> Vec<&'a [f32]> {
         self.starts.windows(2).map(|pair| &all[pair[0] * width..pair[1] * width]).collect()
     }
 
-    /// The same, to be written.
+    /// The same, mutable.
     pub(crate) fn split_mut<'a>(&self, all: &'a mut [f32], width: usize) -> Vec<&'a mut [f32]> {
         self.split_by(all, |length| length * width)
     }
 
-    /// Pieces of `heads` squares a sentence.
+    /// Splits a row with `heads` squares per sentence.
     fn split_squares<'a>(&self, all: &'a mut [f32], heads: usize) -> Vec<&'a mut [f32]> {
         self.split_by(all, |length| length * length * heads)
     }
@@ -52,13 +52,13 @@ impl Sentences {
         self.lengths().map(piece).collect()
     }
 
-    /// How long a row of squares is.
+    /// The length of a row of squares.
     pub(crate) fn squares(&self, heads: usize) -> usize {
         self.lengths().map(|length| length * length * heads).sum()
     }
 }
 
-/// Queries, keys and values of one token and one head.
+/// The sizes of queries, keys and values.
 #[derive(Clone, Copy)]
 struct Shape {
     heads: usize,
@@ -84,7 +84,7 @@ impl Shape {
     }
 }
 
-/// Mixes the values of each sentence; `probabilities` keeps how, one square a head.
+/// Mixes the values of each sentence; writes the attention to `probabilities`, one square per head.
 pub(crate) fn forward(
     sentences: &Sentences,
     heads: usize,
@@ -123,7 +123,7 @@ impl pulp::WithSimd for Forward<'_> {
     }
 }
 
-/// The same for one sentence, on the thread that calls.
+/// The same for one sentence, on the calling thread.
 pub(crate) fn forward_one(heads: usize, hidden: usize, parts: &[f32], squares: &mut [f32], mixed: &mut [f32]) {
     pulp::Arch::new().dispatch(Forward { shape: Shape { heads, hidden }, parts, squares, mixed });
 }
@@ -149,7 +149,7 @@ fn one_sentence(shape: Shape, parts: &[f32], squares: &mut [f32], mixed: &mut [f
     }
 }
 
-/// The gradient of queries, keys and values, from that of what was mixed.
+/// The gradient of queries, keys and values, from that of the mixed values.
 pub(crate) fn backward(
     sentences: &Sentences,
     heads: usize,

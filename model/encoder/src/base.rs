@@ -1,4 +1,4 @@
-//! What fine-tuning begins with: the weights of an encoder that has read much, and its tokenizer.
+//! The start of fine-tuning: the weights of a pretrained encoder, and its tokenizer.
 
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +13,7 @@ use crate::{
 /// The digest of the published files of sentence-transformers/all-MiniLM-L6-v2.
 pub const MINILM: &str = "0147dd92681809c0954171a67837492ba20d4d34a546188d327e4ed1c3fd67e1";
 
-/// The three files of a base, as they are published.
+/// The three published files of a base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseFiles {
     /// `config.json`.
@@ -30,17 +30,17 @@ pub struct Base {
     digest: String,
     pub(crate) config: Config,
     pub(crate) tokens: Tokens,
-    /// Its numbers, with a head of zeros.
+    /// Its parameters, with a head of zeros.
     pub(crate) numbers: Vec<f32>,
 }
 
-/// Files that are no base.
+/// Why files are not a base.
 #[derive(Debug, thiserror::Error)]
 pub enum WrongBase {
     /// `config.json` is not that of a BERT encoder.
     #[error("the encoder's config.json cannot be read")]
     Config(#[from] serde_json::Error),
-    /// Its shape cannot be computed.
+    /// This code cannot compute its shape.
     #[error(transparent)]
     Shape(#[from] WrongShape),
     /// `tokenizer.json` cannot be used.
@@ -49,13 +49,13 @@ pub enum WrongBase {
     /// `model.safetensors` cannot be read.
     #[error("the encoder's model.safetensors cannot be read")]
     Weights(#[from] safetensors::SafeTensorError),
-    /// A tensor of another shape or type, or with numbers that are none.
-    #[error("the encoder's tensor `{0}` is not what its config.json says: it must be of finite 32-bit floats")]
+    /// A tensor has another shape or type, or contains NaN or infinity.
+    #[error("the encoder's tensor `{0}` must have the shape of its config.json, and finite 32-bit floats")]
     Tensor(String),
 }
 
 impl BaseFiles {
-    /// Tells these files from all others: the SHA-256 of theirs, in hex.
+    /// The SHA-256 of the three files' SHA-256, in hex.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
@@ -65,14 +65,14 @@ impl BaseFiles {
         hex::encode(digest.finalize())
     }
 
-    /// The three files in one row of bytes: the length of each in 8 bytes, little-endian, then its bytes.
+    /// Packs the three files: for each, its length in 8 bytes, little-endian, then its bytes.
     #[must_use]
     pub fn pack(&self) -> Vec<u8> {
         let files = [&self.config, &self.tokenizer, &self.weights];
         files.into_iter().flat_map(|file| [&(file.len() as u64).to_le_bytes()[..], file].concat()).collect()
     }
 
-    /// The files in such bytes, if that is what they are.
+    /// Unpacks the bytes of [`Self::pack`]; `None` for other bytes.
     #[must_use]
     pub fn unpack(mut bytes: &[u8]) -> Option<Self> {
         let mut file = || {
@@ -85,8 +85,9 @@ impl BaseFiles {
         bytes.is_empty().then_some(files)
     }
 
-    /// A small encoder of random weights that knows letters and a few words: for tests, and to try the way of a
-    /// training run without waiting for it.
+    /// A small encoder with random weights that knows letters and a few words.
+    ///
+    /// For tests, and for a quick trial of a training run.
     #[must_use]
     pub fn random(layers: usize, hidden_size: usize, seed: u64) -> Self {
         let tokenizer = Tokens::of_letters();
@@ -99,7 +100,7 @@ impl BaseFiles {
             layer_norm_eps: 1e-12,
         };
         let mut random = SplitMix(seed);
-        // Twelve uniform numbers make a normal one, near enough.
+        // The sum of twelve uniform numbers is nearly normal.
         let mut normal = || (0..12).map(|_| (random.draw() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0;
         let named = config.layout().named();
         let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = named
@@ -128,7 +129,7 @@ impl BaseFiles {
 }
 
 impl Config {
-    /// A tensor's shape, by its name and how many of its numbers are used.
+    /// A tensor's shape, from its name and its number of used values.
     fn shape_of(&self, name: &str, used: usize) -> Vec<usize> {
         let h = self.hidden_size;
         match name {
@@ -167,7 +168,7 @@ impl Base {
             let wrong = || WrongBase::Tensor(name.clone());
             let out = &mut numbers[range];
             let shape = config.shape_of(&name, out.len());
-            // A base may know more positions than are used.
+            // A base may have more positions than are used.
             let (rows, width) = (tensor.shape().first(), tensor.shape().get(1..));
             if tensor.dtype() != Dtype::F32 || rows < shape.first() || width != shape.get(1..) {
                 return Err(wrong());
@@ -182,7 +183,7 @@ impl Base {
         Ok(Self { digest: files.digest(), config, tokens, numbers })
     }
 
-    /// The same with a head that begins with these numbers in place of zeros.
+    /// The same base with this head instead of zeros.
     #[must_use]
     pub fn with_head(mut self, weight: &[f32], bias: f32) -> Self {
         let head = self.config.layout().head;
@@ -191,7 +192,7 @@ impl Base {
         self
     }
 
-    /// Tells it from all others; see [`BaseFiles::digest`].
+    /// The digest of its files; see [`BaseFiles::digest`].
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest

@@ -1,13 +1,16 @@
-//! What a training run has reached, as bytes: a run that goes on from them ends in the bytes of one that never stopped.
+//! The state of a training run as bytes.
+//!
+//! A resumed run ends with the same bytes as an uninterrupted one.
 //!
 //! ```text
 //! 8 bytes   magic "thrtchk" and the format's version, 1
 //! 8 bytes   steps done, little-endian
 //! 4 bytes   number W of words that have learned
-//! W * 4     their numbers, ascending
-//!           for these words' numbers, then for all that are no words': the number, its running mean, the running mean
-//!           of its square, each row of them as 32-bit floats
-//! 32 bytes  SHA-256 of everything before
+//! W * 4     the ids of these words, ascending
+//!           three rows of 32-bit floats: the parameters, the running means of their gradients, the running means of
+//!           the squared gradients; each row has first these words' values, then those of all other parameters but
+//!           words
+//! 32 bytes  SHA-256 of all bytes before
 //! ```
 
 use sha2::{Digest as _, Sha256};
@@ -17,19 +20,19 @@ use crate::{base::Base, training::State};
 const MAGIC: &[u8; 8] = b"thrtchk\x01";
 const DIGEST: usize = 32;
 
-/// Bytes from which no run can go on.
+/// Bytes from which this run cannot resume.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("these bytes are no checkpoint of this training run")]
+#[error("these bytes are not a checkpoint of this training run")]
 pub struct NotACheckpoint;
 
 impl State {
-    /// Its bytes.
+    /// Encodes the state as bytes.
     #[must_use]
     pub fn encode(&self, base: &Base) -> Vec<u8> {
         let (words, h) = (base.config.layout().words.end, base.config.hidden_size);
         let is_new = |id: &u32| {
             let row = *id as usize * h..(*id as usize + 1) * h;
-            // What a word has seen of gradients stays in its squares for ever.
+            // A word that ever had a gradient has a running mean of squares above zero.
             self.numbers[row.clone()] != base.numbers[row.clone()] || self.second[row].iter().any(|x| *x != 0.0)
         };
         let learned: Vec<u32> = (0..base.config.vocab_size as u32).filter(is_new).collect();
@@ -49,7 +52,7 @@ impl State {
         bytes
     }
 
-    /// The state in some bytes, of a run that began with this base.
+    /// Decodes the state of a run that started from this base.
     pub fn decode(bytes: &[u8], base: &Base) -> Result<Self, NotACheckpoint> {
         Self::read(bytes, base).ok_or(NotACheckpoint)
     }
@@ -88,7 +91,7 @@ impl State {
         is_sound.then_some(state)
     }
 
-    /// Steps done.
+    /// The number of finished steps.
     #[must_use]
     pub fn step(&self) -> u64 {
         self.step

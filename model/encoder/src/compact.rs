@@ -1,4 +1,4 @@
-//! A fine-tuned encoder as it is stored and serves: weights of 8 bits, everything else in 32-bit floats.
+//! A fine-tuned encoder for storage and serving: 8-bit weights, all else 32-bit floats.
 //!
 //! ```text
 //! 8 bytes   magic "thrtenc" and the format's version, 1
@@ -6,12 +6,12 @@
 //!           the description as JSON (About)
 //! 4 bytes   length of the tokenizer, little-endian
 //!           tokenizer.json
-//!           the numbers by the layout's order: a matrix is one signed byte a cell, then a 32-bit float a row, its scale;
-//!           anything else is 32-bit floats; all little-endian
-//! 32 bytes  SHA-256 of everything before
+//!           the parameters in the layout's order: a matrix has one signed byte per cell, then one 32-bit float per
+//!           row, its scale; all others are 32-bit floats; all little-endian
+//! 32 bytes  SHA-256 of all bytes before
 //! ```
 //!
-//! A sentence's score depends neither on the machine nor on what is scored beside it.
+//! A sentence's score does not depend on the machine or on the other sentences of a batch.
 
 use std::ops::Range;
 
@@ -33,10 +33,10 @@ const MAGIC: &[u8; 8] = b"thrtenc\x01";
 const MAX_ABOUT: usize = 1 << 16;
 const MAX_TOKENIZER: usize = 16 << 20;
 const DIGEST: usize = 32;
-/// No number of a sound encoder is larger; with this bound no score can be infinite.
+/// The bound of all parameters; with it no score can be infinite.
 pub(crate) const LARGEST: f32 = 100.0;
 
-/// What an encoder is, apart from its numbers.
+/// The description of an encoder: everything but its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
@@ -48,19 +48,19 @@ pub struct About {
     pub base: String,
 }
 
-/// Bytes that are no encoder.
+/// Why bytes are not an encoder.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAnEncoder {
-    /// Something else, or made by a later release.
+    /// The bytes are something else, or a later release wrote them.
     #[error("not an encoder of format 1")]
     Magic,
-    /// Cut short, or longer than it says.
+    /// The bytes are cut short, or longer than declared.
     #[error("the encoder's length is not what it declares")]
     Length,
-    /// A changed byte.
+    /// At least one byte was changed.
     #[error("the encoder's checksum does not match its bytes")]
     Checksum,
-    /// The description is not what this release writes.
+    /// The description does not have the form that this release writes.
     #[error("the encoder's description cannot be read")]
     About(#[from] serde_json::Error),
     /// A shape that cannot be computed.
@@ -69,8 +69,8 @@ pub enum NotAnEncoder {
     /// A tokenizer that cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] NotATokenizer),
-    /// A number that would make scores infinite.
-    #[error("a number of the encoder is out of range")]
+    /// A parameter could make scores infinite.
+    #[error("a parameter of the encoder is out of range")]
     Number,
 }
 
@@ -105,7 +105,7 @@ struct Layer {
     narrowed_norm: Norm,
 }
 
-/// How many bytes the numbers of an encoder take.
+/// The stored size of an encoder's parameters in bytes.
 fn stored_bytes(layout: &Layout, config: &Config) -> usize {
     let dense = |at: &Dense| at.weight.len() + 8 * at.bias.len();
     let norm = |at: &Affine| 8 * at.scale.len();
@@ -118,7 +118,7 @@ fn stored_bytes(layout: &Layout, config: &Config) -> usize {
     words + rest + norm(&layout.norm) + layers.sum::<usize>()
 }
 
-/// Takes numbers off the front of bytes that are known to be enough.
+/// Reads numbers from the front of bytes; the caller has checked their length.
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
     fn matrix(&mut self, rows: usize, width: usize) -> Result<(Vec<i8>, Vec<f32>), NotAnEncoder> {
         let cells: Vec<i8> = self.take(rows * width)?.iter().map(|byte| *byte as i8).collect();
         let scales = self.floats(rows)?;
-        // -128 is never written: sums of products count on that.
+        // -128 is never written; sums of products rely on that.
         let is_sound = scales.iter().all(|scale| (0.0..=LARGEST / 127.0).contains(scale));
         if is_sound && !cells.contains(&i8::MIN) { Ok((cells, scales)) } else { Err(NotAnEncoder::Number) }
     }
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The nearest multiples of each row's 127th part of its largest number, and these parts.
+/// Rounds each row to whole steps of a 127th of its largest number.
 fn quantise(numbers: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
     let rows = numbers.chunks_exact(width);
     let largest = |row: &[f32]| row.iter().fold(1e-12_f32, |most, x| most.max(x.abs()));
@@ -169,7 +169,7 @@ fn quantise(numbers: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
     (cells.concat(), scales)
 }
 
-/// Bytes of numbers, one after another.
+/// Writes numbers as bytes, one after another.
 struct Writer(Vec<u8>);
 
 impl Writer {
@@ -199,7 +199,7 @@ impl Writer {
 }
 
 impl Encoder {
-    /// What was learned, made compact.
+    /// The compact form of a trained encoder.
     #[must_use]
     pub fn of(training: &Training, base: &Base) -> Self {
         let config = *training.config();
@@ -233,7 +233,7 @@ impl Encoder {
         }
     }
 
-    /// Its bytes. Equal encoders have equal bytes.
+    /// Encodes the encoder as bytes. Equal encoders have equal bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer(MAGIC.to_vec());
@@ -259,9 +259,9 @@ impl Encoder {
         bytes
     }
 
-    /// The encoder in some bytes, which may come from anywhere.
+    /// Decodes untrusted bytes.
     ///
-    /// Memory is taken only for lengths that the bytes really have.
+    /// Memory is allocated only for lengths that the bytes really have.
     pub fn decode(bytes: &[u8]) -> Result<Self, NotAnEncoder> {
         if !bytes.starts_with(MAGIC) {
             return Err(NotAnEncoder::Magic);
@@ -300,7 +300,7 @@ impl Encoder {
         Ok(Self { about, tokens, words, word_scales, positions, kind, norm, layers, head, head_bias: bias[0] })
     }
 
-    /// What it is.
+    /// Its description.
     #[must_use]
     pub fn about(&self) -> &About {
         &self.about
@@ -312,7 +312,7 @@ impl Encoder {
         &self.tokens
     }
 
-    /// Bytes that its numbers take in memory.
+    /// The size of its parameters in memory in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         let of = |layer: &Layer| {
@@ -323,13 +323,25 @@ impl Encoder {
     }
 
     /// The score of each sentence; see [`Self::score`].
+    ///
+    /// ```
+    /// use encoder::{Base, BaseFiles, Encoder, Recipe, Room, Training};
+    ///
+    /// let base = Base::read(&BaseFiles::random(1, 16, 7))?;
+    /// let encoder = Encoder::of(&Training::new(&base, Vec::new(), Recipe::default(), 0), &base);
+    /// let scores = encoder.score_texts(["we will find you", "nice song"].into_iter(), &mut Room::default());
+    /// assert_eq!(scores.len(), 2);
+    /// # Ok::<(), encoder::WrongBase>(())
+    /// ```
     pub fn score_texts<'t>(&self, sentences: impl Iterator<Item = &'t str>, room: &mut Room) -> Vec<f32> {
         let ids: Vec<Vec<u32>> = sentences.map(|sentence| self.tokens.encode(sentence)).collect();
         let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         self.score(&ids, room)
     }
 
-    /// The score of each sentence, given as its word pieces: above 0 rather a threat. On the thread that calls.
+    /// The score of each sentence, given as word pieces, on the calling thread.
+    ///
+    /// A score above 0 speaks for a threat.
     pub fn score(&self, sentences: &[&[u32]], room: &mut Room) -> Vec<f32> {
         let config = &self.about.config;
         let (h, heads, epsilon) = (config.hidden_size, config.num_attention_heads, config.layer_norm_eps);
@@ -338,7 +350,7 @@ impl Encoder {
         x.clear();
         for ids in sentences {
             for (id, position) in ids.iter().zip(self.positions.chunks_exact(h)) {
-                // What is no word of this encoder's is read as its first, the sign for padding.
+                // An unknown id is read as 0, the padding token.
                 let id = if (*id as usize) < self.word_scales.len() { *id as usize } else { 0 };
                 let (word, scale) = (&self.words[id * h..][..h], self.word_scales[id]);
                 let with_kind = position.iter().zip(&self.kind).map(|(position, kind)| position + kind);
@@ -381,7 +393,7 @@ impl Encoder {
     }
 }
 
-/// Memory of [`Encoder::score`], used again.
+/// Reusable memory for [`Encoder::score`].
 #[derive(Debug, Default)]
 pub struct Room {
     x: Vec<f32>,

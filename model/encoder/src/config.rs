@@ -1,26 +1,26 @@
-//! The shape of an encoder, and where each of its numbers lies.
+//! The shape of an encoder, and the layout of its parameters.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// Words and special signs of a sentence at the most; what comes after is not read.
+/// The most word pieces and special tokens of a sentence; the rest is not read.
 pub const MAX_TOKENS: usize = 56;
 
-/// The shape of a BERT encoder, by the names of its `config.json`.
+/// The shape of a BERT encoder, with the field names of its `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Word pieces that it knows.
+    /// The number of word pieces in the vocabulary.
     pub vocab_size: usize,
-    /// Numbers that a token is made of.
+    /// The number of values per token.
     pub hidden_size: usize,
-    /// Layers.
+    /// The number of layers.
     pub num_hidden_layers: usize,
-    /// Ways of looking at the other tokens, by layer.
+    /// The number of attention heads per layer.
     pub num_attention_heads: usize,
-    /// Numbers in the middle of a layer.
+    /// The number of values per token in the middle of a layer.
     pub intermediate_size: usize,
-    /// What keeps a division from failing.
+    /// The epsilon of layer normalisation, which prevents division by zero.
     pub layer_norm_eps: f32,
 }
 
@@ -30,7 +30,7 @@ pub struct Config {
 pub struct WrongShape(pub &'static str);
 
 impl Config {
-    /// Refuses what could not be computed, or only with memory that nobody has.
+    /// Refuses a shape that cannot be computed, or that needs too much memory.
     pub fn check(&self) -> Result<(), WrongShape> {
         let Self { vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, .. } = *self;
         let fits = |name, value: usize, most: usize| {
@@ -53,13 +53,13 @@ impl Config {
         Ok(())
     }
 
-    /// How many numbers an encoder of this shape has, as far as they are used.
+    /// The number of used parameters of an encoder with this shape.
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.layout().len()
     }
 
-    /// Where the numbers of an encoder of this shape lie.
+    /// The layout of the parameters.
     pub(crate) fn layout(&self) -> Layout {
         let mut at = 0;
         let mut take = |length: usize| {
@@ -87,12 +87,12 @@ impl Config {
     }
 }
 
-/// Ranges of an encoder's numbers, in one row; weights lie output by output.
+/// Ranges of an encoder's parameters in one row; weights lie output by output.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) words: Range<usize>,
     pub(crate) positions: Range<usize>,
-    /// Of the first sentence of two; there is never a second.
+    /// The token type of the first sentence; there is never a second.
     pub(crate) kind: Range<usize>,
     pub(crate) norm: Affine,
     pub(crate) layers: Vec<Layer>,
@@ -116,7 +116,7 @@ pub(crate) struct Dense {
 /// One layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
-    /// Queries, keys and values, one under another.
+    /// Queries, keys and values, stacked.
     pub(crate) attention: Dense,
     pub(crate) mixed: Dense,
     pub(crate) mixed_norm: Affine,
@@ -126,12 +126,14 @@ pub(crate) struct Layer {
 }
 
 impl Layout {
-    /// How many numbers there are.
+    /// The number of parameters.
     pub(crate) fn len(&self) -> usize {
         self.head.bias.end
     }
 
-    /// Every range with its name in BERT's weights; positions are the first of many, and the kind the first of two.
+    /// Every range with its name in BERT's weights.
+    ///
+    /// Of the positions only the first ones are used, and of the two token types only the first.
     pub(crate) fn named(&self) -> Vec<(String, Range<usize>)> {
         let mut all = vec![
             ("embeddings.word_embeddings.weight".to_owned(), self.words.clone()),

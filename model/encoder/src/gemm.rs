@@ -1,7 +1,7 @@
-//! Products of matrices in 32-bit floats, on the threads of the current pool.
+//! Matrix products in 32-bit floats, on the threads of the current pool.
 //!
-//! Each element is one chain of fused multiply-adds along `k`, in blocks of [`DEPTH`] that are added in order: its bits
-//! depend neither on threads nor on the width of the machine's vectors.
+//! Each element is one chain of fused multiply-adds along `k`, in blocks of [`DEPTH`] that are added in order. Its bits
+//! do not depend on threads or on the width of the machine's vectors.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -12,7 +12,7 @@ const ROWS: usize = 6;
 const COLUMNS: usize = 16;
 /// Steps along `k` for which a panel of `b` stays in the first-level cache.
 const DEPTH: usize = 256;
-/// Rows of the product that are one piece of work.
+/// Rows of the product per unit of work.
 const PIECE: usize = 8 * ROWS;
 
 /// A matrix that lies in memory row by row, or the transpose of one.
@@ -26,13 +26,13 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A matrix of so many columns.
+    /// A matrix with `columns` columns.
     pub(crate) fn of(data: &'a [f32], columns: usize) -> Self {
         let rows = data.len() / columns;
         Self { data: &data[..rows * columns], rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// Rows become columns.
+    /// The transpose.
     pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -44,18 +44,18 @@ impl<'a> View<'a> {
     }
 }
 
-/// What the product is added to.
+/// The start value of a product.
 #[derive(Clone, Copy)]
 pub(crate) enum Onto<'a> {
-    /// Nothing: what was there is overwritten.
+    /// Zero: overwrite the output.
     Zero,
-    /// One row, for every row.
+    /// The same row for every row of the output.
     Bias(&'a [f32]),
-    /// What is there.
+    /// The present values of the output.
     Present,
 }
 
-/// `c = onto + a * b`, where `c` lies row by row.
+/// `c = onto + a * b`; `c` is stored row by row.
 pub(crate) fn multiply(c: &mut [f32], a: View<'_>, b: View<'_>, onto: Onto<'_>) {
     let (n, k) = (b.columns, a.columns);
     assert_eq!(b.rows, k, "the inner sides differ");
@@ -73,7 +73,7 @@ pub(crate) fn multiply(c: &mut [f32], a: View<'_>, b: View<'_>, onto: Onto<'_>) 
     });
 }
 
-/// `b` in panels of [`COLUMNS`] columns, block of depth by block of depth; columns that are missing are zero.
+/// `b` in panels of [`COLUMNS`] columns, block by block; missing columns are zero.
 struct Panels {
     data: Vec<[f32; COLUMNS]>,
     k: usize,
@@ -113,14 +113,14 @@ impl Panels {
         Self { data, k: b.rows, panels }
     }
 
-    /// The panels of the block of depth that begins there.
+    /// The panels of the block that starts at `start`.
     fn block(&self, start: usize) -> &[[f32; COLUMNS]] {
         let depth = DEPTH.min(self.k - start);
         &self.data[start * self.panels..][..depth * self.panels]
     }
 }
 
-/// Rows of `a` in groups of [`ROWS`], column by column; rows that are missing are zero.
+/// Rows of `a` in groups of [`ROWS`], column by column; missing rows are zero.
 fn pack_rows(a: View<'_>, rows: std::ops::Range<usize>, depth: std::ops::Range<usize>, out: &mut Vec<[f32; ROWS]>) {
     out.clear();
     out.resize(rows.len().div_ceil(ROWS) * depth.len(), [0.0; ROWS]);
@@ -143,7 +143,7 @@ fn pack_rows(a: View<'_>, rows: std::ops::Range<usize>, depth: std::ops::Range<u
     }
 }
 
-/// Some rows of the product, over one block of depth.
+/// Some rows of the product, over one block along `k`.
 struct Piece<'a> {
     a: &'a [[f32; ROWS]],
     b: &'a [[f32; COLUMNS]],
@@ -158,7 +158,7 @@ impl WithSimd for Piece<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // So many vectors make a panel's row.
+        // The number of vectors in a panel's row.
         match S::F32_LANES {
             16 => self.run::<S, 1>(simd),
             8 => self.run::<S, 2>(simd),

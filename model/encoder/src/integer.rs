@@ -1,16 +1,19 @@
-//! Products of matrices whose one factor has 8 bits a number and whose other has as many of 16 as 32-bit sums can hold.
+//! Matrix products of 8-bit weights and up to 16-bit inputs.
 //!
-//! Sums of whole numbers are exact: every machine, and every order, gives the same.
+//! The inputs use as many bits as 32-bit sums can hold. Sums of whole numbers are exact, so every machine and every
+//! order gives the same result.
 
 /// Rows that a kernel holds in registers.
 const ROWS: usize = 6;
 /// Columns that a kernel holds in registers.
 const COLUMNS: usize = 16;
 
-/// Weights by output, each output with a scale of its own.
+/// Weights by output; each output has its own scale.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Weights {
-    /// By [`COLUMNS`] outputs, then by pairs of inputs: the first eight outputs' pairs, then the others'.
+    /// By [`COLUMNS`] outputs, then by pairs of inputs.
+    ///
+    /// The pairs of the first eight outputs come first, then those of the others.
     panels: Vec<[[i16; 16]; 2]>,
     scales: Vec<f32>,
     bias: Vec<f32>,
@@ -18,7 +21,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Of `scales.len()` rows of weights; the number of inputs is even.
+    /// From `scales.len()` rows of weights; the number of inputs must be even.
     pub(crate) fn new(rows: &[i8], scales: Vec<f32>, bias: Vec<f32>) -> Self {
         let (outputs, inputs) = (scales.len(), rows.len() / scales.len());
         let mut panels = vec![[[0_i16; 16]; 2]; outputs.div_ceil(COLUMNS) * inputs / 2];
@@ -33,7 +36,7 @@ impl Weights {
         Self { panels, scales, bias, inputs }
     }
 
-    /// The rows that it was made of.
+    /// The original rows.
     pub(crate) fn rows(&self) -> Vec<i8> {
         let (half, outputs) = (self.inputs / 2, self.scales.len());
         let row = |output: usize| {
@@ -52,12 +55,12 @@ impl Weights {
         &self.bias
     }
 
-    /// Bytes that it takes in memory.
+    /// The size in memory in bytes.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&self.panels[..]) + size_of_val(&self.scales[..]) + size_of_val(&self.bias[..])
     }
 
-    /// `out = x * weights' + bias`, both row by row.
+    /// `out = x * weights' + bias`; `x` and `out` are stored row by row.
     pub(crate) fn apply(&self, x: &[f32], quantised: &mut Quantised, out: &mut Vec<f32>) {
         let outputs = self.scales.len();
         quantised.read(x, self.inputs);
@@ -79,7 +82,7 @@ impl Weights {
         self.multiply_with(quantised, out, plain);
     }
 
-    /// The product, by a kernel for one group of rows and one panel of outputs.
+    /// The product, by a kernel for a group of rows and a panel of outputs.
     #[inline(always)]
     fn multiply_with(
         &self,
@@ -106,18 +109,18 @@ impl Weights {
     }
 }
 
-/// Rows of whole numbers, each row with a step of its own.
+/// Rows of whole numbers; each row has its own step.
 #[derive(Debug, Default)]
 pub(crate) struct Quantised {
-    /// By [`ROWS`] rows, then by pairs of columns; rows that are missing are zero.
+    /// By [`ROWS`] rows, then by pairs of columns; missing rows are zero.
     pairs: Vec<[[i16; 2]; ROWS]>,
     steps: Vec<f32>,
 }
 
 impl Quantised {
-    /// Reads rows of so many numbers.
+    /// Quantises rows of `width` numbers.
     fn read(&mut self, x: &[f32], width: usize) {
-        // The largest whole number with which no sum of `width` products leaves 32 bits.
+        // The largest whole number for which no sum of `width` products exceeds 32 bits.
         let most = (i32::MAX / (127 * width as i32)).min(32_767) as f32;
         let half = width / 2;
         let Self { pairs, steps } = self;
@@ -143,7 +146,7 @@ impl Quantised {
     }
 }
 
-/// The nearest whole number, of one within 32,767 of zero.
+/// The nearest whole number to a number between -32,767 and 32,767.
 #[inline(always)]
 fn nearest(x: f32) -> i16 {
     /// 1.5 * 2^23: adding it leaves the nearest whole number in the lowest bits.
@@ -165,7 +168,7 @@ fn plain(rows: &[[[i16; 2]; ROWS]], weights: &[[[i16; 16]; 2]]) -> [[i32; COLUMN
     sums
 }
 
-/// The kernel for x86-64 with 256-bit vectors, where one instruction multiplies eight pairs.
+/// The kernel for x86-64 with 256-bit vectors; one instruction multiplies eight pairs.
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use std::arch::x86_64::__m256i;

@@ -1,6 +1,6 @@
 //! A small transformer that reads sentences: its arithmetic, fine-tuning and compact form.
-#![allow(clippy::inline_always, reason = "what is not inlined is not compiled for wide vectors")]
-#![allow(clippy::many_single_char_names, reason = "matrices and their sides have these names everywhere")]
+#![allow(clippy::inline_always, reason = "only inlined code is compiled for wide vectors")]
+#![allow(clippy::many_single_char_names, reason = "these are the usual names of matrices and their dimensions")]
 
 mod attention;
 mod base;

@@ -1,12 +1,14 @@
-//! Functions of single numbers and of rows, written so that compilers make vectors of them.
+//! Functions of single numbers and of rows that compilers can vectorise.
 //!
-//! Sums run in eight lanes that are added in a fixed order, and no step is a library's: every machine gives the same
-//! bits.
+//! Sums run in eight lanes that are added in a fixed order, and no step uses a library function. Every machine
+//! therefore gives the same bits.
 
-/// Numbers that are added side by side.
+/// The number of lanes of a sum.
 const LANES: usize = 8;
 
-/// e to the power of `x`, to 2 units in the last place; 0 below -87 and e^88 above 88.
+/// e to the power of `x`, correct to 2 units in the last place.
+///
+/// 0 below -87, and e^88 above 88.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     /// 1.5 * 2^23: adding it leaves the nearest whole number in the lowest bits.
@@ -14,7 +16,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let x = if x > 88.0 { 88.0 } else { x };
     let shifted = x * std::f32::consts::LOG2_E + WHOLE;
     let n = shifted - WHOLE;
-    // ln 2 in two parts, the first with few bits: the difference is exact.
+    // ln 2 in two parts; the first has few bits, so the difference is exact.
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let p = 1.987_569_1e-4 * r + 1.398_2e-3;
     let p = p * r + 8.333_452e-3;
@@ -26,9 +28,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { p * scale }
 }
 
-/// The error function's part of the unit: x times the normal distribution at x; and the derivative of that.
+/// x times the cumulative normal distribution at x, and the derivative of this product.
 ///
-/// Abramowitz and Stegun, 7.1.26: the distribution is right to 1e-7.
+/// Abramowitz and Stegun, 7.1.26; the error of the distribution is below 1e-7.
 #[inline(always)]
 fn gelu_parts(x: f32) -> (f32, f32) {
     let density = exp(-0.5 * x * x);
@@ -93,7 +95,7 @@ pub(crate) fn add_scaled(out: &mut [f32], factor: f32, x: &[f32]) {
     }
 }
 
-/// Makes probabilities of scores.
+/// Turns scores into probabilities (softmax).
 #[inline(always)]
 pub(crate) fn softmax(row: &mut [f32]) {
     let mut most = f32::MIN;
@@ -109,7 +111,7 @@ pub(crate) fn softmax(row: &mut [f32]) {
     }
 }
 
-/// Makes a row's mean 0 and its variance 1; gives what it was divided by, inverted.
+/// Scales a row to mean 0 and variance 1; returns the inverse of the divisor.
 #[inline(always)]
 pub(crate) fn standardise(row: &mut [f32], epsilon: f32) -> f32 {
     let n = row.len() as f32;
@@ -124,7 +126,7 @@ pub(crate) fn standardise(row: &mut [f32], epsilon: f32) -> f32 {
     inverse
 }
 
-/// The gradient of a row before [`standardise`] and the scale after it; `gradient` is that of what came out.
+/// The gradient of a row before [`standardise`] and scaling, from that of the result.
 #[inline(always)]
 pub(crate) fn standardise_backward(gradient: &mut [f32], standard: &[f32], scale: &[f32], inverse: f32) {
     let n = gradient.len() as f32;

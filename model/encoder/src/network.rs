@@ -1,4 +1,4 @@
-//! The encoder forward and backward, by hand: sentences lie one after another, nothing is padded.
+//! The forward and backward pass of the encoder, without padding: sentences lie one after another.
 
 use rayon::prelude::*;
 
@@ -10,10 +10,10 @@ use crate::{
     simd::vectorised,
 };
 
-/// Rows that are one piece of work where a row costs little.
+/// Rows per unit of work if a row costs little.
 const PIECE: usize = 16;
 
-/// What is kept of a forward pass for the backward pass; its memory is used again.
+/// The values of a forward pass that the backward pass needs; its memory is reused.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
     sentences: Sentences,
@@ -35,7 +35,7 @@ struct LayerTape {
     second: Standard,
 }
 
-/// Rows of mean 0 and variance 1, and what came of them.
+/// Standardised rows (mean 0, variance 1), and the result of scale and shift.
 #[derive(Debug, Default)]
 struct Standard {
     rows: Vec<f32>,
@@ -43,14 +43,14 @@ struct Standard {
     out: Vec<f32>,
 }
 
-/// Makes room for so many numbers, whose values do not matter.
+/// Makes room for `length` numbers with undefined values.
 fn sized(row: &mut Vec<f32>, length: usize) -> &mut [f32] {
     row.resize(length, 0.0);
     row
 }
 
 impl Standard {
-    /// Standardises what is in `rows` and gives each number its scale and shift.
+    /// Standardises `rows`, then applies scale and shift to each number.
     fn apply(&mut self, numbers: &[f32], at: &Affine, epsilon: f32) {
         let (scale, shift) = (&numbers[at.scale.clone()], &numbers[at.shift.clone()]);
         let width = scale.len();
@@ -70,7 +70,9 @@ impl Standard {
         });
     }
 
-    /// From the gradient of what came out to that of what went in, in place; adds to the gradients of scale and shift.
+    /// Turns the gradient of the output into that of the input, in place.
+    ///
+    /// Adds to the gradients of scale and shift.
     fn backward(&self, gradient: &mut [f32], numbers: &[f32], at: &Affine, gradients: &mut [f32]) {
         let scale = &numbers[at.scale.clone()];
         let width = scale.len();
@@ -88,7 +90,7 @@ impl Standard {
     }
 }
 
-/// Adds the sums of a matrix's columns, each number times that of `factors` if there are any.
+/// Adds the column sums of a matrix, multiplied element by element with `factors` if given.
 fn add_column_sums(sums: &mut [f32], matrix: &[f32], factors: Option<&[f32]>) {
     const STRIPE: usize = 64;
     let width = sums.len();
@@ -120,7 +122,7 @@ fn add_column_sums(sums: &mut [f32], matrix: &[f32], factors: Option<&[f32]>) {
     });
 }
 
-/// Numbers by which a matrix is multiplied: `x * weight' + bias`.
+/// A dense layer: `x * weight' + bias`.
 fn dense(x: &[f32], numbers: &[f32], at: &Dense, out: &mut Vec<f32>) {
     let (weight, bias) = (&numbers[at.weight.clone()], &numbers[at.bias.clone()]);
     let width = weight.len() / bias.len();
@@ -128,7 +130,9 @@ fn dense(x: &[f32], numbers: &[f32], at: &Dense, out: &mut Vec<f32>) {
     multiply(out, View::of(x, width), View::of(weight, width).transposed(), Onto::Bias(bias));
 }
 
-/// From the gradient of what came out of [`dense`] to that of `x`, which is added to `into`; and those of the numbers.
+/// The backward pass of [`dense`].
+///
+/// Adds the gradient of `x` to `into`, and the gradients of weight and bias to `gradients`.
 fn dense_backward(
     gradient: &[f32],
     x: &[f32],
@@ -158,7 +162,7 @@ fn each(out: &mut [f32], x: &[f32], f: impl Fn(f32, f32) -> f32 + Copy + Send + 
     });
 }
 
-/// Reads sentences; the tape then has the mean of each.
+/// Reads sentences; the tape then contains the mean of each.
 pub(crate) fn forward(config: &Config, layout: &Layout, numbers: &[f32], sentences: &[&[u32]], tape: &mut Tape) {
     let (h, epsilon) = (config.hidden_size, config.layer_norm_eps);
     let Tape { sentences: places, ids, embedded, layers, means } = tape;
@@ -210,7 +214,7 @@ fn forward_layer(config: &Config, at: &Layer, numbers: &[f32], places: &Sentence
     tape.second.apply(numbers, &at.narrowed_norm, epsilon);
 }
 
-/// Memory of a backward pass, used again.
+/// Reusable memory for a backward pass.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
     rows: Vec<f32>,
@@ -219,9 +223,9 @@ pub(crate) struct Workspace {
     parts: Vec<f32>,
 }
 
-/// Adds the gradients of everything but the words; `mean_gradients` are those of the tape's means.
+/// Adds the gradients of all parameters but the words; returns each token's word gradient.
 ///
-/// Gives the gradient of each token's word, one row a token.
+/// `mean_gradients` are the gradients of the tape's means. The result has one row per token.
 pub(crate) fn backward<'w>(
     config: &Config,
     layout: &Layout,
@@ -251,7 +255,7 @@ pub(crate) fn backward<'w>(
         tape.second.backward(gradient, numbers, &at.narrowed_norm, gradients);
         dense_backward(gradient, &tape.bent, numbers, &at.narrowed, gradients, (wide, Onto::Zero));
         each(wide, &tape.wide, |gradient, x| gradient * gelu_slope(x));
-        // What went round the two products is still in `gradient`.
+        // The gradient of the residual connection is still in `gradient`.
         dense_backward(wide, &tape.first.out, numbers, &at.widened, gradients, (gradient, Onto::Present));
         tape.first.backward(gradient, numbers, &at.mixed_norm, gradients);
         dense_backward(gradient, &tape.mixed, numbers, &at.mixed, gradients, (mixed, Onto::Zero));

@@ -1,6 +1,8 @@
 //! Pseudo-random numbers that are the same on every machine and in every release.
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014); the number is its seed.
+/// `SplitMix64`; the number is its seed.
+///
+/// Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014.
 #[derive(Clone, Copy, Debug)]
 pub struct SplitMix(pub u64);
 

@@ -1,4 +1,4 @@
-//! Code for the widest vectors that the machine has.
+//! Runs code with the widest vectors of the machine.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -13,7 +13,7 @@ impl<F: FnOnce()> WithSimd for Vectorised<F> {
     }
 }
 
-/// Runs a closure that was compiled for them.
+/// Runs a closure that is compiled for these vectors.
 #[inline(always)]
 pub(crate) fn vectorised(work: impl FnOnce()) {
     Arch::new().dispatch(Vectorised(work));

@@ -1,31 +1,31 @@
-//! From a sentence to the numbers of its word pieces.
+//! From a sentence to the ids of its word pieces.
 
 use serde_json::{Value, json};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::config::MAX_TOKENS;
 
-/// More of a sentence is not looked at: word pieces are used up long before.
+/// The most bytes that are read of a sentence; far more than [`MAX_TOKENS`] need.
 const MAX_BYTES: usize = 16 << 10;
 
-/// A tokenizer that cuts sentences to [`MAX_TOKENS`], special signs included.
+/// A tokenizer that cuts sentences to [`MAX_TOKENS`], including special tokens.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     tokenizer: Tokenizer,
     json: String,
 }
 
-/// Bytes that are no tokenizer, with the library's own words.
+/// Why bytes are not a tokenizer, in the library's words.
 #[derive(Debug, thiserror::Error)]
 #[error("the encoder's tokenizer.json cannot be used: {0}")]
 pub struct NotATokenizer(String);
 
 impl Tokens {
-    /// Reads a `tokenizer.json`; how it would pad and cut does not matter.
+    /// Reads a `tokenizer.json`. Its settings for padding and truncation are ignored.
     pub fn read(json: &[u8]) -> Result<Self, NotATokenizer> {
         let refused = |error: &dyn std::fmt::Display| NotATokenizer(error.to_string());
         let parsed: Value = serde_json::from_slice(json).map_err(|error| refused(&error))?;
-        is_that_of_bert(&parsed).map_err(|wrong| NotATokenizer(format!("`{wrong}` is not that of BERT")))?;
+        is_that_of_bert(&parsed).map_err(|wrong| NotATokenizer(format!("its `{wrong}` is not that of BERT")))?;
         let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| refused(&error))?;
         tokenizer.with_padding(None);
         let cut = TruncationParams { max_length: MAX_TOKENS, ..TruncationParams::default() };
@@ -34,27 +34,27 @@ impl Tokens {
         Ok(Self { tokenizer, json })
     }
 
-    /// What it was read from.
+    /// The `tokenizer.json`.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
     }
 
-    /// All numbers are below this.
+    /// The size of the vocabulary; all ids are smaller.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.tokenizer.get_vocab(true).values().max().map_or(0, |most| *most as usize + 1)
     }
 
-    /// The numbers of a sentence's word pieces, between the signs of its beginning and its end.
+    /// The ids of a sentence's word pieces, between the tokens for start and end.
     #[must_use]
     pub fn encode(&self, sentence: &str) -> Vec<u32> {
         let sentence = &sentence[..sentence.floor_char_boundary(MAX_BYTES)];
-        // Word pieces have a number for what they do not know: nothing fails.
+        // There is an id for unknown word pieces, so encoding does not fail.
         self.tokenizer.encode_fast(sentence, true).map(|found| found.get_ids().to_vec()).unwrap_or_default()
     }
 
-    /// A tokenizer of single letters and some words.
+    /// A tokenizer with single letters and some words.
     pub(crate) fn of_letters() -> Self {
         let words =
             "i you we he she they will kill die shoot burn hurt your my the a and not this that is are to of in";
@@ -101,7 +101,9 @@ impl Tokens {
     }
 }
 
-/// Whether the library can work with a tokenizer without failing: other kinds than BERT's have parts that it trusts blindly.
+/// Checks that a tokenizer is of BERT's kind.
+///
+/// The library does not validate all parts of other kinds, and could fail with them.
 fn is_that_of_bert(tokenizer: &Value) -> Result<(), &'static str> {
     let kinds = [
         ("normalizer", "BertNormalizer"),

@@ -1,7 +1,7 @@
-//! Fine-tuning: a base learns to tell threats, batch by batch.
+//! Fine-tuning: a base learns to recognise threats, batch by batch.
 //!
-//! Everything random is drawn from the seed and the number of the step: a run that goes on from a saved [`State`] makes
-//! the same bytes as one that was never interrupted.
+//! All random numbers come from the seed and the number of the step. A run that resumes from a saved [`State`]
+//! therefore gives the same bytes as an uninterrupted one.
 
 use std::fmt;
 
@@ -17,28 +17,30 @@ use crate::{
     simd::vectorised,
 };
 
-/// Everything that decides how an encoder learns, stored with the model.
+/// All settings of fine-tuning; they are stored with the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Times that every sentence is seen.
+    /// The number of passes over all sentences.
     pub epochs: u32,
-    /// Sentences a step.
+    /// The number of sentences per step.
     pub batch: usize,
-    /// Step size of the encoder at its highest.
+    /// The highest learning rate of the encoder.
     pub rate: f32,
-    /// Step size of the head at its highest.
+    /// The highest learning rate of the head.
     pub head_rate: f32,
-    /// Share of the steps in which the step size rises; then it falls to nothing, both in a straight line.
+    /// The share of the steps in which the learning rate rises.
+    ///
+    /// After that it falls to zero. Both are linear.
     pub warm_up: f32,
-    /// Decay of every number a step, times the step size.
+    /// The decay of every parameter per step, times the learning rate.
     pub weight_decay: f32,
-    /// What an error on a threat costs, where one on another sentence costs 1.
+    /// The cost of an error on a threat; an error on another sentence costs 1.
     pub threat_weight: f32,
-    /// Share of a sentence's mean that is left out while learning.
+    /// The dropout of a sentence's mean during training.
     pub dropout: f32,
-    /// A gradient that is longer is cut to this length.
+    /// A longer gradient is clipped to this length.
     pub longest_gradient: f32,
-    /// Whether the words' own numbers learn, too.
+    /// Whether the word embeddings learn, too.
     pub words_learn: bool,
 }
 
@@ -64,16 +66,18 @@ impl Default for Recipe {
 pub struct Example {
     /// Its word pieces.
     pub ids: Vec<u32>,
-    /// What was said of it.
+    /// Its label.
     pub is_threat: bool,
 }
 
-/// What a training run has reached; with the examples, the recipe and the seed it decides all that follows.
+/// The state of a training run.
+///
+/// Together with the examples, the recipe and the seed it determines all following steps.
 #[derive(Clone, PartialEq)]
 pub struct State {
-    /// Steps done.
+    /// The number of finished steps.
     pub(crate) step: u64,
-    /// The encoder's numbers.
+    /// The encoder's parameters.
     pub(crate) numbers: Vec<f32>,
     /// Running means of the gradients.
     pub(crate) first: Vec<f32>,
@@ -88,6 +92,24 @@ impl fmt::Debug for State {
 }
 
 /// A training run.
+///
+/// ```
+/// use encoder::{Base, BaseFiles, Encoder, Example, Recipe, Room, Training};
+///
+/// let base = Base::read(&BaseFiles::random(1, 16, 7))?;
+/// let example = |text, is_threat| Example { ids: base.tokens().encode(text), is_threat };
+/// let examples = vec![example("we will kill you", true), example("this is my house", false)];
+/// let recipe = Recipe { epochs: 30, batch: 2, rate: 1e-3, head_rate: 1e-2, ..Recipe::default() };
+/// let mut training = Training::new(&base, examples, recipe, 1);
+/// while !training.is_done() {
+///     training.step();
+/// }
+/// let encoder = Encoder::of(&training, &base);
+/// let texts = ["we will kill you", "this is my house"];
+/// let scores = encoder.score_texts(texts.into_iter(), &mut Room::default());
+/// assert!(scores[0] > scores[1]);
+/// # Ok::<(), encoder::WrongBase>(())
+/// ```
 #[derive(Debug)]
 pub struct Training {
     config: Config,
@@ -99,31 +121,31 @@ pub struct Training {
     gradients: Vec<f32>,
     tape: Tape,
     workspace: Workspace,
-    /// The epoch whose order is below.
+    /// The epoch of the order below.
     epoch: u64,
     order: Vec<u32>,
 }
 
-/// What a step tells.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stepped {
-    /// Steps done.
+    /// The number of finished steps.
     pub step: u64,
-    /// Steps in all.
+    /// The number of all steps.
     pub of: u64,
-    /// Mean loss of the step's sentences, before it learned from them.
+    /// The mean loss of the step's sentences, before learning from them.
     pub loss: f32,
-    /// Sentences of the step.
+    /// The number of sentences in the step.
     pub sentences: usize,
 }
 
-/// Decay of the running means, and what keeps a division from failing: the defaults of `AdamW`.
+/// Decay of the running means, and epsilon: the defaults of `AdamW`.
 const FIRST_DECAY: f32 = 0.9;
 const SECOND_DECAY: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
 
 impl Training {
-    /// A run that begins; the order of the examples does not matter.
+    /// A new run; the order of the examples does not matter.
     #[must_use]
     pub fn new(base: &Base, mut examples: Vec<Example>, recipe: Recipe, seed: u64) -> Self {
         examples.sort_unstable();
@@ -144,13 +166,13 @@ impl Training {
         }
     }
 
-    /// A run that goes on from what was reached; everything else must be as it was when that was written.
+    /// Resumes from a state; everything else must be as in the run that made it.
     #[must_use]
     pub fn resume(self, state: State) -> Self {
         Self { state, ..self }
     }
 
-    /// Steps of the whole run.
+    /// The number of steps of the whole run.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps_of_an_epoch() * u64::from(self.recipe.epochs)
@@ -160,7 +182,7 @@ impl Training {
         self.examples.len().div_ceil(self.recipe.batch) as u64
     }
 
-    /// What was reached.
+    /// The current state.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
@@ -178,7 +200,7 @@ impl Training {
         &self.state.numbers
     }
 
-    /// Whether nothing is left to do.
+    /// Whether the run is finished.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.state.step >= self.steps()
@@ -195,7 +217,7 @@ impl Training {
         Stepped { step: self.state.step, of: self.steps(), loss, sentences: batch.len() }
     }
 
-    /// The places of the step's examples.
+    /// The indices of the step's examples.
     fn next_batch(&mut self) -> Vec<u32> {
         let (epoch, at) = (self.state.step / self.steps_of_an_epoch(), self.state.step % self.steps_of_an_epoch());
         if epoch != self.epoch {
@@ -210,7 +232,7 @@ impl Training {
         self.order[start..(start + self.recipe.batch).min(self.order.len())].to_vec()
     }
 
-    /// The loss of what the tape holds; makes the gradients of it.
+    /// The loss of the batch on the tape; computes its gradients.
     fn backward(&mut self, batch: &[u32]) -> f32 {
         let Self { config, layout, recipe, state, gradients, tape, workspace, .. } = self;
         let h = config.hidden_size;
@@ -254,7 +276,7 @@ impl Training {
         (loss / batch.len() as f64) as f32
     }
 
-    /// The words of the batch, each once, if words learn.
+    /// The distinct words of the batch; empty if words do not learn.
     fn words(&self) -> Vec<u32> {
         if !self.recipe.words_learn {
             return Vec::new();
@@ -280,8 +302,9 @@ impl Training {
         (of_words + of_rest.iter().sum::<f64>()).sqrt()
     }
 
-    /// One step of `AdamW` (Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019); words that the batch
-    /// does not have are left as they are.
+    /// One step of `AdamW`; words that are not in the batch stay unchanged.
+    ///
+    /// Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019.
     fn learn(&mut self) {
         let words = self.words();
         let length = self.gradient_length(&words) as f32;
@@ -290,7 +313,7 @@ impl Training {
         let share = self.state.step as f32 / self.steps() as f32;
         let height =
             if share < recipe.warm_up { share / recipe.warm_up } else { (1.0 - share) / (1.0 - recipe.warm_up) };
-        // A product in a fixed order: the library's power may differ from machine to machine.
+        // A product in a fixed order, because the library's power function may differ between machines.
         let power =
             |decay: f32| (0..=self.state.step).try_fold(1.0_f32, |power, _| Some(power * decay).filter(|p| *p > 1e-9));
         let update = Update {
@@ -323,13 +346,13 @@ impl Training {
         }
     }
 
-    /// The mean of each sentence's tokens after the last layer, one row a sentence.
+    /// The mean of each sentence's tokens after the last layer, one row per sentence.
     pub fn embed(&mut self, sentences: &[&[u32]]) -> &[f32] {
         network::forward(&self.config, &self.layout, &self.state.numbers, sentences, &mut self.tape);
         &self.tape.means
     }
 
-    /// Scores of sentences by what was learned so far, in 32-bit floats.
+    /// Scores of sentences in the current state, in 32-bit floats.
     pub fn scores(&mut self, sentences: &[&[u32]]) -> Vec<f32> {
         let batch = self.recipe.batch;
         let of_batch = |sentences: &[&[u32]]| {
@@ -347,7 +370,7 @@ fn loss_of(score: f32, is_threat: bool, threat_weight: f32) -> (f32, f32) {
     if is_threat { (threat_weight * softplus(-score), threat_weight * (p - 1.0)) } else { (softplus(score), p) }
 }
 
-/// The factors of a step.
+/// The constants of a step.
 #[derive(Clone, Copy)]
 struct Update {
     cut: f32,

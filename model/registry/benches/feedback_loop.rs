@@ -1,13 +1,13 @@
-//! What reviewers' decisions are worth: a corpus is revealed as feedback, a tenth of its commenters at a time.
+//! Measures how much reviewers' decisions improve a model.
 //!
-//! `cargo bench -p registry --bench feedback_loop -- named|clicked CORPUS`: the base has the held-out commenters and a tenth of
-//! the others. Each step stores the decisions about the comments of another tenth, builds a dataset with them and trains on
-//! it, as the activities do. Prints a line of JSON for each model, then by step the gain over the step before with its 95%
-//! interval.
+//! `cargo bench -p registry --bench feedback_loop -- named|clicked CORPUS`. The base has the held-out commenters and a
+//! tenth of the others. Each step stores the decisions about the comments of another tenth, builds a dataset with them
+//! and trains on it, as the activities do. It prints a line of JSON for each model, then for each step the gain over
+//! the step before, with its 95% interval.
 //!
-//! Reviewers either name the threats of a comment (`named`), or only say that it is one (`clicked`); then the model of the
-//! step before says which sentences it finds. Each of five seeds holds out other commenters; intervals are by commenter, over
-//! all of them.
+//! Reviewers either name the threatening sentences of a comment (`named`), or only say that it is a threat (`clicked`).
+//! In the second case the sentences are those that the model of the step before finds. Each of five seeds holds out
+//! other commenters. Intervals are by commenter, over all seeds.
 #![allow(clippy::expect_used, reason = "a measurement that cannot be made ends the program")]
 
 use std::{collections::BTreeSet, fs::File, io::BufReader, sync::Arc};
@@ -35,7 +35,7 @@ type Judged = (String, f64, bool);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    // Without a corpus, which does not ship with the project, there is nothing to measure.
+    // Without a corpus there is nothing to measure. The project ships none.
     let [manner, corpus] = &arguments[..] else { return };
     let is_named = match manner.as_str() {
         "named" => true,
@@ -116,11 +116,13 @@ async fn reveal(rows: &[Row], seed: u64, is_named: bool, judged: &mut [Vec<Judge
     }
 }
 
-/// Stores what a reviewer decides about the comments of these rows: with the threats named, or with what a model finds.
+/// Stores a reviewer's decisions about the comments of these rows.
+///
+/// The threatening sentences are named, or are those that the model `finds`.
 async fn decide(registry: &Registry, rows: &[Row], finds: Option<&Model>) {
     for comment in rows.chunk_by(|a, b| a.comment == b.comment && a.commenter == b.commenter) {
         let text = comment.iter().map(|row| row.text.as_str()).collect::<Vec<_>>().join("\n");
-        // A sentence of the corpus may be several by our own rule.
+        // A sentence of the corpus may be several sentences by our own rule.
         let mut number = 0;
         let mut threats = BTreeSet::new();
         for row in comment {

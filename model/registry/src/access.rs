@@ -1,6 +1,7 @@
-//! API keys: who may do what. The store keeps their digests, never the keys.
+//! API keys: who may do what.
 //!
-//! A key is an object and its revocation another, both written once. So a revoked key stays revoked, whoever writes what.
+//! The store has digests of the keys, never the keys. A key is one object and its revocation another. Both are written
+//! once, so a revoked key stays revoked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,18 +16,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Created, Error, Key, REQUESTS_AT_ONCE, Registry, Secret, now_millis};
 
-/// Every key begins with this, so that people and scanners know it when they see one.
+/// Every key begins with this, so that people and secret scanners recognise it.
 const PREFIX: &str = "tw_";
-/// Length of a name.
+/// The longest name, in characters.
 const LONGEST_NAME: usize = 63;
 
-/// What a key may be used for. No role includes another.
+/// What a key may be used for. No role includes another role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Judge comments.
     Predict,
-    /// Say what comments are, approve and reject runs that wait for it.
+    /// Give feedback on comments; approve and reject runs that wait for approval.
     Review,
     /// Train, promote, roll back, read the audit trail, delete feedback.
     Operate,
@@ -36,7 +37,7 @@ impl Role {
     /// Every role.
     pub const ALL: [Self; 3] = [Self::Predict, Self::Review, Self::Operate];
 
-    /// Its word.
+    /// The role's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -62,7 +63,9 @@ impl FromStr for Role {
     }
 }
 
-/// The name of a key's holder: 1 to 63 of `a` to `z`, `0` to `9`, `.`, `_` and `-`, first a letter or digit.
+/// The name of a key's holder.
+///
+/// It has 1 to 63 characters of `a` to `z`, `0` to `9`, `.`, `_` and `-`, and begins with a letter or a digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyName(String);
@@ -113,13 +116,39 @@ impl fmt::Display for KeyName {
 }
 
 /// What the store keeps of a key.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use registry::{Keys, MemoryStore, Registry, Role};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::new(Arc::new(MemoryStore::default()));
+/// let name = "forum-bot".parse()?;
+/// let (key, secret) = registry.create_key(&name, &[Role::Predict], "root").await?;
+/// // Only the digest is stored. This is the only time that the key itself is known.
+/// assert_eq!(key.sha256, model::Digest::of(secret.expose().as_bytes()));
+/// assert_eq!(format!("{secret:?}"), "***");
+///
+/// let keys = registry.keys(&Keys::default()).await?;
+/// assert_eq!(keys.active().collect::<Vec<_>>(), [&key]);
+///
+/// registry.revoke_keys(&name, None, "root").await?;
+/// let keys = registry.keys(&keys).await?;
+/// assert_eq!((keys.all().count(), keys.active().count()), (1, 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// Whose it is: the actor of what is done with it. Several keys may share a name, to change them without a gap.
+    /// The holder's name, which the audit trail has as the actor.
+    ///
+    /// Several keys may share a name, to replace one without a gap.
     pub name: KeyName,
-    /// Tells keys of one name apart: the first eight digits of `sha256`.
+    /// The first eight digits of `sha256`. It tells apart keys of the same name.
     pub id: String,
-    /// What it may be used for.
+    /// What the key may be used for.
     pub roles: Vec<Role>,
     /// SHA-256 of the key.
     pub sha256: Digest,
@@ -129,16 +158,16 @@ pub struct ApiKey {
     pub created_by: String,
 }
 
-/// That a key is worth nothing any more.
+/// When and by whom a key was revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// When: milliseconds since 1970, UTC.
     pub at: i64,
-    /// By whom.
+    /// Who revoked it.
     pub by: String,
 }
 
-/// A key, and whether it was revoked.
+/// A key, and whether it is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyState {
     /// The key.
@@ -147,19 +176,21 @@ pub struct KeyState {
     pub is_revoked: bool,
 }
 
-/// Every key that was ever made, by the path of its object.
+/// All keys, by the path of their object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
-    /// Whether a key was ever seen. It stays so: what was closed is not opened by an object that is lost.
+    /// Whether a key was ever seen.
+    ///
+    /// It never becomes false again: the API must not open because an object is lost.
     were_made: bool,
     keys: BTreeMap<String, KeyState>,
-    /// Objects that are no keys of ours. They are read once.
+    /// Objects that are not valid keys. They are read once.
     #[serde(default)]
     unreadable: BTreeSet<String>,
 }
 
 impl Keys {
-    /// Whether a key was ever made, even if all are revoked, lost or unreadable since.
+    /// Whether a key was ever made, even if all are now revoked, lost or unreadable.
     #[must_use]
     pub fn were_made(&self) -> bool {
         self.were_made
@@ -177,7 +208,9 @@ impl Keys {
 }
 
 impl Registry {
-    /// Makes a key. It is answered once and kept nowhere: the store has its digest.
+    /// Makes a key.
+    ///
+    /// It is returned only once and stored nowhere; the store has its digest.
     pub async fn create_key(&self, name: &KeyName, roles: &[Role], by: &str) -> Result<(ApiKey, Secret), Error> {
         let secret = format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 32]>()));
         let sha256 = Digest::of(secret.as_bytes());
@@ -189,15 +222,17 @@ impl Registry {
         let place = Key::ApiKey(key.name.as_str(), &key.id);
         match self.create_json(place, &key).await? {
             Created::New => Ok((key, Secret::new(secret))),
-            // A repeated request whose first reply was lost, unless two keys share eight digits.
+            // The reply of an earlier try was lost, unless two keys share eight digits.
             Created::Exists if self.read_json::<ApiKey>(place).await?.is_some_and(|(there, _)| there == key) => {
                 Ok((key, Secret::new(secret)))
             }
-            Created::Exists => Err(place.corrupt("another key has this id: make one again")),
+            Created::Exists => Err(place.corrupt("another key has this id: create the key again")),
         }
     }
 
-    /// Revokes the keys of a name, or the one of an id; answers those that were not revoked before.
+    /// Revokes all keys of a name, or the one with this id.
+    ///
+    /// Returns those that were not revoked before.
     pub async fn revoke_keys(&self, name: &KeyName, id: Option<&str>, by: &str) -> Result<Vec<ApiKey>, Error> {
         let keys = self.keys(&Keys::default()).await?;
         let is_meant = |key: &ApiKey| key.name == *name && id.is_none_or(|id| id == key.id);
@@ -214,9 +249,9 @@ impl Registry {
         Ok(revoked)
     }
 
-    /// Every key. What is `known` is not read again: a key never changes, and a revocation counts by being there.
+    /// Every key. An unreadable key is not accepted.
     ///
-    /// A key that cannot be read opens nothing.
+    /// `known` keys are not read again: a key never changes, and a revocation counts if its object is there.
     pub async fn keys(&self, known: &Keys) -> Result<Keys, Error> {
         let paths = self.store.list(Key::API_KEYS).await?;
         let (of_keys, others): (BTreeSet<String>, BTreeSet<String>) =
@@ -247,7 +282,9 @@ impl Registry {
         Ok(keys)
     }
 
-    /// When and by whom a key was revoked, if that can be read.
+    /// When and by whom a key was revoked.
+    ///
+    /// `None` if it was not revoked, or if the revocation is unreadable.
     pub async fn revocation(&self, key: &ApiKey) -> Result<Option<Revocation>, Error> {
         let bytes = self.store.get(&Key::KeyRevocation(key.name.as_str(), &key.id).path()).await?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
@@ -258,7 +295,7 @@ impl Registry {
         let parsed = serde_json::from_slice::<ApiKey>(&bytes).ok();
         let key = parsed.filter(|key| Key::ApiKey(key.name.as_str(), &key.id).path() == path);
         if key.is_none() {
-            tracing::warn!(path, "an API key that cannot be read opens nothing");
+            tracing::warn!(path, "an API key cannot be read and is not accepted");
         }
         Ok(key)
     }

@@ -1,7 +1,7 @@
-//! Who did what, when: a chain of entries, each written once, like the history of production.
+//! The audit trail: who did what, and when. A chain of entries, each written once.
 //!
-//! An entry is written before the deed, so nothing is done that is not on record. How it ended is an object beside it;
-//! where there is none, the process ended first.
+//! An entry is written before the action, so nothing happens without an entry. The outcome is another object. If it is
+//! missing, the process ended before it could write it.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use model::Digest;
@@ -9,64 +9,98 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Created, Error, Key, REQUESTS_AT_ONCE, Registry, StoreError, now_millis};
 
-/// Other processes that write at the same moment take a number each; so many in a row are not waited for.
+/// Attempts to get a number.
+///
+/// Other processes that write at the same moment may take some.
 const TRIES: usize = 100;
 
-/// What somebody is about to do.
+/// An action that somebody is about to do.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use registry::{AuditOutcome, Deed, MemoryStore, Registry};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::new(Arc::new(MemoryStore::default()));
+/// let deed = Deed {
+///     actor: "anna".to_owned(),
+///     key: None,
+///     action: "roll_back".to_owned(),
+///     subject: None,
+///     reason: Some("too many false alarms".to_owned()),
+///     request_id: None,
+/// };
+/// // The entry is written before the action, the outcome after it.
+/// let number = registry.audit(&deed).await?;
+/// let outcome = AuditOutcome { outcome: "done".to_owned(), detail: "generation 3".to_owned() };
+/// registry.audit_outcome(number, &outcome).await?;
+///
+/// let trail = registry.audit_trail(None, 10).await?;
+/// assert_eq!((trail[0].entry.sequence, &trail[0].entry.deed), (1, &deed));
+/// assert_eq!(trail[0].outcome, Some(outcome));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deed {
-    /// Who.
+    /// Who does it.
     pub actor: String,
     /// The id of the API key, if one was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// What: `promote`, `roll_back`, `train`, `approve`, ...
+    /// The action: `promote`, `roll_back`, `train`, `approve`, ...
     pub action: String,
-    /// With what: a version, a workflow's id, a key's name.
+    /// What the action concerns: a version, a workflow's id, a key's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Why, in the actor's words.
+    /// The reason that the actor gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The request that asked for it, as logs have it.
+    /// The id of the request, as in the logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
-/// A deed on record.
+/// An entry of the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// From 1, without gaps.
+    /// Its number: from 1, without gaps.
     pub sequence: u64,
-    /// When it was asked for: milliseconds since 1970, UTC, by the writer's clock. Order is by sequence.
+    /// When it was requested: milliseconds since 1970, UTC, by the writer's clock.
+    ///
+    /// Order is by sequence.
     pub at: i64,
-    /// What was asked for.
+    /// The action.
     #[serde(flatten)]
     pub deed: Deed,
     /// Digest of the entry before this one; none for the first.
     pub previous_entry: Option<Digest>,
 }
 
-/// How a deed ended.
+/// How an action ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditOutcome {
-    /// `done`, `started`, `refused`, or `unknown` where nobody answered.
+    /// `done`, `started`, `refused`, or `unknown` if nothing answered.
     pub outcome: String,
-    /// The workflow and run, or why it was refused.
+    /// The workflow and run, or the reason for the refusal.
     pub detail: String,
 }
 
-/// A deed and, once it is known, how it ended.
+/// An entry and its outcome, if that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audited {
-    /// The deed.
+    /// The entry.
     pub entry: AuditEntry,
-    /// Its end.
+    /// The outcome.
     pub outcome: Option<AuditOutcome>,
 }
 
 impl Registry {
-    /// Puts a deed on record; answers its number. Deeds of one process wait for each other.
+    /// Writes an entry and returns its number.
+    ///
+    /// Entries of one process are written one after the other.
     pub async fn audit(&self, deed: &Deed) -> Result<u64, Error> {
         let mut newest = self.newest_audit.lock().await;
         if newest.is_none() {
@@ -82,7 +116,7 @@ impl Registry {
             let key = Key::Audit(entry.sequence);
             let is_ours = match self.create_json(key, &entry).await? {
                 Created::New => true,
-                // Ours, if the reply of an earlier try was lost; else another process was quicker.
+                // It is ours if the reply of an earlier try was lost; else another process was first.
                 Created::Exists => self
                     .read_json::<AuditEntry>(key)
                     .await
@@ -93,20 +127,20 @@ impl Registry {
                 return Ok(entry.sequence);
             }
         }
-        let reason = format!("others took {TRIES} numbers in a row");
+        let reason = format!("other writers took {TRIES} numbers in a row");
         let name = Key::AUDIT.to_owned();
         Err(StoreError { operation: "write", name, reason, is_transient: true, source: None }.into())
     }
 
-    /// Says how a deed ended. The first word counts.
+    /// Stores how an action ended. Only the first outcome counts.
     pub async fn audit_outcome(&self, sequence: u64, outcome: &AuditOutcome) -> Result<(), Error> {
         self.create_json(Key::AuditOutcome(sequence), outcome).await?;
         Ok(())
     }
 
-    /// The newest entries, newest first, at most `limit` of those before the number `before`.
+    /// At most `limit` entries, newest first; with `before`, only those before that number.
     ///
-    /// An entry that is missing or cannot be read is in it, with the outcome `corrupt`.
+    /// A missing or unreadable entry is listed with the outcome `corrupt`.
     pub async fn audit_trail(&self, before: Option<u64>, limit: u64) -> Result<Vec<Audited>, Error> {
         let newest = self.last_of_listing().await?;
         let last = before.map_or(newest, |before| before.saturating_sub(1).min(newest));

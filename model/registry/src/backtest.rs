@@ -1,4 +1,6 @@
-//! Backtests: comments to judge again, what was judged on the way, and reports, each written once.
+//! Backtests: the comments to judge again, the judged parts, and the reports.
+//!
+//! Each is written once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,17 +17,19 @@ use crate::{
     Error, FeedbackItem, Key, Label, ModelManifest, REQUESTS_AT_ONCE, Registry, blocking, compression::decompress,
 };
 
-/// Reviewed comments of a piece: some seconds of small reads.
+/// Reviewed comments in a piece: small reads that take some seconds.
 const COMMENTS_A_PIECE: usize = 10_000;
-/// Shards of a piece: a hundred thousand sentences, seconds for a fast model and some minutes for one with an encoder.
+/// Shards in a piece: 100,000 sentences.
+///
+/// A fast model needs seconds for them, one with an encoder some minutes.
 const SHARDS_A_PIECE: u32 = 5;
-/// Pieces of a source, so that a run's history stays short.
+/// The most pieces of a source, so that a run's history stays short.
 const MOST_PIECES: u32 = 256;
-/// The quickest of zstd's: parts are read once.
+/// The fastest level of zstd, because parts are read once.
 const COMPRESSION_LEVEL: i32 = 1;
 
 impl Registry {
-    /// The version to compare with: the one that is named, else the one in production.
+    /// The version to compare with: the named one, else the one in production.
     pub async fn incumbent(&self, named: Option<Version>) -> Result<Version, Error> {
         match named {
             Some(version) => Ok(version),
@@ -33,9 +37,9 @@ impl Registry {
         }
     }
 
-    /// The pieces of a source, each of which fits memory; none where there is no comment, and for a file.
+    /// The pieces of a source, each of which fits into memory.
     ///
-    /// A dataset is kept from retention meanwhile.
+    /// A file has none, and neither has a source without comments. A dataset is protected from retention.
     pub async fn backtest_pieces(&self, source: &Source) -> Result<Vec<Piece>, Error> {
         match source {
             Source::Feedback => {
@@ -52,7 +56,9 @@ impl Registry {
         }
     }
 
-    /// The comments of a piece: of feedback each with what most reviewers say, of a dataset with its label.
+    /// The comments of a piece.
+    ///
+    /// Feedback has the label of most reviewers, a dataset its own label.
     pub async fn comments(&self, piece: &Piece) -> Result<Vec<Comment>, Error> {
         match piece {
             Piece::Feedback { digits } => Ok(reviewed(self.feedback_part(digits).await?.into_values())),
@@ -60,7 +66,9 @@ impl Registry {
         }
     }
 
-    /// The comments that begin in some shards. One may end in the shard behind them.
+    /// The comments that begin in these shards.
+    ///
+    /// The last one may end in the next shard.
     async fn comments_of_shards(&self, dataset: &Digest, from: u32, to: u32) -> Result<Vec<Comment>, Error> {
         let manifest = self.dataset(dataset).await?;
         let (first, last) = (from.saturating_sub(1), manifest.shards.len().min(to as usize + 1));
@@ -77,7 +85,7 @@ impl Registry {
         .await
     }
 
-    /// Keeps what a step of a backtest judged. What is there already stays.
+    /// Stores what a step of a backtest judged, unless it is there already.
     pub async fn put_cases(
         &self,
         version: &Version,
@@ -107,7 +115,7 @@ impl Registry {
             let lines = lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
             lines.map(|line| serde_json::from_slice(line).ok()).collect::<Option<Vec<Case>>>()
         };
-        blocking(decode).await?.ok_or_else(|| key.corrupt("it is no list of judged comments"))
+        blocking(decode).await?.ok_or_else(|| key.corrupt("it is not a list of judged comments"))
     }
 
     /// Deletes what the steps of a backtest judged.
@@ -118,9 +126,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Marks the labelled cases that any of these versions has learnt of: those with a sentence of its training rows.
+    /// Marks the labelled cases that repeat a training sentence of any of these versions.
     ///
-    /// Reads the dataset of each version, a few shards at a time.
+    /// It reads the dataset of each version, a few shards at a time.
     pub async fn mark_learnt(&self, mut cases: Vec<Case>, versions: [&ModelManifest; 2]) -> Result<Vec<Case>, Error> {
         let wanted = Arc::new(backtest::labelled_sentences(&cases));
         if wanted.is_empty() {
@@ -144,7 +152,9 @@ impl Registry {
         .await
     }
 
-    /// Stores the report of a backtest, or answers the one that its run has stored already.
+    /// Stores the report of a backtest and returns it.
+    ///
+    /// If its run has stored one already, that one is returned.
     pub async fn put_backtest(&self, backtest: &Backtest) -> Result<Backtest, Error> {
         let key = Key::Backtest(&backtest.candidate, &backtest.id);
         self.create_json(key, backtest).await?;
@@ -152,25 +162,25 @@ impl Registry {
         stored.ok_or_else(|| Error::NotFound { what: key.what(), path: key.path() })
     }
 
-    /// The report of a backtest of a version; none where there is none.
+    /// The report of a backtest of a version, if there is one.
     pub async fn backtest(&self, version: &Version, id: &BacktestId) -> Result<Option<Backtest>, Error> {
         let key = Key::Backtest(version, id);
         match self.read_json::<Backtest>(key).await? {
             Some((found, _)) if (&found.candidate, &found.id) != (version, id) => {
-                Err(key.corrupt("it is of another version or run"))
+                Err(key.corrupt("it belongs to another version or run"))
             }
             found => Ok(found.map(|(found, _)| found)),
         }
     }
 
-    /// The backtests of a version, newest first. Those that cannot be read are left out and logged.
+    /// The backtests of a version, newest first. Unreadable ones are left out and logged.
     pub async fn backtests(&self, version: &Version) -> Result<Vec<Backtest>, Error> {
         let paths = self.store.list(&Key::backtests(version)).await?;
         let ids: Vec<BacktestId> = paths.iter().filter_map(|path| Key::backtest_of(path)?.1).collect();
         let read = |id: BacktestId| async move {
             match self.backtest(version, &id).await {
                 Err(error) if !error.is_transient() => {
-                    tracing::warn!(%error, "left out of the list of backtests");
+                    tracing::warn!(%error, "a backtest cannot be read and is left out of the list");
                     Ok(None)
                 }
                 read => read,
@@ -183,14 +193,14 @@ impl Registry {
     }
 }
 
-/// Where the comment ends that the rows before `at` end in.
+/// The end of the comment that the row before `at` belongs to.
 fn begin(rows: &[Row], at: usize) -> usize {
     let Some(last) = at.checked_sub(1).and_then(|before| rows.get(before)) else { return at.min(rows.len()) };
     let is_same = |row: &&Row| (row.comment, &row.commenter) == (last.comment, &last.commenter);
     at + rows[at..].iter().take_while(is_same).count()
 }
 
-/// By the first digits of the comments' names, which are as good as drawn by lot.
+/// Pieces by the first digits of the comments' names, which are as good as random.
 fn feedback_pieces(comments: usize) -> Vec<Piece> {
     let piece = |digits: String| Piece::Feedback { digits };
     match comments {
@@ -210,7 +220,7 @@ fn shard_pieces(dataset: &Digest, shards: u32) -> Vec<Piece> {
     (0..shards.div_ceil(size)).map(piece).collect()
 }
 
-/// Each comment once, with what most of its reviewers say; no label where they are divided.
+/// Each comment once, with the label of most reviewers, or none without a majority.
 fn reviewed(items: impl Iterator<Item = Arc<FeedbackItem>>) -> Vec<Comment> {
     let mut by_comment: BTreeMap<String, (Comment, i64)> = BTreeMap::new();
     for item in items {

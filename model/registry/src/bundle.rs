@@ -1,11 +1,11 @@
-//! Everything that serves one generation, as stored bytes that vouch for each other.
+//! Everything that is needed to serve one generation, as stored and verifiable bytes.
 
 use bytes::Bytes;
 use model::{Digest, artifact};
 
 use crate::{Error, Key, ModelManifest, Promotion, PromotionRecord, Registry, blocking};
 
-/// A promotion record, the manifest that it names by digest, and the artifact that the manifest names by digest.
+/// A promotion record, its version's manifest and artifact. Each has the digest of the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     /// The record's bytes.
@@ -21,19 +21,19 @@ pub struct Bundle {
 pub struct Production {
     /// The promotion.
     pub promotion: Promotion,
-    /// What is known of the version.
+    /// The version's manifest.
     pub manifest: ModelManifest,
     /// The model.
     pub model: model::Model,
 }
 
 impl Bundle {
-    /// The promotion and its manifest, after every digest was checked, from the record's on.
+    /// The promotion and its manifest, after all digests were checked, beginning with the record's.
     pub fn verify(&self, record: &Digest) -> Result<(Promotion, ModelManifest), Error> {
         let corrupt = |path: String, reason: &str| Error::Corrupt { path, reason: reason.to_owned() };
         let of_record = || format!("{}{record}", Key::HISTORY);
         if Digest::of(&self.record) != *record {
-            return Err(corrupt(of_record(), "it is not the record of that digest"));
+            return Err(corrupt(of_record(), "its bytes do not match the digest of the record"));
         }
         let parsed: PromotionRecord =
             serde_json::from_slice(&self.record).map_err(|error| corrupt(of_record(), &error.to_string()))?;
@@ -48,7 +48,7 @@ impl Bundle {
         Ok((Promotion { record: parsed, digest: record.clone() }, manifest))
     }
 
-    /// Verifies and decodes. Takes some hundred milliseconds of another thread.
+    /// Verifies and decodes on another thread, which takes some hundred milliseconds.
     pub async fn open(self, record: &Digest) -> Result<Production, Error> {
         let record = record.clone();
         blocking(move || self.open_here(&record)).await?
@@ -64,7 +64,9 @@ impl Bundle {
 }
 
 impl Registry {
-    /// The bytes that serve a promotion. Nothing is verified yet but the artifact's digest.
+    /// The bytes that are needed to serve a promotion.
+    ///
+    /// Only the artifact's digest is verified yet.
     pub async fn bundle(&self, promotion: &Promotion) -> Result<Bundle, Error> {
         let record = &promotion.record;
         let key = Key::Model(&record.version);

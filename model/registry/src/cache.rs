@@ -1,7 +1,8 @@
-//! What a service needs to go on without the store, on this machine's disk: the last generations, the API keys.
+//! A cache on this machine's disk, so that a service can run without the store.
 //!
-//! A generation is a folder `<generation>-<digest of its record>` of three files. Its name vouches for the record, the
-//! record for the manifest, the manifest for the artifact: whatever was changed is not served.
+//! It has the last generations and the API keys. A generation is a folder `<generation>-<digest of its record>` of
+//! three files. The folder's name has the digest of the record, the record that of the manifest, the manifest that of
+//! the artifact. A changed file is never served.
 
 use std::{
     fs, io,
@@ -20,29 +21,57 @@ const RECORD: &str = "record.json";
 const MANIFEST: &str = "manifest.json";
 const ARTIFACT: &str = "artifact";
 const KEYS: &str = "keys.json";
-/// What is being written begins with this.
+/// Names of unfinished files and folders begin with this.
 const UNFINISHED: &str = ".new-";
-/// Writing takes a moment: what is unfinished for so long was left by a process that died.
+/// Writing takes a moment.
+///
+/// Files that are unfinished for this long were left by a process that died.
 const ABANDONED: Duration = Duration::from_hours(1);
 
 /// A folder on this machine's disk. Its functions block.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use registry::{Cache, MemoryStore, Registry};
+#[doc = include_str!("example.txt")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::new(Arc::new(MemoryStore::default()));
+/// let version = registered(&registry, 1).await?;
+/// registry.promote(&promotion(&version, "first"), 0).await?;
+/// let production = registry.production().await?.expect("a version was promoted");
+///
+/// let folder = tempfile::tempdir()?;
+/// let cache = Cache::new(folder.path(), "http://127.0.0.1:9000/threatwatch");
+/// let bundle = registry.bundle(&production).await?;
+/// cache.keep(&bundle, production.record.generation, &production.digest)?;
+///
+/// // Later the store is away, and the service starts with the cached model.
+/// let cached = cache.production().expect("a generation was kept");
+/// assert_eq!(cached.manifest.version, version);
+/// assert!(cached.model.judge("I will burn your barn down.").probability > 0.0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
 }
 
 impl Cache {
-    /// The cache of one store, below a folder that may hold those of others. Nothing is read or written yet.
+    /// The cache of one store, in a folder that several caches may share.
     ///
-    /// `store` tells stores apart: endpoint and bucket. A model of another bucket is never served.
+    /// Nothing is read or written yet. `store` identifies the store: endpoint and bucket. A model of another bucket is
+    /// never served.
     #[must_use]
     pub fn new(folder: &Path, store: &str) -> Self {
         Self { folder: folder.join(Digest::of(store.as_bytes()).short()) }
     }
 
-    /// Keeps a verified generation, whole or not at all, and drops those before the newest three.
+    /// Keeps a verified generation, whole or not at all. Only the newest three stay.
     ///
-    /// What was written is read again and verified before it counts.
+    /// The written files are read again and verified before they count.
     pub fn keep(&self, bundle: &Bundle, generation: Generation, record: &Digest) -> io::Result<()> {
         let place = self.folder.join(format!("{:010}-{record}", generation.0));
         if read(&place).is_ok_and(|kept| kept == *bundle) {
@@ -60,18 +89,20 @@ impl Cache {
         });
         if let Err(error) = written {
             let _ = fs::remove_dir_all(&unfinished);
-            // Another process of this machine may have been quicker.
+            // Another process of this machine may have written it first.
             if !read(&place).is_ok_and(|kept| kept == *bundle) {
                 return Err(error);
             }
         }
         if let Err(error) = self.drop_old(generation, record) {
-            tracing::warn!(%error, "old generations stay on disk");
+            tracing::warn!(%error, "old generations cannot be deleted from the cache");
         }
         Ok(())
     }
 
-    /// The newest generation that is whole and can be read. What is not is named in a warning.
+    /// The newest generation that is whole and readable.
+    ///
+    /// Each one that is not is logged as a warning.
     #[must_use]
     pub fn production(&self) -> Option<Production> {
         self.kept().into_iter().rev().find_map(|kept| {
@@ -93,14 +124,14 @@ impl Cache {
         let written = write(&unfinished, &bytes).and_then(|()| fs::rename(&unfinished, &place));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
-            // An old list may have a key that was revoked since: better none.
+            // An old list may have a key that was revoked since. No list is safer.
             let _ = fs::remove_file(&place);
         }
         written?;
         sync_folder(&self.folder)
     }
 
-    /// The API keys as they were kept last.
+    /// The API keys that were kept last.
     #[must_use]
     pub fn keys(&self) -> Option<Keys> {
         serde_json::from_slice(&fs::read(self.folder.join(KEYS)).ok()?).ok()
@@ -120,10 +151,12 @@ impl Cache {
         kept
     }
 
-    /// Drops generations before the newest three, those of another history, and what a process that was killed left
-    /// unfinished. Other processes may do the same at this moment.
+    /// Deletes old files. Other processes may do the same at this moment.
+    ///
+    /// These are all but the newest three generations, generations of another history, and unfinished files of a
+    /// process that was killed.
     fn drop_old(&self, newest: Generation, record: &Digest) -> io::Result<()> {
-        // A bucket that was made anew, or restored, counts from an earlier generation.
+        // A bucket that was created again, or restored, continues from an earlier generation.
         let is_of_another = |kept: &Kept| kept.generation >= newest && kept.record != *record;
         let (others, kept): (Vec<Kept>, Vec<Kept>) = self.kept().into_iter().partition(is_of_another);
         let old = kept.into_iter().rev().skip(KEPT).chain(others);
@@ -142,7 +175,7 @@ impl Cache {
         Ok(())
     }
 
-    /// A new folder that nobody else has.
+    /// A new folder with a unique name.
     fn unfinished(&self) -> io::Result<PathBuf> {
         self.create()?;
         let place = self.unfinished_name();
@@ -154,7 +187,7 @@ impl Cache {
         self.folder.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()))
     }
 
-    /// For its owner only: the digests of API keys are in here.
+    /// Only the owner may read the folder: it has the digests of API keys.
     fn create(&self) -> io::Result<()> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
@@ -183,7 +216,7 @@ fn write_all(place: &Path, bundle: &Bundle) -> io::Result<()> {
     sync_folder(place)
 }
 
-/// On disk when it returns, not only in the system's memory.
+/// Returns when the bytes are on disk, not only in the system's memory.
 fn write(place: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);

@@ -1,4 +1,4 @@
-//! A version's model card: what it is for, what it was made of, what it is worth, in Markdown for people.
+//! A version's model card in Markdown: its use, its data, its figures and its limits.
 //!
 //! After Mitchell and others, "Model cards for model reporting", FAT* 2019.
 
@@ -10,13 +10,13 @@ use model::evaluation::{Evaluation, Scores};
 use crate::{DatasetManifest, ModelManifest};
 
 impl ModelManifest {
-    /// The card, of the manifests of the version and of the rows that it was trained on.
+    /// The card, from the manifests of the version and of its training rows.
     #[must_use]
     pub fn card(&self, rows: &DatasetManifest) -> String {
         let mut card = format!("# Model card: {}\n\n", self.version);
         let encoder = self.encoder.as_ref();
         let what = match encoder {
-            Some(_) => "words and letters judge every sentence, and an encoder those that may matter",
+            Some(_) => "words and letters judge every sentence, and an encoder judges those that may be threats",
             None => "words and letters judge every sentence",
         };
         let facts = [
@@ -30,17 +30,17 @@ impl ModelManifest {
         for (name, value) in facts {
             let _ = writeln!(card, "| {name} | {value} |");
         }
-        card += "\n## What it is for\n\nIt helps moderators find comments that threaten somebody with violence: it sorts, \
-                 flags and explains. A person decides.\n";
+        card += "\n## What it is for\n\nIt helps moderators find comments that threaten somebody with violence. It \
+                 sorts, flags and explains comments. A person decides.\n";
         card += "\n## What it is not for\n\nIt must not punish, block or report anybody by itself. It does not judge \
-                 people, intent or truth, nor insults, hate or self-harm. It knows the language and the platform of its \
-                 corpus only; on others its figures do not hold.\n";
+                 people, intent or truth, nor insults, hate or self-harm. It knows only the language and the \
+                 platform of its corpus. The figures do not apply to others.\n";
         card += "\n## Data\n\n";
         let _ = writeln!(
             card,
-            "{} sentences ({} threats) in {} comments of {} commenters; {} malformed rows set aside. Source: `{}`, {} \
-             bytes, SHA-256 `{}`. A fifth of the commenters, drawn with seed {}, was held out. Its comments are personal \
-             data and are no part of the model: it holds weights of hashed features{}.",
+            "{} sentences ({} threats) in {} comments of {} commenters; {} malformed rows were left out. Source: `{}`, \
+             {} bytes, SHA-256 `{}`. A fifth of the commenters, chosen with seed {}, was held out. The comments are \
+             personal data. The model does not contain them: it contains weights of hashed features{}.",
             rows.sentences,
             rows.threats,
             rows.comments,
@@ -58,32 +58,33 @@ impl ModelManifest {
         if let Some(encoder) = encoder {
             let _ = write!(
                 card,
-                "\n## Base of the encoder\n\nFine-tuned from the base `{}`: {}. What it learned there, prejudice included, \
-                 may show in verdicts.\n",
+                "\n## Base of the encoder\n\nFine-tuned from the base `{}`: {}. What the base has learned, including \
+                 prejudice, may influence verdicts.\n",
                 encoder.base,
                 if encoder.base == MINILM {
                     "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), trained on text of the web in English"
                 } else {
-                    "weights of somebody's own, whose licence and data are not known here"
+                    "the operator's own weights, whose licence and data are not known here"
                 },
             );
         }
-        card +=
-            "\n## Figures\n\nWith 95% intervals by resampling commenters. Cross-validation: five folds by commenter.\n";
+        card += "\n## Figures\n\nThe 95% intervals come from resampling commenters. Cross-validation has five folds \
+                 by commenter.\n";
         figures(&mut card, "Cross-validation", &self.cross_validation);
         figures(&mut card, "Held-out commenters", &self.held_out);
         if let Some(everywhere) = encoder.and_then(|encoder| encoder.everywhere.as_ref()) {
-            figures(&mut card, "Cross-validation, were the encoder asked about every sentence", everywhere);
+            figures(&mut card, "Cross-validation, if the encoder judged every sentence", everywhere);
         }
-        card += "\n## Limits\n\n- Labels are people's, and people disagree: expect errors in both directions.\n\
-                 - Threats without threatening words, irony, pictures and other languages are missed.\n\
-                 - Precision, recall and F1 are a little too good: the threshold was chosen on the same rows.\n\
-                 - Figures are of the corpus; watch `unknown_share` and what moderators overrule.\n";
+        card += "\n## Limits\n\n- People made the labels, and people disagree: expect errors in both directions.\n\
+                 - It misses threats without threatening words, irony, pictures and other languages.\n\
+                 - Precision, recall and F1 are slightly too high: the threshold was chosen on the same rows.\n\
+                 - The figures are from the corpus. In use, watch `unknown_share` and the verdicts that moderators \
+                 overrule.\n";
         card
     }
 }
 
-/// A figure's name, its value and its interval.
+/// A figure's name, value and interval.
 type Figure = (&'static str, fn(&Evaluation) -> (f64, Option<[f64; 2]>));
 
 fn figures(card: &mut String, title: &str, scores: &Scores) {

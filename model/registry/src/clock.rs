@@ -1,4 +1,4 @@
-//! The store's clock, as its answers tell it.
+//! The store's clock, learned from its answers.
 
 use std::sync::{
     Arc,
@@ -13,17 +13,19 @@ use aws_sdk_s3::{
 
 use crate::now_millis;
 
-/// How far the store's clock is ahead of this machine's, by the header `Date` of its last answer.
+/// How far the store's clock is ahead of this machine's, by its last header `Date`.
 ///
-/// The SDK signs with the store's time, so a machine whose clock is an hour off is not refused: what is compared with
-/// times that the store wrote must not be read from that clock either.
+/// The SDK signs with the store's time, so the store accepts requests of a machine whose clock is an hour off. Times
+/// that are compared with the store's times must therefore come from the store's clock, too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StoreClock {
     ahead: Arc<AtomicI64>,
 }
 
 impl StoreClock {
-    /// Milliseconds since 1970, to a second; before the first answer by this machine's clock.
+    /// Milliseconds since 1970, exact to a second.
+    ///
+    /// Before the first answer it is this machine's time.
     pub(crate) fn now(&self) -> i64 {
         now_millis().saturating_add(self.ahead.load(Ordering::Relaxed))
     }
@@ -31,7 +33,7 @@ impl StoreClock {
     fn learn(&self, date: &str, here: i64) {
         let date = DateTime::from_str(date, DateTimeFormat::HttpDate).ok();
         if let Some(there) = date.and_then(|date| date.to_millis().ok()) {
-            // The header has whole seconds: half of one is lost on average.
+            // The header has whole seconds: half a second is lost on average.
             self.ahead.store(there.saturating_add(500).saturating_sub(here), Ordering::Relaxed);
         }
     }

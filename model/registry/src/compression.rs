@@ -1,13 +1,17 @@
-//! Bytes that are stored compressed, and the most that they may become.
+//! Compressed bytes, and how long they may become when they are decompressed.
 
 use std::io::Read;
 
-/// Whatever its size, a body may become so long: a shard of 20,000 equal rows is no bomb.
+/// Every body may become this long, in bytes.
+///
+/// A shard of 20,000 equal rows compresses very well and is valid.
 const ALWAYS: u64 = 256 << 20;
-/// Beyond that it may grow by this factor; text shrinks to a third, counts by less.
+/// A longer result may be this many times the body.
+///
+/// Text shrinks to a third, counts shrink less.
 const FACTOR: u64 = 64;
 
-/// The bytes in a compressed body; why there are none, if so.
+/// Decompresses a body. The error says why that is impossible.
 pub(crate) fn decompress(body: &[u8]) -> Result<Vec<u8>, &'static str> {
     const BROKEN: &str = "it cannot be decompressed";
     let most = ALWAYS.max(FACTOR * body.len() as u64);

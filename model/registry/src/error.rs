@@ -1,21 +1,21 @@
-//! What can go wrong in the registry, as decisions for the caller.
+//! The errors of the registry, by what the caller can do about them.
 
 use model::{Generation, Version, corpus, features::UnknownExtractor};
 
 use crate::StoreError;
 
-/// An operation on the registry that did not succeed.
+/// Why an operation on the registry failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The caller named something that is not there.
+    /// The object that the caller named is not there.
     #[error("there is no {what} at {path}")]
     NotFound {
-        /// Kind of thing.
+        /// The kind of object.
         what: &'static str,
-        /// Where it would be.
+        /// The path where it would be.
         path: String,
     },
-    /// Production is not where the caller thought, or somebody else was quicker. Nothing was written.
+    /// Production is at another generation than expected, or another promotion was first. Nothing was written.
     #[error("production is at generation {generation}, version {version}, put there by {actor}")]
     Conflict {
         /// The newest generation.
@@ -25,13 +25,13 @@ pub enum Error {
         /// Who promoted it.
         actor: String,
     },
-    /// The caller expects a generation, and nothing is in production.
+    /// The caller expects a generation, but nothing is in production.
     #[error("nothing is in production")]
     NothingInProduction,
-    /// There is no earlier version to go back to.
-    #[error("the history has no such version to go back to")]
+    /// The history has no earlier version, or not the requested one.
+    #[error("the history has no such version to roll back to")]
     NothingToRollBackTo,
-    /// Bytes that are not what they must be. They are never served.
+    /// The object is damaged. It is never served.
     #[error("{path} is corrupt: {reason}")]
     Corrupt {
         /// The object.
@@ -39,7 +39,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The model is whole, and needs a feature that this program does not have.
+    /// The model is intact, but it needs a feature that this program does not have.
     #[error("{path} cannot be used by this program: {reason}")]
     Foreign {
         /// The object.
@@ -52,34 +52,36 @@ pub enum Error {
     Source {
         /// The source.
         name: &'static str,
-        /// Why, without a word of a comment.
+        /// The reason, without a word of a comment.
         reason: String,
     },
     /// The file cannot become a dataset.
     #[error(transparent)]
     Corpus(#[from] corpus::Error),
-    /// The store does not keep the promises that promotion rests on.
+    /// The store failed the probe: promotions are not safe on it.
     #[error("the object store cannot be trusted with promotions: {0}")]
     Unsafe(String),
-    /// Retention is going to delete the version: it was old, never promoted, and nobody used it.
+    /// Retention is going to delete the version: it is old, unused and was never promoted.
     #[error("{0} is about to be deleted by retention: train it again")]
     Retired(Version),
-    /// Retention is deleting the object at this moment; it can be stored again when that has ended.
+    /// Retention is deleting the object at this moment. Afterwards it can be stored again.
     #[error("{path} is being deleted by retention: try again in a moment, or in an hour if retention was interrupted")]
     BeingDeleted {
         /// The object.
         path: String,
     },
-    /// A promotion was held up between its checks and its write, so its checks may not hold any more.
-    #[error("the promotion of {0} was held up for longer than its checks hold: try again")]
+    /// A promotion took so long that its checks may be out of date.
+    ///
+    /// Nothing was written.
+    #[error("the promotion of {0} took too long after its checks, and nothing was written: try again")]
     HeldUp(Version),
-    /// A file or a dataset is not what it was a moment ago.
+    /// A file or a dataset changed while it was read.
     #[error("the corpus changed while it was read")]
     Changed,
-    /// A panic's own words may quote a comment: they go nowhere.
+    /// Reading rows panicked. The panic's message is not repeated, because it may quote a comment.
     #[error("reading rows panicked; the log says where")]
     Panicked,
-    /// The store did not answer, or refused.
+    /// The store did not answer, or refused the request.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

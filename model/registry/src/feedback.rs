@@ -1,8 +1,8 @@
-//! What reviewers decide about comments: each decision an object of its own, written once.
+//! Reviewers' decisions about comments. Each decision is an object of its own, written once.
 //!
-//! A decision belongs to a comment and a reviewer, so reviewers may differ and none overwrites another. Who decides anew
-//! writes the next revision, and the last one counts. Nothing of a comment is stored but what somebody sent here on purpose,
-//! and it can be deleted for good.
+//! A decision belongs to a comment and a reviewer, so reviewers may differ and none overwrites another. A new decision
+//! by the same reviewer is the next revision, and the last revision counts. A comment is stored only if a reviewer
+//! sends it on purpose, and it can be deleted for good.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,22 +20,23 @@ use crate::{Created, Error, Key, KeyName, REQUESTS_AT_ONCE, Registry, StoreError
 
 /// Hex digits of a comment's digest that name it: 128 bits.
 const COMMENT: usize = 32;
-/// The same reviewer's decisions about the same comment at the same moment take a revision each; so many in a row are not
-/// waited for.
+/// Attempts to get a revision number.
+///
+/// Other writers may take some: the same reviewer decides about the same comment at the same moment.
 const TRIES: u32 = 20;
 
-/// What a comment is.
+/// Whether a comment is a threat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Label {
-    /// It threatens somebody with violence, or supports that.
+    /// It threatens somebody with violence, or supports violence.
     Threat,
     /// It does not.
     Harmless,
 }
 
 impl Label {
-    /// Its word.
+    /// The label's name: `threat` or `harmless`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,31 +62,67 @@ impl FromStr for Label {
 }
 
 /// What a reviewer decides about a comment.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use registry::{Feedback, Label, MemoryStore, Registry};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::new(Arc::new(MemoryStore::default()));
+/// let decision = Feedback {
+///     text: "Nice barn you have. I will burn it down.".to_owned(),
+///     label: Label::Threat,
+///     sentences: [1].into(),
+///     reviewer: "anna".parse()?,
+///     note: None,
+///     model: None,
+///     request_id: None,
+/// };
+/// let (item, is_new) = registry.put_feedback(decision.clone()).await?;
+/// assert!(is_new && item.revision == 1);
+/// // The same decision again changes nothing.
+/// assert!(!registry.put_feedback(decision.clone()).await?.1);
+///
+/// // Another decision by the same reviewer is the next revision, and it counts.
+/// let changed = Feedback { label: Label::Harmless, sentences: [].into(), ..decision };
+/// assert_eq!(registry.put_feedback(changed).await?.0.revision, 2);
+/// assert_eq!(registry.feedback().await?[&item.id].feedback.label, Label::Harmless);
+///
+/// assert!(registry.delete_feedback(&item.id).await?);
+/// assert!(registry.feedback().await?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Feedback {
     /// The comment.
     pub text: String,
-    /// What it is.
+    /// The reviewer's label.
     pub label: Label,
-    /// Which of its sentences are threats, from 0. None where the reviewer named none. Once there was one at most, `sentence`.
+    /// The numbers of the threatening sentences, from 0; empty if the reviewer named none.
+    ///
+    /// Old decisions have one number at most, under the name `sentence`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty", alias = "sentence", deserialize_with = "one_or_many")]
     pub sentences: BTreeSet<u32>,
-    /// Who decided: the name of the key.
+    /// The reviewer: the name of the API key.
     pub reviewer: KeyName,
-    /// Why, in the reviewer's words.
+    /// The reviewer's note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// What the model in production said of the comment at that time.
+    /// What the model in production said about the comment at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Said>,
-    /// The request that judged the comment before, if the reviewer told.
+    /// The id of the request that judged the comment before, if the reviewer sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
 impl Feedback {
-    /// Which sentences of a threat are learnt as threats: those that the reviewer named, else those that the model in
-    /// production found.
+    /// The sentences that training learns as threats, from 0; none if the comment is harmless.
+    ///
+    /// These are the sentences that the reviewer named, else those that the model in production found.
     #[must_use]
     pub fn threats(&self) -> BTreeSet<u32> {
         match (self.label, &self.model) {
@@ -95,27 +132,29 @@ impl Feedback {
         }
     }
 
-    /// Whether both say the same of one comment.
+    /// Whether both decisions say the same about one comment.
     fn says(&self, other: &Self) -> bool {
         (self.label, &self.sentences, &self.note) == (other.label, &other.sentences, &other.note)
     }
 }
 
-/// What a model said of a comment.
+/// What a model said about a comment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Said {
     /// The model.
     pub version: Version,
     /// The probability that the comment is a threat.
     pub probability: f64,
-    /// Its verdict.
+    /// The model's verdict.
     pub label: Label,
-    /// The sentences that reach its threshold, else the most threatening one, from 0. Once it was one, `sentence`.
+    /// The sentences that reach the model's threshold, else the most threatening one; numbers from 0.
+    ///
+    /// Old decisions have one number, under the name `sentence`.
     #[serde(alias = "sentence", deserialize_with = "one_or_many")]
     pub sentences: BTreeSet<u32>,
 }
 
-/// Numbers, or a single one as it was written once.
+/// A list of numbers, or a single number as old decisions have it.
 fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<u32>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -129,7 +168,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<u32>, D::E
     })
 }
 
-/// The name of a reviewer's decision about a comment: 32 hex digits of the comment's SHA-256, `-`, the reviewer.
+/// The id of a decision: 32 hex digits of the comment's SHA-256, `-`, the reviewer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FeedbackId {
@@ -138,20 +177,20 @@ pub struct FeedbackId {
 }
 
 impl FeedbackId {
-    /// Of a comment and a reviewer.
+    /// The id for a comment and a reviewer.
     #[must_use]
     pub fn new(text: &str, reviewer: &KeyName) -> Self {
         let comment = Digest::of(text.as_bytes()).as_str()[..COMMENT].to_owned();
         Self { comment, reviewer: reviewer.clone() }
     }
 
-    /// The comment's part of it: the same for all reviewers.
+    /// The comment's part of the id: the same for all reviewers.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.comment
     }
 
-    /// Who decided.
+    /// The reviewer.
     #[must_use]
     pub fn reviewer(&self) -> &str {
         self.reviewer.as_str()
@@ -173,7 +212,7 @@ impl FromStr for FeedbackId {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = text.split_once('-').and_then(|(comment, reviewer)| Self::of(comment, reviewer));
-        found.ok_or_else(|| format!("a feedback's id is {COMMENT} hex digits, `-` and a reviewer's name"))
+        found.ok_or_else(|| format!("a feedback id is {COMMENT} hex digits, `-` and a reviewer's name"))
     }
 }
 
@@ -197,25 +236,27 @@ impl fmt::Display for FeedbackId {
     }
 }
 
-/// A decision that is stored.
+/// A stored decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeedbackItem {
-    /// Its name.
+    /// Its id.
     pub id: FeedbackId,
-    /// From 1; each time that the reviewer decides otherwise, one more.
+    /// From 1; one more each time that the reviewer changes the decision.
     pub revision: u32,
     /// When: milliseconds since 1970, UTC.
     pub at: i64,
-    /// What was decided.
+    /// The decision.
     #[serde(flatten)]
     pub feedback: Feedback,
 }
 
-/// Every decision that counts, by id.
+/// The last revision of every decision, by id.
 pub type FeedbackList = BTreeMap<FeedbackId, Arc<FeedbackItem>>;
 
 impl Registry {
-    /// Stores a decision, and says whether it is new: saying the same again changes nothing.
+    /// Stores a decision and returns it, and whether it is new.
+    ///
+    /// Storing the same again changes nothing.
     pub async fn put_feedback(&self, feedback: Feedback) -> Result<(FeedbackItem, bool), Error> {
         let id = FeedbackId::new(&feedback.text, &feedback.reviewer);
         let Revisions { last: mut revision, deleted, .. } = self.revisions(&id).await?;
@@ -226,7 +267,7 @@ impl Registry {
                 && let Some((there, _)) = self.read_json::<FeedbackItem>(key(revision)).await?
                 && there.feedback.says(&item.feedback)
             {
-                // Ours, if the reply of an earlier try was lost.
+                // It is ours if the reply of an earlier try was lost.
                 let is_new = tried > 0 && there == item;
                 return Ok((there, is_new));
             }
@@ -237,21 +278,21 @@ impl Registry {
                 return Ok((item, true));
             }
         }
-        let reason = format!("others took {TRIES} revisions in a row");
+        let reason = format!("other writers took {TRIES} revisions in a row");
         let name = item.id.path(revision);
         Err(StoreError { operation: "write", name, reason, is_transient: true, source: None }.into())
     }
 
-    /// Brings a list of the decisions that count up to date. What it has already is not read again: a revision never changes,
-    /// and its number is never given again.
+    /// Brings a list of the current decisions up to date.
     ///
-    /// What was read before the future was dropped stays in the list. A decision that cannot be read is an error that names
-    /// it: a dataset must not miss it unseen.
+    /// Known revisions are not read again: a revision never changes, and its number is never used again. If the future
+    /// is dropped, the list keeps what was read. An unreadable decision is an error that names it, because a dataset
+    /// must not miss a decision silently.
     pub async fn follow_feedback(&self, known: &mut FeedbackList) -> Result<(), Error> {
         self.follow_part(known, "").await
     }
 
-    /// As [`Self::follow_feedback`], of the comments whose names begin with `digits`.
+    /// Like [`Self::follow_feedback`], for the comments whose ids begin with `digits`.
     async fn follow_part(&self, known: &mut FeedbackList, digits: &str) -> Result<(), Error> {
         let mut last: BTreeMap<FeedbackId, u32> = BTreeMap::new();
         let mut deleted: BTreeMap<FeedbackId, u32> = BTreeMap::new();
@@ -272,18 +313,18 @@ impl Registry {
         };
         let mut reads = stream::iter(last).map(read).buffer_unordered(REQUESTS_AT_ONCE);
         while let Some(item) = reads.next().await {
-            // What was deleted since it was listed is not there.
+            // None if it was deleted after the listing.
             known.extend(item?);
         }
         Ok(())
     }
 
-    /// The decisions that count.
+    /// The last revision of every decision.
     pub async fn feedback(&self) -> Result<FeedbackList, Error> {
         self.feedback_part("").await
     }
 
-    /// The decisions that count about the comments whose names begin with these hex digits.
+    /// The last revision of every decision about comments whose ids begin with `digits`.
     pub async fn feedback_part(&self, digits: &str) -> Result<FeedbackList, Error> {
         let mut list = FeedbackList::new();
         self.follow_part(&mut list, digits).await?;
@@ -294,13 +335,13 @@ impl Registry {
         let key = Key::Feedback(&id.comment, id.reviewer.as_str(), revision);
         let Some((item, _)) = self.read_json::<FeedbackItem>(key).await? else { return Ok(None) };
         let is_its_own = item.id == *id && FeedbackId::new(&item.feedback.text, &item.feedback.reviewer) == *id;
-        if is_its_own { Ok(Some(item)) } else { Err(key.corrupt("it is of another comment or reviewer")) }
+        if is_its_own { Ok(Some(item)) } else { Err(key.corrupt("it belongs to another comment or reviewer")) }
     }
 
-    /// Deletes a decision with all its revisions, for good; answers whether it was there.
+    /// Deletes a decision with all its revisions, for good. Returns whether it was there.
     ///
-    /// An empty object keeps the number of the last revision, so that none is given again. From then on the decision counts
-    /// no more, also where the deletion is cut short; it can be done again.
+    /// First an empty object is written. It keeps the number of the last revision, so that no number is used twice, and
+    /// the decision does not count any more. If the deletion is interrupted after that, call it again.
     pub async fn delete_feedback(&self, id: &FeedbackId) -> Result<bool, Error> {
         let Revisions { there, last, .. } = self.revisions(id).await?;
         if there.is_empty() {
@@ -332,10 +373,10 @@ impl Registry {
 /// The revisions of one decision.
 #[derive(Default)]
 struct Revisions {
-    /// Those that are in the store: after a deletion that was cut short also some that were deleted.
+    /// The revisions in the store. After an interrupted deletion some of them count as deleted.
     there: Vec<u32>,
-    /// Those up to this number were deleted; 0 for none.
+    /// Revisions up to this number were deleted; 0 for none.
     deleted: u32,
-    /// The last number that was given; 0 for none.
+    /// The last number that was used; 0 for none.
     last: u32,
 }

@@ -1,8 +1,8 @@
-//! What fine-tuning needs of the bucket: the base of an encoder, and checkpoints of what is being learned.
+//! What fine-tuning keeps in the bucket: the base of an encoder, and checkpoints.
 //!
-//! A base stays for ever. A checkpoint is of one piece of work, which is named by the digest of all that decides it; a
-//! newer one takes its place, and the end of the work takes it away. What a killed worker leaves behind, retention
-//! deletes after a day.
+//! A base is never deleted. A checkpoint belongs to one piece of work, which is named by the digest of everything that
+//! decides its result. A newer checkpoint replaces it, and the end of the work deletes it. Retention deletes
+//! checkpoints of killed workers after a day.
 
 use bytes::Bytes;
 use model::Digest;
@@ -10,7 +10,7 @@ use model::Digest;
 use crate::{Error, Key, Registry};
 
 impl Registry {
-    /// Keeps the packed files of a base under their digest, for workers that cannot fetch them.
+    /// Stores the packed files of a base, for workers that cannot fetch them.
     pub async fn put_encoder_base(&self, digest: &Digest, packed: Vec<u8>) -> Result<(), Error> {
         if !self.has_encoder_base(digest).await? {
             self.put_large(Key::EncoderBase(digest), packed.into()).await?;
@@ -29,9 +29,11 @@ impl Registry {
         self.get_large(Key::EncoderBase(digest)).await
     }
 
-    /// Keeps a checkpoint of a piece of work, then deletes those of earlier steps: another worker may do the same work.
+    /// Stores a checkpoint of a piece of work, then deletes those of earlier steps.
+    ///
+    /// Later steps stay, because another worker may do the same work.
     pub async fn put_checkpoint(&self, work: &Digest, step: u64, bytes: Vec<u8>) -> Result<(), Error> {
-        // Under a name of its own: whoever did the same work before may have been stopped between two parts.
+        // A new name each time: an earlier worker with the same work may have been stopped between two parts.
         let nonce = rand::random::<u32>();
         let key = Key::Checkpoint(work, step, nonce);
         self.put_large(key, bytes.into()).await?;
@@ -43,7 +45,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The newest whole checkpoint of a piece of work. One that cannot be read is passed over.
+    /// The newest whole checkpoint of a piece of work. Unreadable ones are skipped.
     pub async fn newest_checkpoint(&self, work: &Digest) -> Result<Option<Bytes>, Error> {
         let mut found = self.store.list(&Key::checkpoints(work)).await?;
         found.retain(|path| Key::checkpoint_of(path).is_some());
@@ -53,7 +55,7 @@ impl Registry {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => {}
                 Err(error) if error.is_transient() => return Err(error),
-                Err(error) => tracing::warn!(%error, "a checkpoint is passed over"),
+                Err(error) => tracing::warn!(%error, "a checkpoint cannot be read and is skipped"),
             }
         }
         Ok(None)
@@ -61,7 +63,7 @@ impl Registry {
 
     /// Deletes every checkpoint of a piece of work.
     pub async fn delete_checkpoints(&self, work: &Digest) -> Result<(), Error> {
-        // Indexes sort before their parts: what has lost a part is not found any more.
+        // Indexes sort before their parts and go first: a checkpoint that has lost a part is not found.
         for path in self.store.list(&Key::checkpoints(work)).await? {
             self.store.delete(&path).await?;
         }

@@ -1,4 +1,4 @@
-//! What is, and what was, in production: an append-only chain of promotion records.
+//! What is and what was in production: an append-only chain of promotion records.
 
 use futures_util::{StreamExt, TryStreamExt};
 use model::{
@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Created, Error, Key, REQUESTS_AT_ONCE, Registry, marks::RELIANCE};
 
-/// How far back a promotion looks for itself before it writes: more than could be promoted while one attempt is lost.
+/// Records that a promotion searches for its own change id before it writes.
+///
+/// More promotions than this cannot happen while one attempt is lost.
 const LOOK_BACK: u64 = 50;
 
-/// One promotion. Writing it is what promotes; it is never changed.
+/// One promotion. Writing the record is the promotion; it is never changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PromotionRecord {
-    /// From 1, without gaps.
+    /// Its generation: from 1, without gaps.
     pub generation: Generation,
-    /// In production from now on.
+    /// The version that goes into production.
     pub version: Version,
     /// Digest of the version's manifest.
     pub manifest: Digest,
@@ -26,15 +28,15 @@ pub struct PromotionRecord {
     pub change_id: String,
     /// Digest of the record before this one; none for the first.
     pub previous_record: Option<Digest>,
-    /// In production before.
+    /// The version that was in production before.
     pub previous: Option<Version>,
-    /// Who asked.
+    /// Who requested it.
     pub actor: String,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
     /// The gate's report; none for a rollback.
     pub gate: Option<Gated>,
-    /// Whether it was promoted although the gate refused it.
+    /// Whether it was promoted although the gate had refused it.
     #[serde(default)]
     pub forced: bool,
     /// Milliseconds since 1970, UTC, by the promoter's clock. Order is by generation, never by this.
@@ -46,7 +48,7 @@ pub struct PromotionRecord {
 pub struct Promotion {
     /// The record.
     pub record: PromotionRecord,
-    /// What the next record names as `previous_record`.
+    /// The digest, which the next record has as `previous_record`.
     pub digest: Digest,
 }
 
@@ -72,12 +74,14 @@ impl Registry {
         }
     }
 
-    /// What was in production at a time: milliseconds since 1970, UTC, by the promoters' clocks.
+    /// The promotion that was in production at a time.
+    ///
+    /// `at` is in milliseconds since 1970, UTC, by the promoters' clocks.
     pub async fn production_at(&self, at: i64) -> Result<Option<Promotion>, Error> {
         Ok(self.history().await?.into_iter().rfind(|promotion| promotion.record.at <= at))
     }
 
-    /// Every promotion, oldest first. A record that is missing among others is [`Error::Corrupt`].
+    /// Every promotion, oldest first. A gap in the history is [`Error::Corrupt`].
     pub async fn history(&self) -> Result<Vec<Promotion>, Error> {
         let names = self.store.list(Key::HISTORY).await?;
         let newest = names.iter().filter_map(|path| Key::generation_of(path)).max().unwrap_or_default();
@@ -86,7 +90,7 @@ impl Registry {
             async move {
                 let generation = Generation(generation);
                 let found = registry.promotion(generation).await?;
-                found.ok_or_else(|| Key::Record(generation).corrupt("it is missing, and a later one is there"))
+                found.ok_or_else(|| Key::Record(generation).corrupt("it is missing, but a later one is there"))
             }
         };
         futures_util::stream::iter(1..=newest.0).map(read).buffered(REQUESTS_AT_ONCE).try_collect().await
@@ -94,8 +98,8 @@ impl Registry {
 
     /// Puts a version into production: writes the next generation, once.
     ///
-    /// Calling it again with the same `change_id` answers what the first call wrote. Somebody else's promotion in
-    /// between is a [`Error::Conflict`]. `now` is in milliseconds since 1970, UTC.
+    /// A second call with the same `change_id` returns what the first call wrote. If another promotion came first, it
+    /// is an [`Error::Conflict`]. `now` is in milliseconds since 1970, UTC.
     pub async fn promote(&self, input: &PromoteInput, now: i64) -> Result<Promoted, Error> {
         let current = self.production().await?;
         if let Some(own) = self.find_change(current.as_ref(), &input.change_id).await? {
@@ -137,15 +141,18 @@ impl Registry {
         if self.create_json(Key::Record(generation), &record).await? == Created::New {
             return Ok(promoted(record, true));
         }
-        // Ours, if the store swallowed the reply of an earlier try; else somebody was quicker.
+        // It is ours if the reply of an earlier try was lost; else somebody else was first.
         match self.promotion(generation).await? {
             Some(there) if there.record.change_id == input.change_id => Ok(promoted(there.record, true)),
             Some(there) => Err(conflict(&there)),
-            None => Err(Key::Record(generation).corrupt("it exists and cannot be read")),
+            None => Err(Key::Record(generation).corrupt("it exists but cannot be read")),
         }
     }
 
-    /// The newest version of the history that is not in production, or `to` if the history has it.
+    /// The version to roll back to, and the generation that is in production.
+    ///
+    /// The version is `to`, if that is given; the history must have it. Else it is the newest version of the history
+    /// that is not in production.
     pub async fn rollback_target(&self, to: Option<&Version>) -> Result<(Version, Generation), Error> {
         let mut history = self.history().await?;
         let Some(current) = history.pop() else { return Err(Error::NothingInProduction) };

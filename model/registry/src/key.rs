@@ -1,4 +1,4 @@
-//! Where things are in the bucket: the only place where a path is spelled.
+//! Object names: the only place where paths in the bucket are made.
 
 use std::fmt;
 
@@ -13,6 +13,15 @@ const REVOCATION_ENDING: &str = ".revoked.json";
 const CASES_ENDING: &str = ".cases-";
 
 /// The name of an object.
+///
+/// ```
+/// use model::Generation;
+/// use registry::Key;
+///
+/// let path = Key::Record(Generation(12)).path();
+/// assert_eq!(path, "history/production/0000000012.json");
+/// assert_eq!(Key::generation_of(&path), Some(Generation(12)));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
     /// An artifact's bytes.
@@ -21,15 +30,15 @@ pub enum Key<'a> {
     Dataset(&'a Digest),
     /// One shard of a dataset's rows.
     Shard(&'a Digest, u32),
-    /// The record of an import: milliseconds since 1970, so that names sort by time.
+    /// The record of an import: milliseconds since 1970 (names sort by time) and the dataset.
     Import(i64, &'a Digest),
     /// A version's manifest.
     Model(&'a Version),
     /// A promotion record.
     Record(Generation),
-    /// A mark on an object that retention is going to delete.
+    /// The mark on an object that retention is going to delete, by the object's path.
     Retired(&'a str),
-    /// The announcement that an object is being deleted, by one deleter.
+    /// The announcement of a deletion: the object's path and the deleter.
     Deleting(&'a str, &'a str),
     /// A replica's report that it serves a generation; named by [`crate::ReplicaId`].
     Report(Generation, &'a str),
@@ -39,25 +48,27 @@ pub enum Key<'a> {
     KeyRevocation(&'a str, &'a str),
     /// An entry of the audit trail, by its number.
     Audit(u64),
-    /// How the deed of an entry of the audit trail ended.
+    /// The outcome of an entry of the audit trail, by its number.
     AuditOutcome(u64),
-    /// An order of a shadow, by its number.
+    /// A shadow order, by its number.
     Shadow(u64),
     /// A reviewer's decision: the comment's name, the reviewer, the revision.
     Feedback(&'a str, &'a str, u32),
-    /// That a decision was deleted, up to a revision.
+    /// The mark that a decision was deleted, up to a revision.
     FeedbackDeleted(&'a str, &'a str, u32),
-    /// What one replica saw of a version's comments in an hour since 1970, and a number that nobody else has.
+    /// The drift counts of one replica: version, hour since 1970, unique number.
     Drift(&'a Version, u64, u32),
-    /// Which decisions a dataset was built from.
+    /// The decisions that a dataset was built from.
     Provenance(&'a Digest),
     /// The report of a backtest of a version.
     Backtest(&'a Version, &'a BacktestId),
-    /// What a step of a backtest judged, by its number: gone once the report is there.
+    /// What a step of a backtest judged, by its number.
+    ///
+    /// It is deleted when the report is there.
     Cases(&'a Version, &'a BacktestId, u32),
     /// The index of an encoder's base.
     EncoderBase(&'a Digest),
-    /// The index of a checkpoint of a piece of work: its step, and a number that nobody else has.
+    /// The index of a checkpoint: the digest of the work, step, unique number.
     Checkpoint(&'a Digest, u64, u32),
 }
 
@@ -82,17 +93,17 @@ impl Key<'_> {
     pub const API_KEYS: &'static str = "keys/";
     /// Prefix of the entries of the audit trail.
     pub const AUDIT: &'static str = "audit/";
-    /// Prefix of the orders of shadows.
+    /// Prefix of all shadow orders.
     pub const SHADOW: &'static str = "shadow/";
     /// Prefix of all decisions of reviewers.
     pub const FEEDBACK: &'static str = "feedback/";
-    /// Prefix of what replicas saw of comments.
+    /// Prefix of all drift counts.
     pub const DRIFT: &'static str = "drift/";
     /// Prefix of all backtests.
     pub const BACKTESTS: &'static str = "backtests/";
     /// Prefix of all checkpoints.
     pub const CHECKPOINTS: &'static str = "checkpoints/";
-    /// Prefix of what probes write.
+    /// Prefix of the objects that probes write.
     pub(crate) const PROBES: &'static str = "probe/";
 
     /// The object's name in the bucket.
@@ -130,13 +141,13 @@ impl Key<'_> {
         }
     }
 
-    /// Prefix of what replicas saw of the comments of a version.
+    /// Prefix of the drift counts of a version.
     #[must_use]
     pub fn drift_of(version: &Version) -> String {
         format!("{}{version}/", Self::DRIFT)
     }
 
-    /// The hour since 1970 and the number of what a replica saw, at a path.
+    /// The hour since 1970 and the number of the drift counts at a path.
     #[must_use]
     pub fn drift_hour_of(path: &str) -> Option<(u64, u32)> {
         let name = path.strip_prefix(Self::DRIFT)?.split_once('/')?.1.strip_suffix(".json")?;
@@ -156,13 +167,13 @@ impl Key<'_> {
         format!("{}{version}/", Self::BACKTESTS)
     }
 
-    /// Prefix of what the steps of a backtest judged.
+    /// Prefix of the parts that the steps of a backtest judged.
     #[must_use]
     pub fn cases(version: &Version, id: &BacktestId) -> String {
         format!("{}{id}{CASES_ENDING}", Self::backtests(version))
     }
 
-    /// The version that an object of a backtest is of, and the id if it is a report.
+    /// The version of the backtest object at a path, and a report's id.
     #[must_use]
     pub fn backtest_of(path: &str) -> Option<(Version, Option<BacktestId>)> {
         let (version, name) = path.strip_prefix(Self::BACKTESTS)?.split_once('/')?;
@@ -190,7 +201,7 @@ impl Key<'_> {
         path.strip_prefix(Self::CHECKPOINTS)?.split_once('/')?.1.split_once('-')?.0.parse().ok()
     }
 
-    /// The path of a part of what an index is of.
+    /// The path of a part of a large object, by the path of its index.
     #[must_use]
     pub fn part_of(index: &str, number: u32) -> String {
         format!("{index}.part-{number:05}")
@@ -215,13 +226,13 @@ impl Key<'_> {
         Some((Generation(generation.parse().ok()?), replica))
     }
 
-    /// Whether an API key stands at a path.
+    /// Whether a path is of an API key.
     #[must_use]
     pub fn is_api_key(path: &str) -> bool {
         path.starts_with(Self::API_KEYS) && path.ends_with(KEY_ENDING)
     }
 
-    /// The path of the API key that the revocation at a path is of.
+    /// The path of the API key that the revocation at a path revokes.
     #[must_use]
     pub fn revoked_key_of(path: &str) -> Option<String> {
         Some(format!("{}{KEY_ENDING}", path.strip_suffix(REVOCATION_ENDING)?))
@@ -233,7 +244,7 @@ impl Key<'_> {
         path.strip_prefix(Self::AUDIT)?.strip_suffix(".json")?.parse().ok()
     }
 
-    /// The number of the order of a shadow at a path.
+    /// The number of the shadow order at a path.
     #[must_use]
     pub fn shadow_of(path: &str) -> Option<u64> {
         path.strip_prefix(Self::SHADOW)?.strip_suffix(".json")?.parse().ok()
@@ -245,7 +256,7 @@ impl Key<'_> {
         format!("{}{comment}/{reviewer}/", Self::FEEDBACK)
     }
 
-    /// Comment, reviewer and revision of the decision at a path, and whether it says that the decision was deleted.
+    /// Comment, reviewer and revision of a decision, and whether it is a deletion mark.
     #[must_use]
     pub fn feedback_of(path: &str) -> Option<(&str, &str, u32, bool)> {
         let (comment, rest) = path.strip_prefix(Self::FEEDBACK)?.split_once('/')?;
@@ -269,13 +280,13 @@ impl Key<'_> {
         Digest::parse(path.strip_prefix(Self::DATASETS)?.split_once('/')?.0).ok()
     }
 
-    /// The version whose manifest stands at a path.
+    /// The version whose manifest is at a path.
     #[must_use]
     pub fn version_of(path: &str) -> Option<Version> {
         Version::parse(path.strip_prefix(Self::MODELS)?.strip_suffix(".json")?).ok()
     }
 
-    /// The generation whose record stands at a path.
+    /// The generation whose record is at a path.
     #[must_use]
     pub fn generation_of(path: &str) -> Option<Generation> {
         let digits = path.strip_prefix(Self::HISTORY)?.strip_suffix(".json")?;
@@ -309,7 +320,7 @@ impl Key<'_> {
         }
     }
 
-    /// Why an artifact is no model that this program can use.
+    /// The error for an artifact that this program cannot decode.
     pub(crate) fn undecodable(&self, error: artifact::Error) -> Error {
         match error {
             artifact::Error::Invalid(linear::Invalid::Extractor(reason)) => {

@@ -1,4 +1,6 @@
-//! Bytes that are too many for one request: parts, and an index that is written last and vouches for them.
+//! Objects that are too large for one request, stored in parts.
+//!
+//! An index has the digests of the parts. It is written last.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt};
@@ -7,19 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Key, Registry};
 
-/// Bytes of a part: a few seconds of a slow network.
+/// Bytes of a part: a slow network needs a few seconds for it.
 const PART: usize = 8 << 20;
-/// Parts that are under way together.
+/// Parts that are read or written at the same time.
 const AT_ONCE: usize = 4;
 
-/// What was put together from which parts.
+/// The digests of the parts, in order.
 #[derive(Debug, Serialize, Deserialize)]
 struct Index {
     parts: Vec<Digest>,
 }
 
 impl Registry {
-    /// Writes parts, then their index. Whoever finds the index finds the parts.
+    /// Writes the parts, then their index. If the index is there, all parts are there.
     pub(crate) async fn put_large(&self, index: Key<'_>, bytes: Bytes) -> Result<(), Error> {
         let parts: Vec<Bytes> =
             (0..bytes.len()).step_by(PART).map(|at| bytes.slice(at..bytes.len().min(at + PART))).collect();
@@ -34,7 +36,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The bytes behind an index, each part checked against its digest; none where there is no index.
+    /// The bytes of all parts, checked against their digests; `None` without an index.
     pub(crate) async fn get_large(&self, key: Key<'_>) -> Result<Option<Bytes>, Error> {
         let Some((index, _)) = self.read_json::<Index>(key).await? else { return Ok(None) };
         let path = key.path();
@@ -44,7 +46,7 @@ impl Registry {
                 let found = self.store.get(&path).await?;
                 let part = found.ok_or(Error::NotFound { what: key.what(), path: path.clone() })?;
                 let is_whole = Digest::of(&part) == digest;
-                if is_whole { Ok(part) } else { Err(Error::Corrupt { path, reason: "a changed part".to_owned() }) }
+                if is_whole { Ok(part) } else { Err(Error::Corrupt { path, reason: "it was changed".to_owned() }) }
             }
         });
         let parts: Vec<Bytes> = futures_util::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;

@@ -1,8 +1,8 @@
-//! Datasets, model versions and what is in production, kept as objects in a bucket. The only crate that names S3.
+//! Datasets, model versions and the history of production, kept as objects in a bucket.
 //!
-//! There is no database and no mutable object: every object is written once, under `If-None-Match: *`, and deleted by
-//! retention or, a replica's report, by its replica.
-//! Putting `history/production/<generation>.json` *is* the promotion; the newest generation is in production.
+//! Only this crate talks to S3. There is no database. Every object is written once, with `If-None-Match: *`,
+//! and never changed. `docs/design/registry.md` lists the objects and says which of them are deleted, and when. Writing
+//! `history/production/<generation>.json` *is* the promotion. The newest generation is in production.
 
 mod access;
 mod audit;
@@ -64,7 +64,7 @@ pub use self::{
     verification::Verification,
 };
 
-/// Small requests that are under way together: a list of a thousand versions takes a second, not a minute.
+/// Small requests that run at the same time: a thousand versions are listed in a second.
 const REQUESTS_AT_ONCE: usize = 16;
 
 /// This machine's clock: milliseconds since 1970, UTC.
@@ -72,16 +72,66 @@ fn now_millis() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-/// Some hundred milliseconds of work: not on a thread that others wait for.
+/// Runs slow work on another thread, so that other tasks do not wait.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)
 }
 
-/// The registry on some store. Cheap to clone; one connection pool is shared.
+/// The registry on a store. Cheap to clone: clones share one connection pool.
+///
+/// A dataset is imported, two versions are registered and promoted, and production is rolled back:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use model::{Generation, protocol::PromoteInput};
+/// use registry::{MemoryStore, Registry};
+#[doc = include_str!("example.txt")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::new(Arc::new(MemoryStore::default()));
+/// let now = 1_795_399_809_000;
+/// let dataset = registry.import_dataset("sample.txt", model::SAMPLE_CORPUS, now).await?;
+/// assert_eq!(registry.newest_import().await?, Some(dataset));
+///
+/// let mut versions = Vec::new();
+/// for run in [1, 2] {
+///     // A training run makes the bytes of a model and their manifest.
+///     let (artifact, manifest) = trained(run);
+///     registry.put_artifact(artifact).await?;
+///     registry.register(&manifest).await?;
+///     versions.push(manifest.version);
+/// }
+/// for version in &versions {
+///     let input = PromoteInput {
+///         version: version.clone(),
+///         change_id: format!("promote {version}"),
+///         expected_generation: None,
+///         actor: "anna".to_owned(),
+///         reason: "better recall".to_owned(),
+///         gate: None,
+///         forced: false,
+///     };
+///     assert!(registry.promote(&input, now).await?.is_new);
+/// }
+/// let production = registry.production().await?.expect("two versions were promoted");
+/// assert_eq!((production.record.generation, &production.record.version), (Generation(2), &versions[1]));
+///
+/// // A rollback promotes the version that was in production before.
+/// let (target, generation) = registry.rollback_target(None).await?;
+/// assert_eq!(target, versions[0]);
+/// let input = PromoteInput { expected_generation: Some(generation), ..promotion(&target, "roll back") };
+/// registry.promote(&input, now).await?;
+/// let history = registry.history().await?;
+/// let history: Vec<_> = history.iter().map(|promotion| &promotion.record.version).collect();
+/// assert_eq!(history, [&versions[0], &versions[1], &versions[0]]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Registry {
     store: Arc<dyn Store>,
-    /// The newest entry of the audit trail that is known here.
+    /// The number of the newest audit entry that this process knows.
     newest_audit: Arc<tokio::sync::Mutex<Option<u64>>>,
 }
 
@@ -98,16 +148,16 @@ impl Registry {
         let path = Key::Blob(&digest).path();
         self.store.create(&path, bytes.into()).await?;
         self.claim(&path).await?;
-        // What was there when it was written may have been deleted before it was claimed.
+        // An older object of this name may have been deleted between the write and the claim.
         if !self.store.list(&path).await?.contains(&path) {
             return Err(Error::BeingDeleted { path });
         }
         Ok(digest)
     }
 
-    /// Stores counts, compressed, under the digest of their bytes.
+    /// Stores counts, compressed, under the digest of the compressed bytes.
     pub async fn put_counts(&self, counts: CountsByFold) -> Result<Digest, Error> {
-        // The quickest level: they are read once, and keys are noise to any other.
+        // The fastest level: they are read once, and a higher level would not compress the keys better.
         let bytes = blocking(move || zstd::bulk::compress(&counts.encode(), 1)).await?;
         self.put_artifact(bytes.expect("compression in memory")).await
     }
@@ -139,15 +189,16 @@ impl Registry {
         artifact::decode(&bytes).map_err(|error| Key::Blob(digest).undecodable(error))
     }
 
-    /// Registers a version, or returns the manifest that this version has already.
+    /// Registers a version and returns its stored manifest.
     ///
-    /// A version id is derived from its run, so the first manifest under it is the run's.
+    /// If the version has a manifest already, nothing is written and that one is returned. A version id is derived from
+    /// its run, so the first manifest under it is that run's manifest.
     pub async fn register(&self, manifest: &ModelManifest) -> Result<(ModelManifest, Digest), Error> {
         let key = Key::Model(&manifest.version);
         self.create_json(key, manifest).await?;
         self.refuse_while_deleted(&key.path()).await?;
         match self.manifest(&manifest.version).await {
-            // It was there when it was written, and is deleted since.
+            // An older manifest was there at the write, and was deleted since.
             Err(Error::NotFound { path, .. }) => Err(Error::BeingDeleted { path }),
             found => found,
         }
@@ -171,15 +222,17 @@ impl Registry {
         Ok(manifest.card(&rows))
     }
 
-    /// Every registered version, newest first. Manifests that cannot be read are left out and logged.
+    /// The manifests of all registered versions, newest first. Unreadable ones are left out and logged.
     pub async fn manifests(&self) -> Result<Vec<ModelManifest>, Error> {
         let mut known = BTreeMap::new();
         self.follow_manifests(&mut known).await?;
         Ok(known.into_values().rev().map(Arc::unwrap_or_clone).collect())
     }
 
-    /// Brings a list of the registered versions up to date. What it has already is not read again: a manifest never changes.
-    /// Manifests that cannot be read are left out and logged.
+    /// Brings a list of the registered versions up to date.
+    ///
+    /// Unreadable manifests are left out and logged. Known manifests are not read again, because a manifest never
+    /// changes.
     pub async fn follow_manifests(&self, known: &mut BTreeMap<Version, Arc<ModelManifest>>) -> Result<(), Error> {
         let paths = self.store.list(Key::MODELS).await?;
         let versions: BTreeSet<Version> = paths.iter().filter_map(|path| Key::version_of(path)).collect();
@@ -200,7 +253,7 @@ impl Registry {
         Ok(())
     }
 
-    /// A version's manifest and model, verified: manifest, blob digest, decoder.
+    /// A version's manifest and model, after checks of manifest, artifact digest and decoder.
     pub async fn load(&self, version: &Version) -> Result<LoadedModel, Error> {
         let (manifest, manifest_digest) = self.manifest(version).await?;
         let model = self.model(&manifest.artifact).await?;
@@ -213,7 +266,7 @@ impl Registry {
         self.store.now()
     }
 
-    /// Does the store answer? One small read, tried once.
+    /// Checks that the store answers, by one small read that is tried once.
     pub async fn ping(&self) -> Result<(), Error> {
         self.store.get_at_once(&Key::Record(model::Generation(0)).path()).await?;
         Ok(())

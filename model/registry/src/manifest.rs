@@ -1,4 +1,4 @@
-//! What is known of a model version.
+//! The manifest of a model version.
 
 use model::{
     Digest, Model, Version,
@@ -8,63 +8,63 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The manifest of a version: where it came from and what it is worth. Written once.
+/// The manifest of a version: how it was made and its figures. Written once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelManifest {
-    /// Its id.
+    /// The version's id.
     pub version: Version,
     /// The artifact's digest.
     pub artifact: Digest,
     /// The artifact's length in bytes.
     pub artifact_bytes: u64,
-    /// Features with a weight.
+    /// Number of features with a weight.
     pub features: u64,
-    /// What it was trained on.
+    /// The dataset that it was trained on.
     pub dataset: Digest,
-    /// Where the dataset was too large for memory: the rows of some commenters, as a dataset.
+    /// The sample of some commenters' rows, if the dataset was too large for memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Digest>,
-    /// The trainer.
+    /// The trainer's name.
     pub trainer: String,
-    /// Its parameters.
+    /// The trainer's parameters.
     pub preset: Preset,
-    /// Decided the held-out commenters and the folds.
+    /// The seed, which decides the held-out commenters and the folds.
     pub seed: u64,
-    /// Which threshold decides.
+    /// The operating point: which threshold decides.
     #[serde(default)]
     pub operation: Operation,
     /// Figures of cross-validation by commenter on the training rows.
     pub cross_validation: Scores,
     /// Figures on the held-out rows.
     pub held_out: Scores,
-    /// Measures of the held-out comments, which later ones are held against.
+    /// Measures of the held-out comments. Later comments are compared with them to find drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Box<Reference>>,
-    /// How an encoder takes part in it, if one does.
+    /// Facts about the encoder, if the version has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<Box<EncoderFacts>>,
-    /// Release of threatwatch that trained it.
+    /// The release of threatwatch that trained it.
     pub code_version: String,
-    /// The workflow.
+    /// The id of the training workflow.
     pub workflow_id: String,
-    /// Its run.
+    /// The id of the workflow's run.
     pub run_id: String,
     /// Start of the run: seconds since 1970, UTC.
     pub started: i64,
 }
 
-/// How an encoder takes part in a version.
+/// Facts about a version's encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderFacts {
     /// The digest of the base that it was fine-tuned from.
     pub base: String,
-    /// The cross-validated figures if it were asked about every sentence.
+    /// The cross-validated figures if the encoder judged every sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub everywhere: Option<Scores>,
 }
 
 impl ModelManifest {
-    /// The rows that figures are of: the sample, else the dataset.
+    /// The rows that the figures are from: the sample, else the dataset.
     #[must_use]
     pub fn rows(&self) -> &Digest {
         self.sample.as_ref().unwrap_or(&self.dataset)
@@ -72,7 +72,7 @@ impl ModelManifest {
 }
 
 impl ModelManifest {
-    /// What was given to the training of two versions and is not the same: name, here, there.
+    /// The inputs of training that differ between two versions: name, value here, value there.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
         let sample = |manifest: &Self| manifest.sample.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
@@ -95,7 +95,9 @@ impl ModelManifest {
         both.filter(|(a, b)| a.1 != b.1).map(|((name, a), (_, b))| (name, a, b)).collect()
     }
 
-    /// The figures of two versions side by side, each with the rows that it is of: `cross_validation` or `held_out`.
+    /// The figures of two versions side by side, each with its origin.
+    ///
+    /// The origin is `cross_validation` or `held_out`.
     #[must_use]
     pub fn figures_beside(&self, other: &Self) -> Vec<(&'static str, Pair)> {
         let cross_validation = self.cross_validation.beside(&other.cross_validation);
@@ -112,7 +114,7 @@ impl ModelManifest {
 /// A verified version, ready to serve.
 #[derive(Debug)]
 pub struct LoadedModel {
-    /// What is known of it.
+    /// Its manifest.
     pub manifest: ModelManifest,
     /// Digest of the manifest's bytes.
     pub manifest_digest: Digest,

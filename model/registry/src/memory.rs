@@ -22,7 +22,9 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Changes an object's bytes behind the registry's back, as a failing disk would.
+    /// Changes an object's bytes, as a failing disk would.
+    ///
+    /// If there is no object, it is created.
     pub fn corrupt(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut objects = self.objects.lock().expect("no holder panics");
         let (bytes, _) = objects.entry(name.to_owned()).or_default();
@@ -31,12 +33,12 @@ impl MemoryStore {
         *bytes = changed.into();
     }
 
-    /// Makes it a store that is not fit for promotions: from now on it keeps bodies with wrong checksums.
+    /// From now on the store accepts bodies with wrong checksums, which makes promotions unsafe.
     pub fn keep_wrong_checksums(&self) {
         self.keeps_wrong_checksums.store(true, Ordering::Relaxed);
     }
 
-    /// Sets the clock that writes are dated by: milliseconds since 1970, UTC.
+    /// Sets the store's clock, which dates writes: milliseconds since 1970, UTC.
     pub fn set_clock(&self, millis: i64) {
         self.clock.store(millis, Ordering::Relaxed);
     }
@@ -81,7 +83,7 @@ impl Store for MemoryStore {
             self.create(name, Bytes::from_static(b"a body")).await?;
             return Ok(false);
         }
-        // Nothing lies between the caller and the memory.
+        // Nothing can change a body between the caller and the memory.
         Ok(true)
     }
 }

@@ -1,4 +1,4 @@
-//! Does the store keep the promises that promotion rests on?
+//! The probe: does the store keep the promises that promotions need?
 
 use std::{
     sync::{Arc, Mutex},
@@ -12,42 +12,42 @@ use model::Digest;
 use crate::{Created, Error, Key, Registry};
 
 const WRITERS: usize = 8;
-/// Races until one has a winner.
+/// At most this many races, until one has a winner.
 const RACES: usize = 3;
-/// An objection holds this long before the store is asked again: it may have been mended, or slow.
+/// An objection is kept this long. Then the store is probed again.
 const HOLDS: Duration = Duration::from_mins(5);
 
-/// What a race showed.
+/// What is wrong with a store, as a race shows it.
 enum Flaw {
-    /// No writer was told that it had won.
+    /// No writer got the answer that it created the object.
     NobodyWon,
-    /// The promise is broken; in words.
+    /// The promise is broken; the text says how.
     Broken(String),
 }
 
 impl Registry {
-    /// Races eight writers on one new object and offers a body under a wrong checksum: the store is fit for promotion if
-    /// exactly one wins, its bytes stay, and the wrong body is refused.
+    /// Checks that promotions are safe on the store. If they are not, returns the reason.
     ///
-    /// Answers why it is not, if so. Cleans up behind it.
+    /// It races eight writers on one new object and sends a body with a wrong checksum. Exactly one writer must win,
+    /// its bytes must stay, and the wrong body must be refused. The probe deletes its objects.
     pub async fn probe(&self) -> Result<Option<String>, Error> {
         let mut verdict = None;
         for _ in 0..RACES {
             let nonce: [u8; 16] = rand::random();
             let name = format!("{}{}", Key::PROBES, Digest::of(&nonce).short());
             let raced = self.race(&name, nonce).await;
-            // What stays behind is pruned in a day.
+            // If this fails, retention deletes the object a day later.
             let _ = self.store.delete(&name).await;
             verdict = raced?;
             match &verdict {
                 None => break,
-                // The winner's reply may have been lost, and its repetition told that the object exists: race again.
+                // The winner's reply may have been lost, and its second try found the object: race again.
                 Some(Flaw::NobodyWon) => {}
                 Some(Flaw::Broken(reason)) => return Ok(Some(reason.clone())),
             }
         }
         if verdict.is_some() {
-            return Ok(Some(format!("in {RACES} races none of {WRITERS} writers was told that it had won")));
+            return Ok(Some(format!("in {RACES} races none of {WRITERS} writers was told that it created the object")));
         }
         let broken = format!("{}{}-broken", Key::PROBES, Digest::of(&rand::random::<[u8; 16]>()).short());
         if self.store.refuses_a_wrong_checksum(&broken).await? {
@@ -71,7 +71,7 @@ impl Registry {
             [] => return Ok(Some(Flaw::NobodyWon)),
             _ => {
                 return Ok(Some(Flaw::Broken(format!(
-                    "{} of {WRITERS} racing writers were told that they created the same object: it ignores If-None-Match",
+                    "{} of {WRITERS} racing writers were told that they created one object: it ignores If-None-Match",
                     winners.len()
                 ))));
             }
@@ -79,31 +79,51 @@ impl Registry {
         if self.store.get(name).await? == Some(body(winner)) {
             Ok(None)
         } else {
-            Ok(Some(Flaw::Broken("it returned other bytes than the winning writer's".to_owned())))
+            Ok(Some(Flaw::Broken("it returned bytes that the winning writer did not write".to_owned())))
         }
     }
 }
 
-/// A registry that promotes only on a store that passed the probe.
+/// The verdict of [`Registry::probe`] on a store, remembered.
 ///
-/// That it passed is kept for good, an objection for five minutes, a failure to ask not at all.
+/// A good verdict is kept for the life of the process, an objection for five minutes, a failed probe not at all.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use registry::{Error, MemoryStore, Registry, Trust};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let good = Registry::new(Arc::new(MemoryStore::default()));
+/// assert!(Trust::new(good).require().await.is_ok());
+///
+/// let store = MemoryStore::default();
+/// store.keep_wrong_checksums();
+/// let refused = Trust::new(Registry::new(Arc::new(store))).require().await;
+/// assert!(matches!(refused, Err(Error::Unsafe(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Trust {
     registry: Registry,
     verdict: Arc<Mutex<Option<Verdict>>>,
 }
 
-/// When the store was asked, and its flaw, if it has one.
+/// When the store was probed, and the objection, if there is one.
 type Verdict = (Instant, Option<String>);
 
 impl Trust {
-    /// Nothing is known yet.
+    /// Nothing is probed yet.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         Self { registry, verdict: Arc::default() }
     }
 
-    /// Why the store is not fit for promotion, if so; probes it unless that is known.
+    /// Why promotions are not safe on the store, if they are not.
+    ///
+    /// Probes it unless the verdict is known.
     pub async fn objection(&self) -> Result<Option<String>, Error> {
         let known = self.verdict.lock().expect("no holder panics").clone();
         match known {
@@ -117,13 +137,13 @@ impl Trust {
         }
     }
 
-    /// The objection, if the store was asked already.
+    /// The objection, if the store was probed already.
     #[must_use]
     pub fn known_objection(&self) -> Option<String> {
         self.verdict.lock().expect("no holder panics").as_ref()?.1.clone()
     }
 
-    /// Refuses a store that is not fit for promotion.
+    /// Refuses a store on which promotions are not safe.
     pub async fn require(&self) -> Result<(), Error> {
         match self.objection().await? {
             None => Ok(()),

@@ -1,9 +1,9 @@
-//! What may be deleted: what no history names, nobody uses, and is not young.
+//! Retention: deletes old objects that nothing uses and the history does not name.
 //!
-//! In two steps, a day apart: first an object is marked, then it is deleted. A marked version is not promoted, unless the
-//! history names it; whoever stores or uses a marked blob or dataset takes the mark away. Before it deletes, retention
-//! announces it and looks at everything once more. The argument for each pair that may meet is in
-//! docs/design/registry.md.
+//! It works in two steps, a day apart: it marks an object, then it deletes it. A marked version cannot be promoted,
+//! unless the history names it. A run that stores or uses a marked blob or dataset removes the mark. Before retention
+//! deletes, it announces the deletion and reads everything once more. `docs/design/registry.md` shows for each pair of
+//! concurrent operations why this is safe.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,19 +22,51 @@ use crate::{
     store::Entry,
 };
 
-/// Younger objects may be part of something that is still being written: a day, as long as a training run may last.
-/// In milliseconds.
+/// Younger objects may be part of something that is still being written.
+///
+/// In milliseconds: a day, as long as a training run may last.
 const YOUNG: i64 = Duration::from_hours(24).as_millis() as i64;
 
-/// What replicas saw of comments is kept so long. In milliseconds.
+/// How long drift counts are kept. In milliseconds: 30 days.
 const DRIFT_KEPT: i64 = Duration::from_hours(24 * 30).as_millis() as i64;
 
 impl Registry {
-    /// Marks, and a day later deletes, manifests past the newest `keep`, and the blobs, datasets and reports that nothing
-    /// names. Takes away marks of what is needed after all.
+    /// Marks objects that nothing needs, and deletes them a day later.
     ///
-    /// Never deleted: what the history names, what judges in the shadow, what is younger than a day, what `input` names as in use; no blob and no
-    /// dataset while `is_busy`, since a run may be about to name one. `now` is in milliseconds since 1970, UTC.
+    /// Such objects are manifests past the newest `keep`, and blobs and datasets that nothing names. If a marked object
+    /// is needed after all, its mark is removed. Old reports, probes and checkpoints are deleted without a mark.
+    ///
+    /// These stay: objects that the history names, the version in the shadow, objects younger than a day, and versions
+    /// that `input` names as in use. While `is_busy`, all blobs and datasets stay, because a run may be about to name
+    /// one. `now` is in milliseconds since 1970, UTC.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use model::protocol::PruneInput;
+    /// use registry::{MemoryStore, Registry};
+    #[doc = include_str!("example.txt")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// const DAY: i64 = 24 * 3600 * 1000;
+    /// let store = Arc::new(MemoryStore::default());
+    /// let registry = Registry::new(store.clone());
+    /// let oldest = registered(&registry, 1).await?;
+    /// for run in [2, 3] {
+    ///     registered(&registry, run).await?;
+    /// }
+    /// let keep_two = PruneInput { keep: 2, ..PruneInput::default() };
+    ///
+    /// store.set_clock(DAY);
+    /// let pruned = registry.prune(&keep_two, DAY).await?;
+    /// assert_eq!((pruned.marked, pruned.versions.len()), (1, 0));
+    ///
+    /// store.set_clock(2 * DAY);
+    /// assert_eq!(registry.prune(&keep_two, 2 * DAY).await?.versions, [oldest]);
+    /// assert_eq!(registry.manifests().await?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn prune(&self, input: &PruneInput, now: i64) -> Result<Pruned, Error> {
         let found = self.survey(input, now).await?;
         let mut pruned = Pruned { marked: found.unmarked.len() as u64, was_busy: input.is_busy, ..Pruned::default() };
@@ -50,12 +82,12 @@ impl Registry {
         let generation = found.generation;
         if found.has_work() {
             let announced = self.announce(found.due.into_keys().collect()).await?;
-            // Somebody may have needed a thing before marks and announcements were there to be seen.
+            // Somebody may have claimed an object before the marks and announcements were visible.
             let deleted = async {
                 let again = self.survey(input, now).await?;
                 self.delete_announced(&announced, again, &mut pruned).await
             };
-            // After an error a deletion may still be on its way: the announcements then stand until it cannot be.
+            // After an error a deletion may still be on its way. The announcements stay until that is impossible.
             deleted.await?;
             self.withdraw(announced).await;
         }
@@ -66,7 +98,9 @@ impl Registry {
         Ok(pruned)
     }
 
-    /// Deletes what was announced and is still due; takes away the marks of what is needed.
+    /// Deletes the announced objects that are still due.
+    ///
+    /// Removes the marks of objects that are needed.
     async fn delete_announced(&self, announced: &Announced, again: Survey, pruned: &mut Pruned) -> Result<(), Error> {
         for path in &again.stale {
             self.unmark(path).await?;
@@ -76,9 +110,9 @@ impl Registry {
                 continue;
             }
             for entry in &unneeded.objects {
-                // Those who wait for the end of an announced deletion do not wait for ever.
+                // Others wait for the end of an announced deletion, but not for ever.
                 if self.store.now().saturating_sub(announced.at) > DELETING {
-                    tracing::warn!("retention was held up; it goes on next time");
+                    tracing::warn!("retention took too long and stops; the next run deletes the rest");
                     return Ok(());
                 }
                 self.store.delete_at_once(&entry.name).await?;
@@ -89,12 +123,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Reads everything and says what is unneeded. Changes nothing; a manifest that cannot be read stops the whole.
+    /// Reads everything and finds the unneeded objects. Changes nothing. An unreadable manifest is an error.
     async fn survey(&self, input: &PruneInput, now: i64) -> Result<Survey, Error> {
         let marks = self.marks().await?;
         let history = self.history().await?;
         let (manifests, mut named) = self.read_manifests().await?;
-        // What judges beside production is needed at the next start of a service.
+        // The next service that starts loads the shadow's version.
         let shadow = self.shadow(None).await?.and_then(|order| order.version);
         let mut unneeded = BTreeMap::new();
 
@@ -123,8 +157,10 @@ impl Registry {
         Ok(Survey { due: unneeded, unmarked, stale, generation })
     }
 
-    /// Old reports of generations before the last two, probes, announcements, checkpoints, measures of comments and what
-    /// is left of backtests: nobody looks at them. `going` are versions that count as deleted.
+    /// Old objects that nobody reads: they are deleted without a mark.
+    ///
+    /// These are reports of generations before the last two, probes, announcements, checkpoints, drift counts and
+    /// leftovers of backtests. `going` are versions that count as deleted.
     async fn litter(&self, current: Generation, going: &[Version], now: i64) -> Result<Vec<Entry>, Error> {
         let recent = Key::reports(Generation(current.0.saturating_sub(1)));
         let mut litter = self.store.entries(Key::REPORTS).await?;
@@ -140,7 +176,7 @@ impl Registry {
         Ok(litter)
     }
 
-    /// Backtests of versions that are gone or `going`, and parts of backtests.
+    /// Backtests of versions that were deleted or are `going`, and parts of backtests.
     async fn left_of_backtests(&self, going: &[Version]) -> Result<Vec<Entry>, Error> {
         let mut entries = self.store.entries(Key::BACKTESTS).await?;
         if entries.is_empty() {
@@ -156,14 +192,14 @@ impl Registry {
         Ok(entries)
     }
 
-    /// Every version, oldest first, and what their manifests name.
+    /// Every version, oldest first, and the objects that their manifests name.
     async fn read_manifests(&self) -> Result<(Vec<(Version, Entry)>, Named), Error> {
         let entries = self.store.entries(Key::MODELS).await?;
         let versions = entries.into_iter().filter_map(|entry| Some((Key::version_of(&entry.name)?, entry)));
         let read = |(version, entry): (Version, Entry)| async move {
             match self.manifest(&version).await {
                 Ok((manifest, _)) => Ok(Some((version, entry, manifest))),
-                // Another run of retention was quicker.
+                // Another retention run deleted it meanwhile.
                 Err(Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
             }
@@ -185,7 +221,9 @@ impl Registry {
         Ok(unnamed.map(|entry| (entry.name.clone(), Unneeded { kind: Kind::Blob, objects: vec![entry] })).collect())
     }
 
-    /// A dataset goes as a whole, its manifest first: marks and announcements are the manifest's.
+    /// A dataset is deleted as a whole, its manifest first.
+    ///
+    /// Marks and announcements are on the manifest.
     async fn unneeded_datasets(&self, named: &Named) -> Result<BTreeMap<String, Unneeded>, Error> {
         let mut unneeded = BTreeMap::new();
         for entry in self.store.entries(Key::DATASETS).await? {
@@ -198,20 +236,20 @@ impl Registry {
     }
 }
 
-/// What a look at the whole bucket found.
+/// The unneeded objects and the stale marks in the bucket.
 struct Survey {
-    /// Unneeded and marked for a day, by the name that is marked.
+    /// Unneeded, and marked at least a day ago; by the marked name.
     due: BTreeMap<String, Unneeded>,
-    /// Unneeded and not marked.
+    /// Unneeded, but not marked yet.
     unmarked: Vec<String>,
-    /// Marked and needed, or not there.
+    /// Marked, but needed or no longer there.
     stale: Vec<String>,
-    /// The newest.
+    /// The newest generation.
     generation: Generation,
 }
 
 impl Survey {
-    /// Whether there is anything to mark, to delete or to take a mark from.
+    /// Whether there is anything to mark, to delete or to unmark.
     fn has_work(&self) -> bool {
         !(self.due.is_empty() && self.unmarked.is_empty() && self.stale.is_empty())
     }
@@ -221,7 +259,7 @@ fn is_old(entry: &Entry, now: i64) -> bool {
     now.saturating_sub(entry.written) >= YOUNG
 }
 
-/// Something that nothing needs: its objects in the order in which they go.
+/// Something that nothing needs: its objects in the order of deletion.
 struct Unneeded {
     kind: Kind,
     objects: Vec<Entry>,
@@ -244,7 +282,7 @@ impl Unneeded {
     }
 }
 
-/// What manifests name.
+/// The objects that manifests name.
 #[derive(Default)]
 struct Named {
     blobs: BTreeSet<Digest>,

@@ -1,4 +1,4 @@
-//! The store on S3: SeaweedFS, MinIO, AWS or any server that honours `If-None-Match: *`.
+//! The store on S3: SeaweedFS, MinIO, AWS or any server that supports `If-None-Match: *`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,37 +19,60 @@ use tokio::sync::Semaphore;
 
 use crate::{Created, Store, StoreError, clock::StoreClock, store::Entry, trace::traced};
 
-/// A connection that is not made in this time will not be: the server is on the same network.
+/// Time limit for a connection: the server is on the same network.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Objects are at most some tens of MB; one try that takes longer is stuck.
-const ATTEMPT: Duration = Duration::from_secs(5);
-/// Tries of an operation: of a thousand that meet a store which fails three calls of ten, 999 succeed.
+/// Time limit for one try.
 ///
-/// Where it fails all of them, the SDK's budget ends the repetitions: a hundred, and one more for every five successes.
+/// Objects have at most some tens of MB, so a longer try is stuck.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// Tries of an operation.
+///
+/// On a store that fails three calls of ten, 999 of a thousand operations succeed. If the store fails all calls, the
+/// SDK's budget limits the repetitions: a hundred, and one more for every five successes.
 const TRIES: u32 = 6;
-/// Before the second try; each pause is twice the one before, times a random number below one.
+/// The pause before the second try.
+///
+/// Each pause is twice the one before, times a random number below one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Tries of a body that breaks off or is not what was stored. The SDK looks at the head alone.
+/// Tries of a body that breaks off or has a wrong checksum.
+///
+/// The SDK repeats a request only if its head fails.
 const BODIES: u32 = 3;
-/// All tries and the pauses between; a promotion must not hang longer on a silent store.
+/// Time limit for all tries and pauses: a promotion must not wait longer.
 const OPERATION: Duration = Duration::from_secs(15);
-/// A listing has a page a thousand objects.
+/// Time limit for a listing, which has a page for each thousand objects.
 const LISTING: Duration = Duration::from_mins(2);
 
-/// Operations at once, whoever asks: each has a connection, and a process has so many files.
+/// Operations of a process at the same time.
+///
+/// Each has a connection, and a process may open only so many files.
 const OPERATIONS_AT_ONCE: usize = 64;
 
-/// An idle connection is probed this often: one that a firewall forgot is noticed before it is used.
+/// An idle connection is probed this often, so a dropped one is noticed before use.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Where the bucket is and who we are there.
+/// Where the bucket is, and the credentials for it.
+///
+/// ```
+/// use registry::{S3Settings, Secret};
+///
+/// let settings = S3Settings {
+///     endpoint: "http://127.0.0.1:9000/".to_owned(),
+///     bucket: "threatwatch".to_owned(),
+///     region: "us-east-1".to_owned(),
+///     access_key_id: "threatwatch".to_owned(),
+///     secret_access_key: Secret::new("a long secret".to_owned()),
+/// };
+/// assert_eq!(settings.place(), "http://127.0.0.1:9000/threatwatch");
+/// assert!(!format!("{settings:?}").contains("a long secret"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct S3Settings {
     /// `http://127.0.0.1:9000`; path-style addresses are used.
     pub endpoint: String,
-    /// The bucket; created if it is not there.
+    /// The bucket; it is created if it does not exist.
     pub bucket: String,
-    /// `AWS_REGION`; any word for servers that have no regions.
+    /// `AWS_REGION`; any word for servers without regions.
     pub region: String,
     /// `AWS_ACCESS_KEY_ID`.
     pub access_key_id: String,
@@ -58,14 +81,14 @@ pub struct S3Settings {
 }
 
 impl S3Settings {
-    /// What tells this bucket from any other.
+    /// Endpoint and bucket, which identify the bucket.
     #[must_use]
     pub fn place(&self) -> String {
         format!("{}/{}", self.endpoint.trim_end_matches('/'), self.bucket)
     }
 }
 
-/// A text that is never printed.
+/// A text that debug output never shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -76,7 +99,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The text, for the one place that needs it.
+    /// The text, for the place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -116,7 +139,7 @@ impl S3Store {
             "threatwatch settings",
         );
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
-        // A body of which nothing comes is given up as a head is.
+        // A body that stalls has the same time limit as a head.
         let stalled = StalledStreamProtectionConfig::enabled().grace_period(ATTEMPT).build();
         let clock = StoreClock::default();
         let config = aws_sdk_s3::Config::builder()
@@ -135,7 +158,7 @@ impl S3Store {
         Self { client: Client::from_conf(config), bucket: settings.bucket.clone(), places, clock }
     }
 
-    /// Creates the bucket unless it is there; given up like any other operation.
+    /// Creates the bucket unless it exists. It has the time limit of any other operation.
     pub async fn ensure_bucket(&self) -> Result<(), StoreError> {
         let opening = async {
             if self.client.head_bucket().bucket(&self.bucket).send().await.is_ok() {
@@ -152,7 +175,7 @@ impl S3Store {
 }
 
 impl S3Store {
-    /// Takes one of the places first; the wait for it counts.
+    /// Takes one of the places first. The time limit includes the wait for it.
     async fn within<T>(
         &self,
         time: Duration,
@@ -180,7 +203,7 @@ impl S3Store {
             match object.body.collect().await {
                 Ok(body) => return Ok(Some(body.into_bytes())),
                 Err(error) if bodies == 0 => return Err(broken_off("read", name, causes(&error), Some(error.into()))),
-                Err(error) => tracing::debug!(name, reason = causes(&error), "a body is asked for again"),
+                Err(error) => tracing::debug!(name, reason = causes(&error), "a body is requested again"),
             }
         }
     }
@@ -190,7 +213,7 @@ impl S3Store {
         match put.send().await {
             Ok(_) => Ok(Created::New),
             Err(error) if status(&error) == Some(412) => Ok(Created::Exists),
-            // 409: another write of this name is under way. Who won is known when the object can be read.
+            // 409: another write of this name is under way. Which one won is known when the object can be read.
             Err(error) if status(&error) == Some(409) => match self.try_get(name, TRIES).await? {
                 Some(_) => Ok(Created::Exists),
                 None => Err(StoreError { is_transient: true, ..failure("write", name, error) }),
@@ -247,7 +270,7 @@ impl Store for S3Store {
     }
 
     async fn get_at_once(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-        // Waits for no place: it asks whether the store answers.
+        // Takes no place: it checks whether the store answers.
         within(OPERATION, "read", name, self.try_get(name, 1)).await
     }
 
@@ -284,14 +307,14 @@ fn with_tries(tries: u32) -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::Config::builder().retry_config(retry(tries))
 }
 
-/// Gives an operation up after a time, tries and bodies included.
+/// Ends an operation after a time, which includes tries and bodies.
 async fn within<T>(
     time: Duration,
     operation: &'static str,
     name: &str,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let given_up = |_| Err(broken_off(operation, name, format!("no end within {} s", time.as_secs()), None));
+    let given_up = |_| Err(broken_off(operation, name, format!("it did not finish within {} s", time.as_secs()), None));
     tokio::time::timeout(time, work).await.unwrap_or_else(given_up)
 }
 

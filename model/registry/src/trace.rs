@@ -1,4 +1,4 @@
-//! A call of the object store as a span of OpenTelemetry, below whatever asked for it.
+//! An OpenTelemetry span for each call of the object store, below the caller's span.
 
 use opentelemetry::{
     Context, KeyValue, global,
@@ -7,10 +7,10 @@ use opentelemetry::{
 
 use crate::StoreError;
 
-/// Does `work` within a span of its own, if it is part of a trace: what the service asks by itself makes no traces.
+/// Runs `work` in a span of its own, if it is part of a trace.
 ///
-/// The span has the operation, the bucket and the object's name; of what people said, the folder only, since the rest of
-/// such a name is made of their words.
+/// Calls that the service makes by itself make no trace. The span has the operation, the bucket and the object's name.
+/// Of feedback it has only the folder, because the rest of the name is made from the comment.
 pub(crate) async fn traced<T>(
     operation: &'static str,
     bucket: &str,

@@ -1,4 +1,4 @@
-//! An object that its store has and cannot read, told from a store that is away.
+//! Tells an object that the store cannot read from a store that does not answer.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,19 @@ use model::Digest;
 
 use crate::{Created, Error, Key, Registry, StoreError};
 
-/// Single reads that must fail, too, while the store reads others between them.
+/// Further reads that must fail while the store reads other objects between them.
 const READS: u32 = 3;
-/// A read that goes on for so long gets bytes, only slowly: no sign that the object is broken. One that stalls ends sooner.
+/// A read that lasts this long gets bytes, only slowly: the object need not be broken.
+///
+/// A read that stalls ends sooner.
 const SLOW: Duration = Duration::from_secs(10);
 
 impl Registry {
-    /// An object's bytes. [`Error::Corrupt`] if the store reads other objects again and again, and never this one.
+    /// An object's bytes. [`Error::Corrupt`] if the store repeatedly reads other objects, but never this one.
     ///
-    /// Stores check what is on their disks. On a wrong byte one answers 500, the next cuts its answer short, a third says
-    /// nothing more: each looks like an outage. Waiting for it would keep promotions and rollbacks waiting, too. Of a
-    /// store of several machines one that is away, with this object alone, looks the same.
+    /// Stores check their disks. If a byte is wrong, one store answers 500, another cuts its answer short, a third
+    /// stops sending: each looks like an outage. Waiting for its end would make promotions and rollbacks wait, too. A
+    /// store of several machines looks the same if the only machine with this object is down.
     pub(crate) async fn read_or_condemn(&self, path: &str) -> Result<Option<Bytes>, Error> {
         let mut error = match self.store.get(path).await {
             Err(error) if error.is_transient => error,
@@ -36,19 +38,19 @@ impl Registry {
         if !self.reads_others().await {
             return Err(error.into());
         }
-        let reason = format!("the store cannot read it, and reads others: {}", error.reason);
+        let reason = format!("the store reads other objects, but not this one: {}", error.reason);
         Err(Error::Corrupt { path: path.to_owned(), reason })
     }
 
-    /// Whether the store takes a small object and gives it back, by one read.
+    /// Whether the store takes a small object and returns it, by one read.
     async fn reads_others(&self) -> bool {
         let nonce = Digest::of(&rand::random::<[u8; 16]>());
         let (name, body) = (format!("{}{}-read", Key::PROBES, nonce.short()), Bytes::from(nonce.to_string()));
         let read = async {
-            // A lost reply makes the repetition find its own object.
+            // After a lost reply the repeated write finds its own object.
             let (Created::New | Created::Exists) = self.store.create(&name, body.clone()).await?;
             let read = self.store.get_at_once(&name).await? == Some(body);
-            // What stays behind is pruned in a day.
+            // If this fails, retention deletes the object a day later.
             let _ = self.store.delete_at_once(&name).await;
             Ok::<_, StoreError>(read)
         };

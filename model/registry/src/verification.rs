@@ -1,4 +1,4 @@
-//! Is everything that the history names still there, and unchanged?
+//! Checks that everything that the history names is still there and unchanged.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,43 @@ use model::{Digest, Generation, Version};
 
 use crate::{Error, Key, PromotionRecord, Registry};
 
-/// What a walk over history and blobs found.
+/// What [`Registry::verify`] found.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use registry::{Key, MemoryStore, Registry};
+#[doc = include_str!("example.txt")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Arc::new(MemoryStore::default());
+/// let registry = Registry::new(store.clone());
+/// let version = registered(&registry, 1).await?;
+/// registry.promote(&promotion(&version, "first"), 0).await?;
+/// let found = registry.verify().await?;
+/// assert_eq!((found.generations, found.versions, found.problems.len()), (1, 1, 0));
+///
+/// // One byte more in the manifest: it is not the one that was promoted.
+/// store.corrupt(&Key::Model(&version).path(), |bytes| bytes.push(b' '));
+/// let found = registry.verify().await?;
+/// assert!(found.problems[0].contains(version.as_str()), "{found:?}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
     /// Generations that were checked.
     pub generations: u64,
     /// Versions that were loaded.
     pub versions: u64,
-    /// What is wrong, in words; empty where nothing is.
+    /// A message for each problem; empty if there is none.
     pub problems: Vec<String>,
 }
 
 impl Registry {
-    /// Walks the chain of promotions from the first to the newest, and loads every version that is registered.
+    /// Checks all promotions, from the first to the newest, and loads every registered version.
     ///
-    /// Fails only where the store does not answer; what is wrong with its objects is in the answer.
+    /// It fails only if the store does not answer. Damaged or missing objects are reported in the answer.
     pub async fn verify(&self) -> Result<Verification, Error> {
         let mut found = Verification::default();
         let manifests = self.verify_versions(&mut found).await?;
@@ -43,7 +65,7 @@ impl Registry {
         Ok(found)
     }
 
-    /// Loads every version; answers the digests of their manifests.
+    /// Loads every version and returns the digests of their manifests.
     async fn verify_versions(&self, found: &mut Verification) -> Result<BTreeMap<Version, Digest>, Error> {
         let mut manifests = BTreeMap::new();
         for path in self.store.list(Key::MODELS).await? {
@@ -61,7 +83,7 @@ impl Registry {
     }
 }
 
-/// What stands before a record in the chain, as it is now.
+/// The record before the checked one, as the store has it now.
 #[derive(Default)]
 struct Before {
     record: Option<Digest>,
@@ -69,21 +91,21 @@ struct Before {
 }
 
 impl Before {
-    /// Where a record does not fit to what stands before it.
+    /// Where a record does not match the record before it.
     fn objections(&self, record: &PromotionRecord) -> Vec<String> {
         let generation = record.generation;
         let mut objections = Vec::new();
         if record.previous_record != self.record {
-            objections.push(format!("generation {generation} does not name the record before it as it is now"));
+            objections.push(format!("generation {generation} names another digest for the record before it"));
         }
         if record.previous != self.version {
-            objections.push(format!("generation {generation} names another version as the one before"));
+            objections.push(format!("generation {generation} names another previous version"));
         }
         objections
     }
 }
 
-/// Why a record's version is not the one that was promoted, if so.
+/// The problem if a record's version is missing or not the promoted one.
 fn objection_to_version(record: &PromotionRecord, manifests: &BTreeMap<Version, Digest>) -> Option<String> {
     let PromotionRecord { generation, version, .. } = record;
     match manifests.get(version) {

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use model::Digest;
 use registry::{AuditOutcome, Created, Deed, Entry, Error, Key, Keys, MemoryStore, Registry, Role, Store, StoreError};
 
-/// A store whose every operation lets the others go first, so that they come between any two of ours.
+/// A store that lets other tasks run before each operation.
 #[derive(Debug, Default)]
 struct Polite(MemoryStore);
 
@@ -72,7 +72,7 @@ fn keys_are_made_listed_and_revoked_by_name_or_by_id() {
             let missing = registry.revoke_keys(&name.parse().unwrap(), id, "root").await;
             assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
         }
-        // A revocation that cannot be read counts; a key that cannot be read opens nothing.
+        // An unreadable revocation counts; an unreadable key is not accepted.
         store.corrupt(&Key::KeyRevocation("alice", &first.id).path(), Vec::clear);
         store.corrupt(&Key::ApiKey("mallory", "00000000").path(), |bytes| bytes.extend(b"{}"));
         let moved = Key::ApiKey("eve", &first.id).path();
@@ -80,7 +80,7 @@ fn keys_are_made_listed_and_revoked_by_name_or_by_id() {
         store.corrupt(&moved, |bytes| bytes.extend(stolen));
         let keys = registry.keys(&Keys::default()).await.unwrap();
         assert_eq!(keys.active().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["bot"]);
-        // What was closed stays so, whatever happens to the objects.
+        // That keys were made stays known, even if all objects are lost.
         for path in store.list(Key::API_KEYS).await.unwrap() {
             store.delete(&path).await.unwrap();
         }
@@ -105,7 +105,7 @@ fn a_deed_gets_the_next_number_however_many_write_at_once() {
             request_id: None,
         };
         let writers = (0..16).map(|at| {
-            // Half of them in one process, the others in one each.
+            // Half of them share a process, the others have one each.
             let another = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
             let registry = if at % 2 == 0 { registry.clone() } else { another };
             let deed = deed(at);
@@ -132,14 +132,14 @@ fn a_deed_gets_the_next_number_however_many_write_at_once() {
         let page = registry.audit_trail(Some(5), 3).await.unwrap();
         assert_eq!(page.iter().map(|audited| audited.entry.sequence).collect::<Vec<_>>(), [4, 3, 2]);
         assert!(registry.audit_trail(Some(1), 3).await.unwrap().is_empty());
-        // Nobody takes an entry out, or changes one, unseen; and none stops the next deed.
+        // A deleted or changed entry is noticed, and it does not stop the next entry.
         store.delete(&Key::Audit(7).path()).await.unwrap();
         store.0.corrupt(&Key::Audit(16).path(), |bytes| bytes.truncate(20));
         assert_eq!(registry.audit(&deed(17)).await.unwrap(), 17);
         let trail = registry.audit_trail(None, 100).await.unwrap();
         let corrupt = trail.iter().filter(|audited| audited.outcome.as_ref().is_some_and(|o| o.outcome == "corrupt"));
         assert_eq!(corrupt.map(|audited| audited.entry.sequence).collect::<Vec<_>>(), [16, 7]);
-        // Another process goes on from what it finds.
+        // Another process continues from the entries that it finds.
         let other = Registry::new(Arc::clone(&store) as Arc<dyn Store>);
         assert_eq!((other.audit(&deed(18)).await.unwrap(), registry.audit(&deed(19)).await.unwrap()), (18, 19));
     });

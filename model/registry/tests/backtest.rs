@@ -1,4 +1,4 @@
-//! Backtests: which comments are judged, what counts of their labels, and how long reports stay.
+//! Backtests: which comments are judged, which labels count, and how long reports stay.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -149,7 +149,7 @@ fn a_report_is_written_once_and_the_newest_comes_first() {
         assert_eq!(registry.put_backtest(&first).await.unwrap(), first);
         let again = Backtest { at: 9000, ..first.clone() };
         assert_eq!(registry.put_backtest(&again).await.unwrap(), first, "a run that tries again finds its own");
-        // It began earlier and ended later.
+        // The second run began earlier and ended later.
         let second = registry.put_backtest(&report_of(0, 0, 3000)).await.unwrap();
         registry.put_backtest(&report_of(1, 7, 9000)).await.unwrap();
         assert_eq!(registry.backtests(&version(0)).await.unwrap(), [second, first.clone()]);

@@ -1,4 +1,4 @@
-//! The last generations on disk: whole or not used, three of them, of one bucket.
+//! The cache: three generations of one bucket on disk, each whole or not used.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -9,7 +9,7 @@ use common::{block_on, promotion, registered};
 use model::{Digest, Generation};
 use registry::{Bundle, Cache, Error, Keys, MemoryStore, Registry, Role};
 
-/// Promotes some versions one after the other; answers the bundle of each and the digest of its record.
+/// Promotes versions one after the other. Returns each bundle and the digest of its record.
 async fn bundles(registry: &Registry, number: usize) -> Vec<(Bundle, Digest)> {
     let mut bundles = Vec::new();
     for at in 0..number {
@@ -55,7 +55,7 @@ fn the_last_three_generations_are_kept_and_the_newest_whole_one_serves() {
             (Generation(5), common::version(4))
         );
 
-        // What was written half by a process that was killed is not seen, and goes with the next.
+        // A folder that a killed process left unfinished is not used, and is deleted with the next generation.
         let unfinished = folders[0].with_file_name(".new-0000");
         fs::create_dir(&unfinished).unwrap();
         fs::write(unfinished.join("artifact"), "half").unwrap();
@@ -134,7 +134,7 @@ fn a_model_that_cannot_be_read_gives_way_to_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path(), "a bucket");
         cache.keep(&bundles[0].0, Generation(1), &bundles[0].1).unwrap();
-        // Every digest is right, and the artifact is of a release to come.
+        // All digests are right, but the artifact is from a later release.
         let artifact = bytes::Bytes::from_static(b"another format");
         let (_, mut manifest) = bundles[1].0.verify(&bundles[1].1).unwrap();
         manifest.artifact = Digest::of(&artifact);

@@ -1,4 +1,4 @@
-//! What reviewers decide: stored once, listed, deleted, and built into datasets.
+//! Reviewers' decisions: stored once, listed, deleted, and built into datasets.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -60,14 +60,14 @@ impl World {
         }
     }
 
-    /// What becomes of each comment, and the rows that are built.
+    /// The fates of the comments, and the rows that are built.
     async fn build(&self, choice: &Choice) -> (BTreeMap<Fate, u64>, Vec<Row>) {
         let built = self.registry.build_dataset(&self.base.digest, choice).await.unwrap();
         (built.fates, self.registry.rows(&built.dataset).await.unwrap())
     }
 }
 
-/// A row of the sample by its side, threats or not, with at least `words` words.
+/// A sample row, held out or not, threat or not, with at least `words` words.
 fn row(is_held_out: bool, is_threat: bool, words: usize) -> Row {
     let rows = corpus::sample().rows;
     let fits = |row: &&Row| {
@@ -107,7 +107,7 @@ fn a_decision_is_kept_once_by_comment_and_reviewer_and_the_last_revision_counts(
         registry.follow_feedback(&mut left).await.unwrap();
         assert_eq!(left.len(), 2);
         assert!(!left.contains_key(&anna));
-        // A number is not given again: who knows the old revision must see that this is another.
+        // A number is never used again: a reader of the old revision must see that this is another one.
         assert_eq!(put(harmless("anna", "You will pay.")).await, (4, true));
         registry.follow_feedback(&mut left).await.unwrap();
         assert_eq!((left[&anna].revision, left[&anna].feedback.label), (4, Label::Harmless));
@@ -133,7 +133,7 @@ fn what_a_deletion_that_was_cut_short_left_behind_counts_for_nothing() {
     block_on(async {
         let World { registry, store, .. } = world().await;
         let (item, _) = registry.put_feedback(threat("anna", "You will pay.")).await.unwrap();
-        // As far as it came: the mark is there, the decision as well.
+        // The deletion was interrupted: the mark is there, and the decision too.
         let mark = Key::FeedbackDeleted(item.id.comment(), "anna", 1).path();
         store.create(&mark, Bytes::new()).await.unwrap();
         assert!(registry.feedback().await.unwrap().is_empty());
@@ -155,7 +155,7 @@ fn ten_reviewers_at_once_lose_and_double_nothing() {
             let registry = registry.clone();
             tokio::spawn(async move {
                 for comment in 0..50 {
-                    // Two sessions of each reviewer, and each says it twice.
+                    // Each reviewer has two sessions, and each session says it twice.
                     for label in [Label::Threat, Label::Threat] {
                         let (name, text) = (format!("r{}", reviewer / 2), format!("comment {comment}"));
                         registry.put_feedback(says(&name, &text, label)).await.unwrap();
@@ -182,7 +182,7 @@ fn a_dataset_has_what_was_reviewed_and_its_held_out_commenters_are_as_they_were(
             .say([
                 threat("anna", "I am going to burn your barn down tonight."),
                 harmless("anna", "What a lovely barn. I would like to paint it."),
-                // Correcting what models are judged by is not possible.
+                // A held-out sentence cannot be corrected.
                 harmless("anna", &format!("{} ", held_out.text.to_uppercase())),
                 threat("anna", &known.text),
                 threat("anna", &wrong.text),
@@ -223,7 +223,7 @@ fn the_same_decisions_make_the_same_dataset_and_it_says_from_what_it_was_built()
         assert_eq!(provenance, first.provenance);
         assert_eq!(provenance.reviewers.iter().map(String::as_str).collect::<Vec<_>>(), ["anna", "ben"]);
         assert!(provenance.items.values().all(|item| *item == (1, Fate::Added)));
-        // What was deleted is in no dataset that is built from then on.
+        // Deleted decisions are not in datasets that are built later.
         for id in first.provenance.items.keys() {
             world.registry.delete_feedback(id).await.unwrap();
         }
@@ -282,7 +282,7 @@ fn of_a_threat_with_several_sentences_those_that_were_named_are_threats_and_the_
         assert_eq!(added().await, labelled([0, 1, 0]));
         world.say([Feedback { sentences: [1, 2].into(), ..threat("anna", text) }]).await;
         assert_eq!(added().await, labelled([0, 1, 1]));
-        // What anybody named is a threat.
+        // A sentence that any reviewer named is a threat.
         world.say([Feedback { sentences: [0].into(), ..threat("ben", text) }]).await;
         assert_eq!(added().await, labelled([1, 1, 1]));
         // A number that the comment does not have names nothing.

@@ -1,4 +1,4 @@
-//! Bases and checkpoints in the bucket: whole or not at all, and gone when they are not needed.
+//! Bases and checkpoints: used only if whole; unneeded checkpoints are deleted.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -9,7 +9,7 @@ use common::block_on;
 use model::{Digest, protocol::PruneInput};
 use registry::{Key, MemoryStore, Registry, Store};
 
-/// In milliseconds.
+/// A day in milliseconds.
 const DAY: i64 = 24 * 3600 * 1000;
 
 /// Bytes of three parts.
@@ -31,7 +31,7 @@ fn the_newest_whole_checkpoint_is_found_and_older_ones_go() {
         let names = store.list(&Key::checkpoints(&work)).await.unwrap();
         assert_eq!(names.len(), 4, "the older one is gone, the newer has an index and three parts: {names:?}");
 
-        // A worker that was killed while it wrote leaves parts without an index; a lost part makes an index useless.
+        // A worker that is killed while it writes leaves parts without an index. An index with a lost part is useless.
         let unfinished = Key::part_of(&Key::Checkpoint(&work, 200, 7).path(), 0);
         store.create(&unfinished, vec![0; 10].into()).await.unwrap();
         assert_eq!(registry.newest_checkpoint(&work).await.unwrap().unwrap(), large(3));
@@ -42,7 +42,7 @@ fn the_newest_whole_checkpoint_is_found_and_older_ones_go() {
         registry.delete_checkpoints(&work).await.unwrap();
         assert_eq!(store.list(&Key::checkpoints(&work)).await.unwrap(), [""; 0]);
 
-        // What nobody takes away is taken away by retention, a day later.
+        // Retention deletes forgotten checkpoints a day later.
         let input = PruneInput { keep: 1, ..PruneInput::default() };
         registry.prune(&input, DAY - 1).await.unwrap();
         assert_eq!(store.list(Key::CHECKPOINTS).await.unwrap().len(), 4);

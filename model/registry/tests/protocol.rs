@@ -1,7 +1,8 @@
-//! The promotion protocol against a store that loses replies, refuses, repeats and lets promoters die between steps.
+//! The promotion protocol on a store with faults.
 //!
-//! The history must be, whatever happens, what the reference says: every generation once, without a gap, each made by a
-//! promotion that was asked for; and whoever was told that a promotion is done finds it in the history.
+//! The store loses replies, refuses, repeats, and lets promoters die between steps. In every case the history must have
+//! each generation once and without a gap, and each must come from a requested promotion. A promotion that was reported
+//! as done must be in the history.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -26,27 +27,27 @@ use model::{
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use registry::{Created, Entry, Error, Key, MemoryStore, Promotion, Registry, Store, StoreError};
 
-/// What becomes of one operation on the store.
+/// What happens to one operation on the store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     /// It works.
     Fine,
-    /// It works, and the caller is told that it failed.
+    /// It works, but the caller gets an error.
     LostReply,
     /// It does not work.
     Refused,
-    /// It is done twice, and the caller hears of the second time: a retry below the caller.
+    /// A retry below the caller: it is done twice, and the second answer counts.
     Repeated,
-    /// Nothing of the caller is heard any more.
+    /// The caller dies.
     Death,
 }
 
-/// A store whose operations meet their fate by a seed, with others' operations in between.
+/// A store whose operations fail by a seed, with operations of others in between.
 #[derive(Debug)]
 struct FaultyStore {
     inner: Arc<MemoryStore>,
     random: Mutex<SplitMix>,
-    /// Of a hundred operations, so many go wrong.
+    /// How many of a hundred operations fail.
     faults: usize,
     may_die: bool,
     is_dead: AtomicBool,
@@ -58,7 +59,7 @@ impl FaultyStore {
         Self { inner: Arc::clone(inner), random, faults, may_die, is_dead: AtomicBool::new(false) }
     }
 
-    /// Lets others go first, as often as chance has it; answers what becomes of this operation.
+    /// Lets others run first, a random number of times. Returns the fate of this operation.
     async fn fate(&self) -> Fate {
         let (pauses, fate) = {
             let mut random = self.random.lock().unwrap();
@@ -110,7 +111,7 @@ impl Store for FaultyStore {
             }
             Fate::Refused => Err(failure("write", name)),
             Fate::Death => {
-                // Whether the last thing that it asked for was done is chance.
+                // Whether its last operation was done is random.
                 if self.random.lock().unwrap().below(2) == 0 {
                     self.inner.create(name, body).await?;
                 }
@@ -146,7 +147,7 @@ impl Store for FaultyStore {
     }
 }
 
-/// Registers a version as a worker does: again and again until it is told that it is done.
+/// Registers a version as a worker does: again until it succeeds.
 async fn register(registry: &Registry, number: usize) {
     let (bytes, manifest) = (&TEMPLATE.0, manifest(number));
     for _ in 0..200 {
@@ -157,10 +158,10 @@ async fn register(registry: &Registry, number: usize) {
     panic!("two hundred tries failed");
 }
 
-/// What a promoter was told in the end; none if it died first.
+/// The last answer to a promoter; `None` if it died first.
 type Told = Option<Result<(Generation, bool), Error>>;
 
-/// Promotes as a worker does: with the same change id until the answer is no mere failure.
+/// Promotes as a worker does: again after each transient error, with the same change id.
 async fn promote(registry: Registry, input: PromoteInput, tries: usize) -> Told {
     for _ in 0..tries {
         match registry.promote(&input, 0).await {
@@ -172,7 +173,7 @@ async fn promote(registry: Registry, input: PromoteInput, tries: usize) -> Told 
     None
 }
 
-/// What everybody may rely on, seen past every fault.
+/// The store without faults, and what must stay true of it.
 struct World {
     store: Arc<MemoryStore>,
     truth: Registry,
@@ -199,19 +200,19 @@ impl World {
 
     /// The invariants, after any prefix of what happened.
     async fn check(&mut self) {
-        // The pointer names a version that loads; the chain holds; generations have no gap.
+        // The version in production loads; the chain is intact; generations have no gap.
         let found = self.truth.verify().await.unwrap();
         assert_eq!(found.problems, Vec::<String>::new());
         let history = self.history().await;
         assert_eq!(found.generations, history.len() as u64);
-        // Nothing that was once seen has changed.
+        // No object that was seen has changed.
         for prefix in [Key::HISTORY, Key::MODELS] {
             for name in self.store.list(prefix).await.unwrap() {
                 let bytes = self.store.get(&name).await.unwrap().unwrap();
                 assert_eq!(self.seen.entry(name.clone()).or_insert_with(|| bytes.clone()), &bytes, "{name}");
             }
         }
-        // Every generation was asked for, by one promotion; whoever was told of success is there.
+        // Every generation comes from one requested promotion. Every reported success is in the history.
         let made: BTreeMap<&str, Generation> =
             history.iter().map(|p| (p.record.change_id.as_str(), p.record.generation)).collect();
         assert_eq!(made.len(), history.len(), "a promotion made two generations");
@@ -224,9 +225,9 @@ impl World {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many promoters at once, of different versions; they all expect what is there, or nothing at all.
+    /// Several promoters of different versions at once. All expect the current generation, or none does.
     Race { promoters: usize, expect: bool, may_die: bool },
-    /// Back to the version before.
+    /// A rollback to the version before.
     RollBack,
     /// The same run registers its version again.
     RegisterAgain { number: usize },
@@ -249,7 +250,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..8)
 }
 
-/// Tries of a promoter that does not die: a try needs some forty operations to go well.
+/// Tries of a promoter that does not die.
+///
+/// A try needs about forty operations without a fault.
 const PATIENCE: usize = 50_000;
 const HOUR: i64 = 3600 * 1000;
 const WEEK: i64 = 7 * 24 * HOUR;
@@ -305,21 +308,21 @@ async fn run(steps: Vec<Step>, seed: u64, faults: usize) {
             }
         }
         world.check().await;
-        // Nobody minds what a retention announced that died an hour ago.
+        // Announcements of a retention run that died an hour ago are ignored.
         now += HOUR;
         world.store.set_clock(now);
-        // What was deleted may be made again, under the same name and with the same bytes.
+        // Deleted objects may be made again, with the same names and bytes.
         for number in 0..6 {
             register(&world.truth, number).await;
         }
     }
 }
 
-/// A race: in which step, of how many, ...
+/// The settings of a race.
 struct Contest {
     at: usize,
     promoters: usize,
-    /// Everybody expects the newest generation; else nobody expects anything.
+    /// Whether all promoters expect the newest generation; else none expects any.
     expect: bool,
     faults: usize,
     may_die: bool,
@@ -342,7 +345,7 @@ async fn race(world: &mut World, random: &mut SplitMix, contest: Contest) {
         async move { (change, version, promote(registry, input, tries).await) }
     });
     let runs: Vec<_> = runs.collect();
-    // A reader polls meanwhile: it never sees time run backwards.
+    // A reader polls meanwhile: it never sees an older generation than before.
     let done = AtomicBool::new(false);
     let reader = async {
         let mut last = Generation(0);
@@ -358,7 +361,7 @@ async fn race(world: &mut World, random: &mut SplitMix, contest: Contest) {
         done.store(true, Ordering::Relaxed);
         told
     };
-    // Retention runs at the same time, once, and may be struck like anybody.
+    // Retention runs once at the same time, with the same faults.
     let keeper = world.through(random.draw(), faults, true);
     let request = PruneInput { keep: 1, ..PruneInput::default() };
     let (told, (), _) = tokio::join!(racing, reader, keeper.prune(&request, now));
@@ -373,7 +376,7 @@ async fn race(world: &mut World, random: &mut SplitMix, contest: Contest) {
                 winners += 1;
                 world.told_new.insert(change, generation);
             }
-            // It was live already when it was asked for: nothing had to be done.
+            // It was in production already: nothing had to be done.
             Some(Ok((generation, false))) => {
                 assert_eq!(after[generation.0 as usize - 1].record.version, version, "{change}");
             }
@@ -392,7 +395,7 @@ async fn race(world: &mut World, random: &mut SplitMix, contest: Contest) {
     }
 }
 
-/// Cases that failed once; they are tried first. `THREATWATCH_CASES=200000` for the whole measure.
+/// Cases that failed before are tried first. `THREATWATCH_CASES=200000` runs the full test.
 const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/protocol.proptest-regressions");
 
 fn config() -> ProptestConfig {
@@ -410,7 +413,7 @@ proptest! {
     }
 }
 
-/// Retention, promoters and a rollback in the order in which a stale mark once refused the rollback.
+/// The order of operations in which a stale mark once made the rollback fail.
 #[test]
 fn a_mark_that_comes_too_late_does_not_refuse_the_rollback() {
     let race = |promoters| Step::Race { promoters, expect: false, may_die: false };
@@ -442,7 +445,7 @@ impl Store for Twice {
     }
 }
 
-/// The lost reply that the protocol is made for: the write was done, a retry below us heard "exists", and it was ours.
+/// A lost reply: the write succeeded, but a retry below us got "exists".
 #[test]
 fn a_promoter_recognises_its_own_record() {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

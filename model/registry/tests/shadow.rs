@@ -1,4 +1,4 @@
-//! The version that judges beside production, and what retention makes of it.
+//! Retention keeps the version that judges beside production.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Retention that was slow: its mark comes after the promotion of what it marks.
+//! Slow retention: it marks a version after that version was promoted.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -16,7 +16,7 @@ use registry::{Created, Entry, Error, Key, MemoryStore, Registry, Store, StoreEr
 
 const DAY: i64 = 24 * 3600 * 1000;
 
-/// A store that promotes versions 0 and 2 in the moment before the first mark is written.
+/// A store that promotes versions 0 and 2 just before the first mark is written.
 #[derive(Debug)]
 struct PromotesBeforeTheMark {
     inner: Arc<MemoryStore>,

@@ -1,4 +1,4 @@
-//! Stores that break one promise each are not trusted with promotions.
+//! Stores that break one promise each are refused for promotions.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -16,7 +16,7 @@ enum Lie {
     EverybodyWins,
     /// The condition is ignored: the last writer overwrites.
     Overwrites,
-    /// Nobody is told that he won.
+    /// No writer is told that it won.
     NobodyWins,
     /// A body with a wrong checksum is kept.
     KeepsWrongChecksums,

@@ -1,4 +1,4 @@
-//! What is kept, what goes, and what is told when bytes change: retention, verification, replicas.
+//! Retention, verification and replicas: what is kept, what is deleted, which changes are reported.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -32,7 +32,7 @@ fn what_history_names_is_never_pruned_nor_what_is_young_or_in_use() {
         let young = prune(keep(1), DAY - 1).await;
         assert_eq!((&young.versions[..], young.marked), (&[][..], 0), "all is younger than a day");
         let in_use = PruneInput { in_use: vec![versions[1].clone()], is_busy: true, ..keep(1) };
-        // First the mark, a day later the deed; a dry run does neither.
+        // An object is marked first and deleted a day later. A dry run does neither.
         let dry = PruneInput { dry_run: true, ..in_use.clone() };
         store.set_clock(DAY);
         for expected in [2, 2] {
@@ -58,7 +58,7 @@ fn what_history_names_is_never_pruned_nor_what_is_young_or_in_use() {
 
         store.set_clock(2 * DAY);
         assert_eq!(prune(keep(1), 2 * DAY).await.marked, 3, "a version, an orphan, a dataset");
-        // Who stores a marked thing again takes the mark away.
+        // Storing a marked object again removes its mark.
         let again = registry.put_artifact(b"left behind by a run that died".to_vec()).await.unwrap();
         registry.put_dataset("sample.txt", model::SAMPLE_CORPUS).await.unwrap();
         assert_eq!(again, orphan);
@@ -115,12 +115,12 @@ fn a_changed_history_is_told_generation_by_generation() {
             });
         };
         rewrite(2, r#""reason": "test""#, r#""reason": "rewritten""#);
-        assert!(problems().await.contains("generation 3 does not name the record before it"), "{}", problems().await);
+        assert!(problems().await.contains("generation 3 names another digest"), "{}", problems().await);
         rewrite(2, "rewritten", "test");
         assert_eq!(problems().await, "");
         let kept = store.get(&record(3)).await.unwrap().unwrap();
         store.delete(&record(3)).await.unwrap();
-        // A gap must not be taken for the end: production would be pruned, and rollback would start from the past.
+        // A gap must not be taken for the end: retention would delete production, and a rollback would start too early.
         for refused in [
             registry.prune(&PruneInput::default(), i64::MAX).await.map(drop),
             registry.rollback_target(None).await.map(drop),
@@ -155,7 +155,7 @@ fn changed_bytes_are_refused_wherever_they_are() {
             store.corrupt(&blob, flip);
         }
         assert!(registry.load(&version).await.is_ok());
-        // A promoted version's manifest: whatever bit is flipped, it is another manifest than the one promoted.
+        // The manifest of a promoted version: with any flipped bit it is not the promoted one.
         registry.promote(&promotion(&version, "first", None), 0).await.unwrap();
         let manifest = Key::Model(&version).path();
         for byte in 0..100 {

@@ -1,4 +1,4 @@
-//! Comments, judged by both models.
+//! Judges comments by both models.
 
 use std::collections::BTreeSet;
 
@@ -10,66 +10,69 @@ use crate::{
     text,
 };
 
-/// Comments that a thread takes at a time: a model is quicker once it has seen some thousand.
+/// Comments per unit of work; a model is faster after some thousand comments.
 const SHARE: usize = 2000;
 
 /// A comment to judge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comment {
-    /// The comment.
+    /// The text.
     pub text: String,
-    /// Whether it is a threat, where somebody said so.
+    /// Whether it is a threat, if it has a label.
     pub label: Option<bool>,
-    /// Who wrote it, as [`trace`] of a name, where that is known.
+    /// The [`trace`] of the commenter's name, if known.
     pub commenter: Option<u64>,
 }
 
-/// What both models say of one comment.
+/// The answers of both models for one comment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// The version that is tried.
+    /// The answer of the tested version.
     pub candidate: Said,
-    /// The version that it is compared with.
+    /// The answer of the version that it is compared with.
     pub incumbent: Said,
-    /// Whether the comment is a threat, where somebody said so.
+    /// Whether the comment is a threat, if it has a label.
     pub label: Option<bool>,
-    /// Who wrote it, where that is known.
+    /// The [`trace`] of the commenter's name, if known.
     pub commenter: Option<u64>,
-    /// The [`trace`] of each sentence of a labelled comment; none of the others, of which nothing has to be known.
+    /// The [`trace`] of each sentence of a labelled comment; empty without a label.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sentences: Vec<u64>,
-    /// Whether either version was trained on any of its sentences: then the label proves nothing. Not only on the one that
-    /// decides: which one that is depends on the verdict, and evidence must not.
+    /// Whether either version was trained on any of its sentences.
+    ///
+    /// The label then proves nothing. All sentences count, not only the deciding one, because which sentence decides
+    /// depends on the verdict, and the choice of evidence must not.
     #[serde(default)]
     pub learnt: bool,
 }
 
-/// What a model says of a comment.
+/// A model's answer for a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// Whether it is a threat.
     pub is_threat: bool,
-    /// What is to be done with it.
+    /// What to do with it.
     pub decision: Decision,
 }
 
 impl Said {
-    /// Of a verdict.
+    /// The answer from a verdict.
     #[must_use]
     pub fn of(verdict: &Verdict) -> Self {
         Self { is_threat: verdict.is_threat, decision: verdict.band.decide(verdict.probability) }
     }
 }
 
-/// 64 bits that a text, whatever its case and punctuation, is known by. Who guesses a text can see whether it is the one: they
-/// are kept no longer than a backtest needs them.
+/// A 64-bit hash of a text that ignores case and punctuation.
+///
+/// Anyone who guesses a text can check the guess against its trace. Traces are therefore deleted after the backtest.
 #[must_use]
 pub fn trace(text: &str) -> u64 {
     let digest = Sha256::digest(plain(text).as_bytes());
     digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// The traces of what a version of this seed learns from a row: of its sentences, unless the commenter is held out.
+/// The traces of a row's sentences; none if the commenter is held out.
 #[must_use]
 pub fn traces(seed: u64, row: &Row) -> Vec<u64> {
     if is_held_out(seed, &row.commenter) {
@@ -83,9 +86,9 @@ fn sentences(text: &str) -> Vec<u64> {
     text::sentences(text).into_iter().map(|place| trace(&text[place])).collect()
 }
 
-/// The comments whose sentences rows are. One of a comment follow each other.
+/// Joins rows to comments. The rows of a comment must follow each other.
 ///
-/// A comment is its sentences, each on a line of its own, and a threat if any of them is.
+/// The text has one line for each sentence. A comment is a threat if any of its sentences is one.
 #[must_use]
 pub fn comments(rows: &[Row]) -> Vec<Comment> {
     let of_one = |a: &Row, b: &Row| (a.comment, &a.commenter) == (b.comment, &b.commenter);
@@ -97,12 +100,12 @@ pub fn comments(rows: &[Row]) -> Vec<Comment> {
     rows.chunk_by(of_one).map(comment).collect()
 }
 
-/// Judges comments by both models, on so many threads; in the comments' order.
+/// Judges comments by both models on several threads; the cases keep the comments' order.
 #[must_use]
 pub fn judge(candidate: &Model, incumbent: &Model, comments: &[Comment], threads: usize) -> Vec<Case> {
     let shares: Vec<&[Comment]> = comments.chunks(SHARE).collect();
     let judge = |share: &&[Comment]| -> Vec<Case> {
-        // One model after the other: what a thread remembers of one is forgotten for the next.
+        // One model after the other, because a thread's cache holds only one model.
         let [candidate, incumbent] = [candidate, incumbent]
             .map(|model| share.iter().map(|comment| Said::of(&model.judge(&comment.text))).collect::<Vec<_>>());
         let said = candidate.into_iter().zip(incumbent).zip(*share);
@@ -125,7 +128,7 @@ pub fn labelled_sentences(cases: &[Case]) -> BTreeSet<u64> {
     cases.iter().flat_map(|case| case.sentences.iter().copied()).collect()
 }
 
-/// Marks the cases of which either version has learnt a sentence. What they were known by is forgotten.
+/// Marks the cases with a sentence that either version has learnt; removes all traces.
 pub fn mark_learnt(cases: &mut [Case], learnt: &BTreeSet<u64>) {
     for case in cases {
         case.learnt |= std::mem::take(&mut case.sentences).iter().any(|sentence| learnt.contains(sentence));

@@ -1,8 +1,8 @@
-//! What a version would have decided of the same comments as another one.
+//! Backtests: the decisions of two versions on the same comments, compared.
 //!
-//! - **In**: two models and comments, with labels where somebody gave them.
-//! - **Out**: a [`Report`] of the decisions that differ, with intervals; never a text.
-//! - **Callers**: the registry, which reads comments and keeps reports; the activities and the command that judge.
+//! - **In**: two models and comments, with labels if they exist.
+//! - **Out**: a [`Report`] of the different decisions, with intervals, but without any text.
+//! - **Callers**: the registry, which reads comments and stores reports; the activities and the command that judge.
 
 mod judging;
 mod record;

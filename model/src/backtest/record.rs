@@ -1,4 +1,4 @@
-//! What a backtest is of, and how it is kept.
+//! The record of a backtest, its id and its source.
 
 use std::{fmt, str::FromStr};
 
@@ -10,34 +10,34 @@ use crate::{
     version::{ParseError, stamped},
 };
 
-/// A backtest that was done. Written once.
+/// A finished backtest. It is written once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backtest {
     /// Its id.
     pub id: BacktestId,
-    /// The version that was tried.
+    /// The tested version.
     pub candidate: Version,
     /// The version that it was compared with.
     pub incumbent: Version,
-    /// Whose comments were judged.
+    /// The source of the comments.
     pub source: Source,
-    /// When it was done: milliseconds since 1970, UTC.
+    /// The time of the backtest in milliseconds since 1970, UTC.
     pub at: i64,
-    /// Release of threatwatch that judged.
+    /// The release of threatwatch that ran the backtest.
     pub code_version: String,
-    /// What was found.
+    /// The result.
     pub report: Report,
 }
 
-/// The name of a backtest: `<UTC start>-<8 hex>`, as a version has it.
+/// The id of a backtest: `<UTC start>-<8 hex>`, like that of a version.
 ///
-/// It is derived from the run, so a step that is tried again writes the same backtest.
+/// It is derived from the run, so a retried step writes the same backtest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct BacktestId(String);
 
 impl BacktestId {
-    /// Of a run that started at `started` (seconds since 1970, UTC).
+    /// The id for a run that started at `started` (seconds since 1970, UTC).
     #[must_use]
     pub fn derive(started: i64, workflow_id: &str, run_id: &str) -> Self {
         Self(Version::derive(started, workflow_id, run_id, "backtest").to_string())
@@ -70,20 +70,20 @@ impl<'de> Deserialize<'de> for BacktestId {
     }
 }
 
-/// Whose comments are judged. As text: `feedback`, `dataset:<digest>` or `file:<digest>`.
+/// The source of the comments: `feedback`, `dataset:<digest>` or `file:<digest>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// What reviewers decided about.
+    /// All reviewed comments.
     #[default]
     Feedback,
     /// A stored dataset.
     Dataset(Digest),
-    /// A file; the digest is of its name, which may be somebody's.
+    /// A file, stored as the digest of its name, which may be personal.
     File(Digest),
 }
 
 impl Source {
-    /// Its kind in a word.
+    /// The kind of source.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -112,7 +112,7 @@ impl FromStr for Source {
             None if text == "feedback" => Ok(Self::Feedback),
             Some(("dataset", of)) => digest(of).map(Self::Dataset),
             Some(("file", of)) => digest(of).map(Self::File),
-            _ => Err("it is `feedback` or `dataset:` and the digest of a stored dataset".to_owned()),
+            _ => Err("it must be `feedback`, or `dataset:` followed by the digest of a stored dataset".to_owned()),
         }
     }
 }
@@ -129,16 +129,16 @@ impl<'de> Deserialize<'de> for Source {
     }
 }
 
-/// A part of a source: what one step judges.
+/// The part of a source that one step judges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Piece {
-    /// The reviewed comments whose names begin with these hex digits.
+    /// The reviewed comments whose names start with these hex digits.
     Feedback {
-        /// None for all.
+        /// The digits; empty for all comments.
         digits: String,
     },
-    /// The comments that begin in some shards.
+    /// The comments that start in some shards.
     Shards {
         /// The dataset.
         dataset: Digest,

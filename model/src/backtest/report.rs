@@ -1,8 +1,8 @@
-//! What the cases of a backtest add up to: numbers, never a text.
+//! The report of a backtest: numbers only, never a text.
 //!
-//! Intervals are of a thousand resamples, of commenters where they are known and of comments where they are not: what one
-//! person wrote is one piece of evidence. Where the two versions never differ, resamples do not either, and the interval
-//! is the exact one of a share of which nothing was found.
+//! Intervals come from a thousand resamples. Commenters are resampled if they are known, because all comments of one
+//! person are one piece of evidence; otherwise comments are. If the two versions never differ, no resample shows a
+//! difference, and the interval is the exact one for a share with no case.
 
 use std::collections::BTreeMap;
 
@@ -15,81 +15,81 @@ use crate::{
     gate::chance_of_as_many,
 };
 
-/// Intervals of the same cases are always the same.
+/// A fixed seed: the same cases always give the same intervals.
 const SEED: u64 = 0x6261_636b;
 
-/// What a candidate would have decided otherwise than another version.
+/// The differences between the decisions of a candidate and of another version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Comments that both judged.
+    /// The number of comments that both judged.
     pub comments: u64,
-    /// Of these, those that the candidate labels otherwise.
+    /// The number of comments with different labels.
     pub changed: u64,
-    /// Of these, those that are threats by the candidate only.
+    /// The changed comments that are threats for the candidate only.
     pub to_threat: u64,
-    /// Those that are threats by the other version only.
+    /// The changed comments that are threats for the other version only.
     pub to_harmless: u64,
-    /// Share of the comments that are labelled otherwise.
+    /// The share of changed comments.
     pub changed_share: f64,
-    /// Its 95% interval.
+    /// The 95% interval of this share.
     pub changed_interval: Interval,
-    /// Comments by what the other version decides, then by what the candidate decides.
+    /// The number of comments by the other version's decision, then by the candidate's.
     pub decisions: ByDecision<ByDecision<u64>>,
-    /// Whether intervals are of resampled commenters; of resampled comments where nobody knows who wrote them.
+    /// Whether commenters are resampled for intervals; if none is known, comments are.
     pub by_commenter: bool,
-    /// Labelled comments that are not judged by, since either version has learnt of them.
+    /// Labelled comments that are left out because either version has learnt from them.
     pub learnt: u64,
-    /// What labels say of both; none without a labelled comment that neither has learnt of.
+    /// The comparison with the labels; `None` if no labelled comment is left.
     pub labelled: Option<Labelled>,
 }
 
-/// Both versions on the labelled comments that neither has learnt of.
+/// Both versions on the labelled comments that neither has learnt from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Labelled {
-    /// Comments.
+    /// The number of comments.
     pub comments: u64,
-    /// Threats among them.
+    /// The number of threats.
     pub threats: u64,
-    /// Comments that the candidate alone labels rightly.
+    /// Comments that only the candidate labels correctly.
     pub corrected: u64,
-    /// Comments that the other version alone labels rightly.
+    /// Comments that only the other version labels correctly.
     pub broken: u64,
-    /// How likely chance alone makes them differ as much, if both are equally good: McNemar's exact test, two-sided.
+    /// The p-value of the difference by McNemar's exact test, two-sided.
     pub p_value: f64,
-    /// Share of the comments that are labelled rightly.
+    /// The share of correctly labelled comments.
     pub accuracy: Compared,
-    /// Share of the threats that are found; none without a threat.
+    /// The share of the threats that are found; `None` without a threat.
     pub recall: Option<Compared>,
-    /// Share of the others that are called threats; none without one.
+    /// The share of harmless comments that are called threats; `None` without one.
     pub false_alarm_rate: Option<Compared>,
 }
 
-/// A share of both versions.
+/// One share for both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
-    /// Of the candidate.
+    /// The share for the candidate.
     pub candidate: f64,
-    /// Of the other version.
+    /// The share for the other version.
     pub incumbent: f64,
-    /// The candidate's less the other's.
+    /// The candidate's share less the other's.
     pub difference: f64,
     /// The 95% interval of the difference.
     pub interval: Interval,
 }
 
-/// One of something for each decision.
+/// One value for each decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByDecision<T> {
-    /// Of [`Decision::Flag`].
+    /// For [`Decision::Flag`].
     pub flag: T,
-    /// Of [`Decision::Review`].
+    /// For [`Decision::Review`].
     pub review: T,
-    /// Of [`Decision::Pass`].
+    /// For [`Decision::Pass`].
     pub pass: T,
 }
 
 impl<T> ByDecision<T> {
-    /// That of a decision.
+    /// The value for a decision.
     pub fn of(&self, decision: Decision) -> &T {
         match decision {
             Decision::Flag => &self.flag,
@@ -108,7 +108,20 @@ impl<T> ByDecision<T> {
 }
 
 impl Report {
-    /// Of cases. Their order does not matter.
+    /// Makes the report of cases. Their order does not matter.
+    ///
+    /// ```
+    /// use model::{backtest::{self, Comment, Report}, corpus, trainers::{self, Preset}};
+    ///
+    /// let rows = corpus::sample().rows;
+    /// let fit = |preset| trainers::fit(trainers::find("multinomial_nb")?, &rows, preset);
+    /// let (candidate, incumbent) = (fit(Preset::Default)?, fit(Preset::Sklearn)?);
+    /// let comment = |text: &str, label| Comment { text: text.to_owned(), label, commenter: None };
+    /// let comments = [comment("Nice song.", Some(false)), comment("I will find you.", None)];
+    /// let report = Report::of(&backtest::judge(&candidate, &incumbent, &comments, 1));
+    /// assert_eq!((report.comments, report.labelled.map(|labelled| labelled.comments)), (2, Some(1)));
+    /// # Ok::<(), trainers::Error>(())
+    /// ```
     #[must_use]
     pub fn of(cases: &[Case]) -> Self {
         let mut decisions = ByDecision::<ByDecision<u64>>::default();
@@ -143,7 +156,7 @@ impl Report {
         }
     }
 
-    /// Comments that are to be handled otherwise: flagged, reviewed or passed.
+    /// The number of comments with another decision: flag, review or pass.
     #[must_use]
     pub fn handled_otherwise(&self) -> u64 {
         let same: u64 = Decision::ALL.iter().map(|&decision| *self.decisions.of(decision).of(decision)).sum();
@@ -151,17 +164,17 @@ impl Report {
     }
 }
 
-/// What is counted of each commenter, or of each comment.
+/// The number of counts for each commenter, or for each comment.
 const COUNTS: usize = 10;
 const COMMENTS: usize = 0;
 const CHANGED: usize = 1;
 const LABELLED: usize = 2;
-/// Labelled rightly: by the candidate, by the other.
+/// Labelled correctly: by the candidate, by the other.
 const RIGHT: [usize; 2] = [3, 4];
 const THREATS: usize = 5;
 /// Threats found: by the candidate, by the other.
 const HITS: [usize; 2] = [6, 7];
-/// Others called threats: by the candidate, by the other.
+/// Harmless comments called threats: by the candidate, by the other.
 const ALARMS: [usize; 2] = [8, 9];
 
 /// Counts of a set of cases.
@@ -190,7 +203,7 @@ fn both([candidate, incumbent]: [Option<f64>; 2]) -> Option<[f64; 2]> {
     Some([candidate?, incumbent?])
 }
 
-/// What each commenter adds; a comment of nobody known stands for itself.
+/// The counts of each commenter; a comment without a known commenter counts alone.
 fn clusters(cases: &[Case]) -> Vec<[u32; COUNTS]> {
     let mut of_commenters: BTreeMap<u64, [u32; COUNTS]> = BTreeMap::new();
     let mut found = Vec::new();
@@ -244,7 +257,7 @@ fn labelled(cases: &[Case], clusters: &[[u32; COUNTS]], resampled: &[Sums]) -> O
         let rare = most_of_none(clusters);
         let difference = candidate - incumbent;
         let [low, high] = if differ == 0 { [0.0; 2] } else { interval(differences.collect()) };
-        // Where every resample says the same, what was never seen may still be there.
+        // If all resamples are equal, unseen cases may still exist.
         let interval = if low < high { [low, high] } else { [(low - rare).max(-1.0), (high + rare).min(1.0)] };
         Some(Compared { candidate, incumbent, difference, interval })
     };
@@ -273,7 +286,9 @@ mod tests {
         Case { candidate, incumbent, label, commenter: None, sentences: Vec::new(), learnt: false }
     }
 
-    /// 100 comments, 20 of them threats: the candidate finds 15 of them and 6 that are none, the other 10 and 2.
+    /// 100 comments, 20 of them threats.
+    ///
+    /// The candidate finds 15 threats with 6 false alarms; the other version finds 10 with 2.
     fn hundred() -> Vec<Case> {
         let mut cases = vec![case(true, true, Some(true)); 8];
         cases.extend(vec![case(true, false, Some(true)); 7]);
@@ -292,7 +307,7 @@ mod tests {
         assert_eq!((report.comments, report.changed, report.to_threat, report.to_harmless), (100, 15, 12, 3));
         assert_eq!((report.changed_share, report.by_commenter, report.learnt), (0.15, false, 0));
         let [low, high] = report.changed_interval;
-        // 1.96 standard errors of 0.0357 beside 0.15.
+        // 0.15 plus and minus 1.96 standard errors of 0.0357.
         assert!((low - 0.08).abs() < 0.02 && (high - 0.22).abs() < 0.02, "{low} {high}");
         let table = report.decisions;
         assert_eq!((table.flag.flag, table.flag.pass, table.pass.flag, table.pass.pass), (9, 3, 12, 76));
@@ -307,7 +322,7 @@ mod tests {
         });
         assert_eq!(told, [[0.89, 0.88], [0.75, 0.5], [0.075, 0.025]]);
         let [low, high] = labelled.recall.unwrap().interval;
-        // 1.96 standard errors of 0.139 beside 0.25.
+        // 0.25 plus and minus 1.96 standard errors of 0.139.
         assert!((low + 0.02).abs() < 0.05 && (high - 0.52).abs() < 0.05, "{low} {high}");
         let mut turned = hundred();
         turned.reverse();
@@ -332,7 +347,7 @@ mod tests {
             high - low
         };
         let by_comment = width(&cases);
-        // The changed ones lie side by side: four in five of a few people's comments.
+        // The changed comments are adjacent: four in five comments of a few people.
         cases.sort_by_key(|case| case.candidate.is_threat == case.incumbent.is_threat);
         for (at, case) in (0..).zip(&mut cases) {
             case.commenter = Some(at / 5);

@@ -1,8 +1,8 @@
-//! From scores to decisions: a probability, and the thresholds that it is held against.
+//! From scores to decisions: probabilities and thresholds.
 //!
-//! - **In**: scores and labels of rows that the scorer did not learn from; what the model will be used for.
-//! - **Out**: [`Platt`]'s two numbers, [`OperatingPoint`]s with names, the [`Band`] that is left to people.
-//! - **Callers**: experiment makes them; a linear model carries them; the service decides by them.
+//! - **In**: scores and labels of rows that the scorer did not learn from; the intended use of the model.
+//! - **Out**: the two numbers of [`Platt`], named [`OperatingPoint`]s, the [`Band`] for human review.
+//! - **Callers**: experiment makes them; a linear model contains them; the service uses them to decide.
 
 pub mod operation;
 mod platt;

@@ -1,41 +1,43 @@
-//! What a model is used for: which threshold decides, and what is left to people.
+//! The intended use of a model: the deciding threshold, and the band for human review.
 
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::{Judged, best_f1_threshold, threshold_at_fpr, threshold_at_precision};
 
-/// The threshold of the best F1.
+/// The threshold with the best F1.
 pub const BEST_F1: &str = "best_f1";
-/// The threshold that flags 5% of what is no threat; below it nobody needs to look.
+/// The threshold that flags 5% of the harmless sentences; nobody needs to look below it.
 pub const FPR_5: &str = "fpr_5";
-/// The lowest threshold from which four of five flags are threats; above it a flag needs no second look.
+/// The lowest threshold at which 80% of the flags are threats; no review above it.
 pub const PRECISION_80: &str = "precision_80";
-/// The threshold that flags as many comments a day as people can look at.
+/// The threshold that flags as many comments per day as people can review.
 pub const DAILY_BUDGET: &str = "daily_budget";
-/// One half: where nothing was learned about thresholds.
+/// A threshold of one half, used if no threshold was learned.
 pub const EVEN_ODDS: &str = "even_odds";
 
 const NAMES: [&str; 4] = [BEST_F1, DAILY_BUDGET, FPR_5, PRECISION_80];
 
-/// A threshold and what it stands for.
+/// A threshold with a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatingPoint {
-    /// One of the names here.
+    /// One of the names in this module.
     pub name: String,
     /// A sentence at or above this probability is called a threat.
     pub threshold: f64,
 }
 
-/// How a model is going to be used.
+/// The intended use of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Operation {
     /// The threshold that decides: `best_f1`, `fpr_5`, `precision_80` or `daily_budget`.
     pub point: String,
-    /// Comments a day that the model will see.
+    /// Comments per day that the model will judge.
     pub comments_per_day: u32,
-    /// Flags a day that people can look at; with `comments_per_day` it makes the threshold `daily_budget`.
+    /// Flags per day that people can review.
+    ///
+    /// `flags_per_day` and `comments_per_day` together determine the threshold `daily_budget`.
     pub flags_per_day: u32,
 }
 
@@ -46,20 +48,30 @@ impl Default for Operation {
 }
 
 impl Operation {
-    /// Refuses what no threshold could be made for; the message names the field.
+    /// Refuses values for which no threshold can be computed; the message names the field.
     pub fn check(&self) -> Result<(), String> {
         if !NAMES.contains(&self.point.as_str()) {
-            return Err(format!("`point` is none of {}", NAMES.join(", ")));
+            return Err(format!("`point` must be one of {}", NAMES.join(", ")));
         }
         if self.comments_per_day == 0 || self.flags_per_day > self.comments_per_day {
-            return Err("`flags_per_day` is more than `comments_per_day`".to_owned());
+            return Err("`flags_per_day` must not be more than `comments_per_day`".to_owned());
         }
         Ok(())
     }
 
-    /// Thresholds from judged sentences and from the probabilities of judged comments; the one that decides first.
+    /// All thresholds, from judged sentences and the probabilities of judged comments.
     ///
-    /// The budget holds where the comments a day are like the judged ones.
+    /// The deciding threshold comes first. The daily budget is kept only if daily comments resemble the judged ones.
+    ///
+    /// ```
+    /// use model::calibration::{Band, Decision, Operation};
+    ///
+    /// let sentences = [(0.95, true), (0.7, false), (0.6, true), (0.1, false), (0.05, false)];
+    /// let operation = Operation { point: "precision_80".into(), comments_per_day: 100, flags_per_day: 20 };
+    /// let points = operation.points(&sentences, &[0.95, 0.7, 0.6, 0.1, 0.05]);
+    /// assert_eq!((points[0].name.as_str(), points[0].threshold), ("precision_80", 0.95));
+    /// assert_eq!(Band::of(&points).decide(0.99), Decision::Flag);
+    /// ```
     #[must_use]
     pub fn points(&self, sentences: &[Judged], comments: &[f64]) -> Vec<OperatingPoint> {
         let budget = f64::from(self.flags_per_day) / f64::from(self.comments_per_day.max(1));
@@ -76,27 +88,27 @@ impl Operation {
     }
 }
 
-/// The lowest threshold that at most this share of probabilities reaches.
+/// The lowest threshold that is reached by at most this share of the probabilities.
 fn threshold_at_share(probabilities: &[f64], share: f64) -> f64 {
     let mut sorted = probabilities.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
     let allowed = (share * sorted.len() as f64) as usize;
     match sorted.get(allowed) {
-        // The first that must stay below, and whatever is as high.
+        // Everything up to the first probability beyond the share must stay below the threshold.
         Some(&below) => sorted[..allowed].iter().rev().find(|&&p| p > below).copied().unwrap_or(1.0),
         None => 0.0,
     }
 }
 
-/// What is to be done with a comment or a sentence.
+/// What to do with a comment or a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// It is so likely a threat that it can be acted on.
+    /// It is so likely a threat that no review is needed before acting.
     Flag,
-    /// A person should look.
+    /// A person should look at it.
     Review,
-    /// Nobody needs to look.
+    /// Nobody needs to look at it.
     Pass,
 }
 
@@ -104,7 +116,7 @@ impl Decision {
     /// Every decision.
     pub const ALL: [Self; 3] = [Self::Flag, Self::Review, Self::Pass];
 
-    /// Its name in answers and metrics.
+    /// The name in answers and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -115,19 +127,27 @@ impl Decision {
     }
 }
 
-/// The band of probabilities that is left to people.
+/// The band of probabilities for human review.
+///
+/// ```
+/// use model::calibration::{Band, Decision};
+///
+/// let band = Band { review_from: 0.2, flag_from: 0.8 };
+/// let decisions = [0.1, 0.5, 0.9].map(|probability| band.decide(probability));
+/// assert_eq!(decisions, [Decision::Pass, Decision::Review, Decision::Flag]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Band {
-    /// From here on a person should look.
+    /// From this probability on, a person should look.
     pub review_from: f64,
-    /// From here on it can be acted on.
+    /// From this probability on, a comment is flagged without review.
     pub flag_from: f64,
 }
 
 impl Band {
-    /// The band around the deciding threshold, from the 5% false-positive rate to the precision of four in five.
+    /// The band around the deciding threshold, from `fpr_5` to `precision_80`.
     ///
-    /// A model without these thresholds leaves nothing to people.
+    /// For a model without these thresholds the band is empty.
     #[must_use]
     pub fn of(points: &[OperatingPoint]) -> Self {
         let deciding = points.first().map_or(0.5, |point| point.threshold);
@@ -135,7 +155,7 @@ impl Band {
         Self { review_from: named(FPR_5).min(deciding), flag_from: named(PRECISION_80).max(deciding) }
     }
 
-    /// What is to be done at a probability.
+    /// The decision for a probability.
     #[must_use]
     pub fn decide(self, probability: f64) -> Decision {
         if probability >= self.flag_from {

@@ -1,4 +1,4 @@
-//! From a score to a probability: Platt's sigmoid with two numbers.
+//! From a score to a probability: Platt's sigmoid with two parameters.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,23 +6,31 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Platt {
-    /// Factor of the score; positive when a higher score means more likely a threat.
+    /// Factor of the score; positive if higher scores mean more likely threats.
     pub slope: f64,
-    /// Added to it.
+    /// Added to the product.
     pub offset: f64,
 }
 
 impl Platt {
-    /// Leaves log-odds as they are.
+    /// Leaves log-odds unchanged.
     pub const IDENTITY: Self = Self { slope: 1.0, offset: 0.0 };
 
-    /// Fits the sigmoid to scores that the model gave to rows it had not seen.
+    /// Fits the sigmoid to a model's scores of rows that it had not seen.
     ///
     /// Newton's method with backtracking on the regularised likelihood of Lin, Lin and Weng, "A note on Platt's
     /// probabilistic outputs for support vector machines", Machine Learning 68 (2007), algorithm 1.
+    ///
+    /// ```
+    /// use model::calibration::Platt;
+    ///
+    /// let scores = [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0];
+    /// let platt = Platt::fit(&scores, &[false, false, true, false, true, true]);
+    /// assert!(platt.slope > 0.0 && platt.probability(3.0) > 0.5 && platt.probability(-3.0) < 0.5);
+    /// ```
     #[must_use]
     pub fn fit(scores: &[f64], is_threat: &[bool]) -> Self {
-        // Sums of floats depend on their order; sorted, the same rows give the same bits however they are read.
+        // Sums of floats depend on their order. Sorting makes the result independent of the order of the rows.
         let mut pairs: Vec<(f64, bool)> = scores.iter().copied().zip(is_threat.iter().copied()).collect();
         pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let (scores, is_threat): (Vec<f64>, Vec<bool>) = pairs.into_iter().unzip();
@@ -78,7 +86,9 @@ impl Platt {
         platt
     }
 
-    /// The probability of a threat: from 0, and below 1, so that a threshold of 1 flags nothing.
+    /// The probability of a threat: at least 0 and below 1.
+    ///
+    /// A threshold of 1 therefore flags nothing.
     #[must_use]
     pub fn probability(self, score: f64) -> f64 {
         let x = self.slope * score + self.offset;

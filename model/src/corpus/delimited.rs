@@ -1,7 +1,7 @@
-//! CSV (RFC 4180) with a header line: columns `text` and `label`, and if known `commenter` and `comment`.
+//! CSV (RFC 4180) with a header line: columns `text`, `label`, and optionally `commenter` and `comment`.
 //!
-//! A quote that is left open would swallow the rows behind it. So a record that does not end as it should is set aside
-//! by its first line alone, and the lines behind it are read for themselves.
+//! An open quote would swallow the rows that follow it. If a record does not end correctly, only its first line is
+//! quarantined, and the following lines are read as records of their own.
 
 use std::{borrow::Cow, collections::VecDeque, io::BufRead};
 
@@ -12,15 +12,15 @@ use super::{
     row::NOT_UTF8,
 };
 
-/// A comment has fewer lines.
+/// The most lines of a record after its first one.
 const MOST_LINES: usize = 200;
-/// A comment has fewer bytes.
+/// The most bytes of a record.
 const LONGEST: usize = 1 << 20;
 
 /// The records of a file after its header.
 pub(super) struct Records<R> {
     lines: Lines<R>,
-    /// Lines that were read ahead.
+    /// Lines that were read ahead, with their numbers.
     ahead: VecDeque<(u64, Vec<u8>)>,
     columns: Columns,
     comments: CommentNumbers,
@@ -61,7 +61,7 @@ impl<R: BufRead> Records<R> {
         Some(Ok(item(line, row)))
     }
 
-    /// The next record that is not a blank line: its first line's number, and its fields or why there are none.
+    /// The next record that is not blank: its line number, and fields or an error.
     fn record(&mut self) -> Result<Option<(u64, Fielded)>, Error> {
         let (number, first) = loop {
             match self.line()? {
@@ -105,16 +105,16 @@ impl<R: BufRead> Records<R> {
     }
 }
 
-/// A record's fields, or why it has none.
+/// A record's fields, or why it is malformed.
 type Fielded = Result<Vec<Vec<u8>>, &'static str>;
 
-/// What some lines are.
+/// The fields found in some lines.
 enum Fields {
-    /// A record.
+    /// A complete record.
     Whole(Vec<Vec<u8>>),
-    /// The beginning of one: a quote is open.
+    /// The beginning of a record: a quote is still open.
     Open,
-    /// No record.
+    /// A malformed record, with the reason.
     Wrong(&'static str),
 }
 
@@ -138,7 +138,7 @@ fn fields(line: &[u8]) -> Fields {
             }
             rest = quoted;
             if !rest.is_empty() && rest[0] != b',' {
-                return Fields::Wrong("something stands between a closing quote and the next comma");
+                return Fields::Wrong("there is text between a closing quote and the next comma");
             }
         } else {
             let end = rest.iter().position(|&byte| byte == b',').unwrap_or(rest.len());

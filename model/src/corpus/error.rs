@@ -5,7 +5,7 @@ use super::{MAX_QUARANTINED_PERCENT, MIN_COMMENTERS, MIN_THREATS};
 /// A file that cannot become a dataset.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Too many rows are malformed: probably the wrong format.
+    /// Too many rows are malformed; the format is probably wrong.
     #[error("{quarantined} of {total} rows are malformed, more than {}%; the first: {first}", MAX_QUARANTINED_PERCENT)]
     TooManyMalformed {
         /// Malformed rows.
@@ -15,9 +15,10 @@ pub enum Error {
         /// The first few, as `line N: reason`.
         first: String,
     },
-    /// There is nothing to learn from.
+    /// The rows are too few to learn from.
     #[error(
-        "the corpus has {threats} threats among {rows} sentences: at least {MIN_THREATS} threats and as many others, each by {MIN_COMMENTERS} commenters or more, are needed"
+        "the corpus has {threats} threats among {rows} sentences: it needs at least {MIN_THREATS} threats and \
+         {MIN_THREATS} other sentences, each from at least {MIN_COMMENTERS} commenters"
     )]
     TooSmall {
         /// Usable rows.
@@ -28,12 +29,12 @@ pub enum Error {
     /// The CSV header lacks a column.
     #[error("line 1: the header has no column `{0}`")]
     MissingColumn(&'static str),
-    /// The input failed.
+    /// The input cannot be read.
     #[error("line {line}: the input cannot be read: {kind}")]
     Unreadable {
-        /// The line that was being read, from 1; 0 before the first.
+        /// The number of the line, from 1; 0 before the first line.
         line: u64,
-        /// Why.
+        /// The kind of the I/O error.
         kind: std::io::ErrorKind,
     },
 }

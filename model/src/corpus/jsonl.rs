@@ -1,4 +1,4 @@
-//! One JSON object a line: `text` and `label`, and if known `commenter` and `comment` (text or number).
+//! One JSON object per line: `text`, `label`, and optionally `commenter` and `comment` (text or number).
 
 use std::{borrow::Cow, fmt};
 
@@ -13,14 +13,14 @@ use super::{
     row::NOT_UTF8,
 };
 
-/// Where in a file of objects the reader is.
+/// The state of a reader of JSON lines.
 #[derive(Default)]
 pub(super) struct Records {
     comments: CommentNumbers,
 }
 
 impl Records {
-    /// The row of a line; none where the line is blank.
+    /// The row of a line; `None` for a blank line.
     pub(super) fn read(&mut self, line: &[u8]) -> Option<Result<Row, &'static str>> {
         if line.trim_ascii().is_empty() {
             return None;
@@ -44,7 +44,7 @@ struct Object<'a> {
 fn read(line: &[u8]) -> Result<Record<'_>, &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| NOT_UTF8)?;
     let object: Object<'_> =
-        serde_json::from_str(line).map_err(|_| "the line is not a JSON object of single fields")?;
+        serde_json::from_str(line).map_err(|_| "the line is not a JSON object, or it repeats a field")?;
     Ok(Record {
         text: plain(object.text)?.ok_or("`text` is missing")?,
         label: plain(object.label)?.ok_or("`label` is missing")?,
@@ -53,15 +53,15 @@ fn read(line: &[u8]) -> Result<Record<'_>, &'static str> {
     })
 }
 
-/// A value as text.
+/// The value of a field.
 enum Field<'a> {
-    /// A text, borrowed where it has no escapes, or a number's digits.
+    /// A text (borrowed if it has no escapes) or the digits of a number.
     Plain(Cow<'a, str>),
-    /// Neither.
+    /// Anything else.
     Other,
 }
 
-/// A field's text; none where the object has no such field.
+/// A field's text; `None` if the object does not have the field.
 fn plain(field: Option<Field<'_>>) -> Result<Option<Cow<'_, str>>, &'static str> {
     match field {
         None => Ok(None),

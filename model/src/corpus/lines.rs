@@ -1,10 +1,10 @@
-//! Lines of a file, numbered and bounded.
+//! Lines of a file, with numbers and a limit on their length.
 
 use std::io::{self, BufRead, Read};
 
 use super::{Error, Item, Quarantined, Row};
 
-/// A longer line is set aside: no sentence and no record is as long.
+/// A longer line is quarantined; no sentence or record is as long.
 const MAX_LINE: u64 = 1 << 20;
 
 /// Lines with their numbers from 1, without line ends.
@@ -28,7 +28,7 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// The next line that `read` makes something of.
+    /// The next item: `read` returns `None` for a line to skip.
     pub(super) fn next_row(
         &mut self,
         mut read: impl FnMut(&[u8]) -> Option<Result<Row, &'static str>>,

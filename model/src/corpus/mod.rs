@@ -1,10 +1,10 @@
-//! Rows of labelled sentences, the parsers that make them from files, and who of their commenters is held out.
+//! Rows of labelled sentences, their parsers, and the split into training and held-out commenters.
 //!
 //! - **In**: the bytes of a file in one of three formats.
-//! - **Out**: [`Row`]s, a [`Tally`] of them, and by [`split`] the side and the fold of each commenter.
+//! - **Out**: [`Row`]s, a [`Tally`] of them, and from [`split`] the side and the fold of each commenter.
 //! - **Callers**: the registry, which stores rows as datasets; everything in this crate that learns or judges.
 //!
-//! A row that cannot be read is put in quarantine with its line and a reason; the reason never repeats the row.
+//! A malformed row is quarantined with its line number and a reason. The reason never repeats the row's text.
 
 mod delimited;
 mod error;
@@ -33,14 +33,14 @@ pub use self::{
 pub enum Format {
     /// Blocks of a header line, `label<TAB>sentence` lines and a blank line.
     Threat,
-    /// One JSON object a line: `text`, `label`, and if known `commenter` and `comment`.
+    /// One JSON object per line: `text`, `label`, and optionally `commenter` and `comment`.
     Jsonl,
-    /// Comma-separated with a header line; the same columns.
+    /// Comma-separated with a header line and the same columns.
     Csv,
 }
 
 impl Format {
-    /// The format of a file by its name, else by how it begins.
+    /// Guesses the format from the file's name, else from its first bytes.
     #[must_use]
     pub fn guess(name: &str, bytes: &[u8]) -> Self {
         let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
@@ -53,24 +53,36 @@ impl Format {
     }
 }
 
-/// What a file held.
+/// The contents of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
     /// The usable rows, in the file's order.
     pub rows: Vec<Row>,
-    /// The others, in the file's order.
+    /// The malformed rows, in the file's order.
     pub quarantined: Vec<Quarantined>,
 }
 
-/// Above this share of malformed rows a file is refused.
+/// A file with a higher percentage of malformed rows is refused.
 pub const MAX_QUARANTINED_PERCENT: u64 = 5;
-/// Five folds by commenter need threats in each.
+/// The fewest threats for training: each of five folds needs some.
 pub const MIN_THREATS: u64 = 10;
 const MIN_COMMENTERS: usize = 10;
 
 /// Reads a whole file into memory.
 ///
-/// Malformed rows are set aside; over [`MAX_QUARANTINED_PERCENT`] the file is refused and the error names the first.
+/// Malformed rows are quarantined. If their share exceeds [`MAX_QUARANTINED_PERCENT`], the file is refused. The error
+/// names the first ones.
+///
+/// ```
+/// use model::corpus::{Format, parse};
+///
+/// let file = "text,label,commenter\nNice song.,0,ann\nI will find you.,1,bob\n";
+/// let parsed = parse(Format::Csv, file.as_bytes())?;
+/// assert!(!parsed.rows[0].is_threat() && parsed.rows[1].is_threat());
+/// assert_eq!(parsed.rows[1].commenter, "bob");
+/// assert!(parsed.quarantined.is_empty());
+/// # Ok::<(), model::corpus::Error>(())
+/// ```
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, Error> {
     let mut parsed = Parsed::default();
     let mut tally = Tally::default();
@@ -86,7 +98,7 @@ pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, Error> {
     Ok(parsed)
 }
 
-/// Refuses rows from which no model could be trained and judged.
+/// Refuses rows that are not enough to train and judge a model.
 pub fn require_trainable(rows: &[Row]) -> Result<(), Error> {
     let mut tally = Tally::default();
     for row in rows {

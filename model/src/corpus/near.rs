@@ -1,40 +1,48 @@
-//! Which sentences nearly repeat others: by the characters that follow each other in both.
+//! Finds sentences that are nearly the same, by the character n-grams that they share.
 //!
-//! Two sentences are near when the sets of their runs of four characters overlap by [`NEAR`] (Jaccard's index), whatever
-//! their case, punctuation and spaces. The search is exact: sets that overlap so much share one of their rarest members
-//! (the prefix filter of Chaudhuri, Ganti and Kaushik, 2006), so few pairs are compared.
+//! Two sentences are near if the sets of their runs of four characters have a Jaccard index of at least [`NEAR`]. Case,
+//! punctuation and spaces do not matter. The search is exact: two such sets share one of their rarest members (the
+//! prefix filter of Chaudhuri, Ganti and Kaushik, 2006), so few pairs are compared.
 
 use std::{
     collections::{BTreeSet, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-/// From this share of common members on, of all that either has.
+/// The least Jaccard index (common members divided by all members) of near sentences.
 pub const NEAR: f64 = 0.7;
 /// Characters of a member.
 const LENGTH: usize = 4;
 
-/// A text without what does not count: letters and digits in lower case, one space between words.
+/// The normalised text: letters and digits in lower case, one space between words.
 #[must_use]
 pub fn plain(text: &str) -> String {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    // Emoji and the like are all that some comments have.
+    // Some comments consist only of emoji and similar signs.
     if words.is_empty() { lower.split_whitespace().collect::<Vec<_>>().join(" ") } else { words.join(" ") }
 }
 
-/// Sentences that others are compared with.
+/// An index of sentences to compare others with.
+///
+/// ```
+/// use model::corpus::near::Near;
+///
+/// let known = Near::new(["Nice song!", "I will find you and break your neck, you coward."]);
+/// assert_eq!(known.find("i'll find you and break your neck you coward!!"), [1]);
+/// assert!(known.find("What a boring film.").is_empty());
+/// ```
 #[derive(Debug, Default)]
 pub struct Near {
-    /// How many of the sentences have a member.
+    /// The number of sentences that have each member.
     frequency: HashMap<u64, u32>,
-    /// By one of a sentence's rarest members.
+    /// The sentences that have each member among their rarest ones.
     by_member: HashMap<u64, Vec<u32>>,
     sets: Vec<BTreeSet<u64>>,
 }
 
 impl Near {
-    /// Of these sentences, numbered from 0.
+    /// Makes an index of these sentences, which are numbered from 0.
     #[must_use]
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut this = Self { sets: texts.into_iter().map(members).collect(), ..Self::default() };
@@ -49,7 +57,7 @@ impl Near {
         this
     }
 
-    /// The numbers of the sentences that a text nearly repeats, ascending.
+    /// The numbers of the sentences that are near a text, in ascending order.
     #[must_use]
     pub fn find(&self, text: &str) -> Vec<u32> {
         let set = members(text);
@@ -59,7 +67,7 @@ impl Near {
     }
 }
 
-/// The hashes of a text's members; of a short text the whole is one.
+/// The hashes of a text's members; a short text is one member.
 fn members(text: &str) -> BTreeSet<u64> {
     let characters: Vec<char> = plain(text).chars().collect();
     let hash = |part: &[char]| {
@@ -73,7 +81,7 @@ fn members(text: &str) -> BTreeSet<u64> {
     characters.windows(LENGTH).map(hash).collect()
 }
 
-/// So many of the rarest members that two sets without one of them in common are not near.
+/// Enough of the rarest members that two sets without a common one are not near.
 fn rarest(set: &BTreeSet<u64>, frequency: &HashMap<u64, u32>) -> impl Iterator<Item = u64> {
     let mut members: Vec<(u32, u64)> =
         set.iter().map(|member| (frequency.get(member).copied().unwrap_or(0), *member)).collect();

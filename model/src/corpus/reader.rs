@@ -1,4 +1,4 @@
-//! A file row by row, in memory that does not grow with it.
+//! Reads a file row by row, in memory that does not grow with the file.
 
 use std::io::BufRead;
 
@@ -10,7 +10,17 @@ use super::{
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads a file from its beginning to its end, each row once.
+/// An iterator over the rows of a file, in the file's order.
+///
+/// ```
+/// use model::corpus::{Format, Item, Reader};
+///
+/// let file = "{\"text\": \"I will find you.\", \"label\": 1}\n{\"text\": \"Nice song.\"}\n";
+/// let items: Vec<Item> = Reader::new(Format::Jsonl, file.as_bytes())?.collect::<Result<_, _>>()?;
+/// assert!(matches!(&items[0], Item::Row(row) if row.is_threat()));
+/// assert!(matches!(&items[1], Item::Malformed(bad) if bad.line == 2 && bad.reason == "`label` is missing"));
+/// # Ok::<(), model::corpus::Error>(())
+/// ```
 pub struct Reader<R>(Records<R>);
 
 enum Records<R> {
@@ -20,10 +30,10 @@ enum Records<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Begins to read.
+    /// Starts to read a file.
     ///
     /// # Errors
-    /// [`Error::MissingColumn`] for CSV; [`Error::Unreadable`] where the input fails.
+    /// [`Error::MissingColumn`] if a CSV header lacks a column; [`Error::Unreadable`] if the input fails.
     pub fn new(format: Format, mut input: R) -> Result<Self, Error> {
         if input.fill_buf().map_err(|error| unreadable(0, &error))?.starts_with(BYTE_ORDER_MARK) {
             input.consume(BYTE_ORDER_MARK.len());

@@ -1,4 +1,4 @@
-//! The record of a format whose rows stand alone: JSONL, CSV.
+//! Records of JSONL and CSV, where every row is independent of the others.
 
 use std::{
     borrow::Cow,
@@ -8,11 +8,11 @@ use std::{
 
 use super::row::{Row, refusal};
 
-/// The row of one record of a format whose rows stand alone.
+/// The row of one record of JSONL or CSV.
 ///
-/// Without a commenter the comment is the group; without either the sentence itself, so that equal sentences stay on one
-/// side of a split.
-/// `comments` numbers the comments in order of appearance; a row without one is a comment of its own.
+/// A row without a commenter is grouped by its comment; a row without either is grouped by its sentence, so that equal
+/// sentences stay on one side of a split. `comments` numbers the comments in order of appearance. A row without a
+/// comment is a comment of its own.
 pub(super) fn standalone(comments: &mut CommentNumbers, record: Record<'_>) -> Result<Row, &'static str> {
     let Record { label, text, commenter, comment } = record;
     if let Some(reason) = refusal(&label, &text) {
@@ -40,7 +40,7 @@ pub(super) struct Record<'a> {
 /// Numbers comments in order of first appearance.
 #[derive(Default)]
 pub(super) struct CommentNumbers {
-    /// By a hash of commenter and id: names of ten million comments would not fit.
+    /// By a hash of commenter and id: ten million names would not fit in memory.
     known: HashMap<u64, u32>,
     next: u32,
 }

@@ -1,16 +1,16 @@
-//! One labelled sentence, and what stands where one should be.
+//! One labelled sentence, or a malformed row.
 
 use serde::{Deserialize, Serialize};
 
-/// The label of a violent threat, or support of violence. Every other label is something else.
+/// The label of violent threats and of support of violence; other labels are no threat.
 pub const THREAT: u8 = 1;
 
 /// One labelled sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Which comment the sentence stands in; sentences of one comment follow each other.
+    /// The comment that contains the sentence; the sentences of a comment follow each other.
     pub comment: u32,
-    /// Who wrote it; splits never cut a commenter in two.
+    /// The writer; a split never separates the rows of one commenter.
     pub commenter: String,
     /// 1 is a threat; 0, 2 and 3 are not (2 and 3: other abuse).
     pub label: u8,
@@ -31,11 +31,11 @@ impl Row {
 pub struct Quarantined {
     /// Line in the file, from 1.
     pub line: u64,
-    /// Why, without the row's text.
+    /// The reason, without the row's text.
     pub reason: String,
 }
 
-/// What stands at a place of a file.
+/// An item of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A usable row.
@@ -46,7 +46,7 @@ pub enum Item {
 
 pub(super) const NOT_UTF8: &str = "the line is not UTF-8";
 
-/// Why a sentence of this text and label cannot be a row, if so.
+/// Why a text and a label do not make a row; `None` if they do.
 pub(super) fn refusal(label: &str, text: &str) -> Option<&'static str> {
     if !matches!(label, "0" | "1" | "2" | "3") {
         Some("the label is not 0, 1, 2 or 3")

@@ -1,6 +1,6 @@
-//! Who is held out and who is in which fold: by commenter, never by sentence.
+//! The held-out set and the folds: always by commenter, never by sentence.
 //!
-//! One person's sentences resemble each other; a split by sentence would measure memory.
+//! The sentences of one person resemble each other. A split by sentence would measure memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,22 +9,23 @@ use crate::{Row, version::Digest};
 /// One commenter in this many is held out for evaluation and for the gate.
 pub const HELD_OUT_ONE_IN: u64 = 5;
 
-/// Commenters of this prefix stand for comments that reviewers labelled. They are never held out: what people correct
-/// must not change what models are judged by.
+/// Prefix of the commenters that stand for reviewed comments.
+///
+/// They are never held out, because reviewers' corrections must not change what models are judged on.
 pub const FEEDBACK: &str = "feedback:";
 
 /// Whether a commenter is in the held-out set of the split with this seed.
 ///
-/// It depends on nothing but the seed and the name: a commenter stays on his side when the corpus grows.
+/// The answer depends only on the seed and the name: commenters stay on their side when the corpus grows.
 #[must_use]
 pub fn is_held_out(seed: u64, commenter: &str) -> bool {
     !commenter.starts_with(FEEDBACK) && hash(seed, commenter).is_multiple_of(HELD_OUT_ONE_IN)
 }
 
-/// The fold (0 to `k`-1) of a commenter by name alone; none where the commenter is held out.
+/// The fold (0 to `k`-1) of a commenter by name alone; `None` if held out.
 ///
-/// For corpora that nobody holds in memory: folds of any shard are known without the others. They are less even than
-/// those of [`folds`].
+/// For corpora that do not fit in memory: the folds of a shard do not depend on other shards. Their sizes differ more
+/// than those of [`folds`].
 #[must_use]
 pub fn place(seed: u64, commenter: &str, k: usize) -> Option<usize> {
     let of_fold = || hash(seed, commenter) / HELD_OUT_ONE_IN % k.max(1) as u64;
@@ -33,13 +34,15 @@ pub fn place(seed: u64, commenter: &str, k: usize) -> Option<usize> {
 
 /// Whether a commenter is in a sample of about `share` (0 to 1) of all.
 ///
-/// It does not depend on who is held out, so both sides are sampled alike.
+/// The choice does not depend on the held-out set, so both sides are sampled equally.
 #[must_use]
 pub fn is_sampled(seed: u64, commenter: &str, share: f64) -> bool {
     (draw(seed, commenter) as f64) < share * 2_f64.powi(64)
 }
 
-/// A commenter's place in the order of sampling. What reviewers labelled comes first: it is little, and dear.
+/// A commenter's place in the order of sampling.
+///
+/// Reviewed comments come first, because they are few and valuable.
 fn draw(seed: u64, commenter: &str) -> u64 {
     if commenter.starts_with(FEEDBACK) {
         return 0;
@@ -47,8 +50,9 @@ fn draw(seed: u64, commenter: &str) -> u64 {
     hash(seed, &format!("sample\n{commenter}"))
 }
 
-/// Of sampled rows the commenters who come first in the order that [`is_sampled`] draws them in, as long as they have at
-/// most `limit` rows together.
+/// Keeps at most `limit` sampled rows; a commenter's rows are kept or dropped together.
+///
+/// Commenters are kept in the order in which [`is_sampled`] draws them. One with too many rows is skipped.
 #[must_use]
 pub fn at_most(seed: u64, rows: Vec<Row>, limit: u64) -> Vec<Row> {
     if rows.len() as u64 <= limit {
@@ -71,22 +75,40 @@ pub fn at_most(seed: u64, rows: Vec<Row>, limit: u64) -> Vec<Row> {
     rows.into_iter().filter(|row| kept.contains(&row.commenter)).collect()
 }
 
-/// Training rows and held-out rows.
+/// Divides rows into training rows and held-out rows.
+///
+/// ```
+/// use model::corpus::{sample, split};
+///
+/// let (train, held_out) = split::held_out(42, sample().rows);
+/// assert!(train.len() > held_out.len());
+/// assert!(train.iter().all(|row| !split::is_held_out(42, &row.commenter)));
+/// assert!(held_out.iter().all(|row| split::is_held_out(42, &row.commenter)));
+/// ```
 #[must_use]
 pub fn held_out(seed: u64, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
     rows.into_iter().partition(|row| !is_held_out(seed, &row.commenter))
 }
 
-/// The held-out rows and their numbers from 0 among all.
+/// The held-out rows, with their numbers (from 0) among all rows.
 #[must_use]
 pub fn held_out_numbered(seed: u64, rows: Vec<Row>) -> (Vec<u64>, Vec<Row>) {
     (0..).zip(rows).filter(|(_, row)| is_held_out(seed, &row.commenter)).unzip()
 }
 
-/// The fold (0 to `k`-1) of each row; all rows of a commenter share one.
+/// The fold (0 to `k`-1) of each row. A commenter's rows share one.
 ///
-/// Largest commenters first, each into the fold that is lightest so far (scikit-learn's `GroupKFold`);
-/// ties are broken by seed and name, so the order of the rows does not matter.
+/// The commenter with the most rows comes first. Each goes into the fold with the fewest rows so far (scikit-learn's
+/// `GroupKFold`). Ties are broken by seed and name, so the order of the rows does not matter.
+///
+/// ```
+/// use model::corpus::{sample, split};
+///
+/// let rows = sample().rows;
+/// let folds = split::folds(42, &rows, 5);
+/// let of_one_commenter = rows.iter().zip(&folds).filter(|(row, _)| row.commenter == rows[0].commenter);
+/// assert!(of_one_commenter.map(|(_, fold)| *fold).all(|fold| fold == folds[0]));
+/// ```
 #[must_use]
 pub fn folds(seed: u64, rows: &[Row], k: usize) -> Vec<usize> {
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();

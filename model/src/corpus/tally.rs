@@ -1,4 +1,4 @@
-//! What a corpus holds, counted in one pass over its rows.
+//! Counts of a corpus, made in one pass over its rows.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -7,30 +7,41 @@ use std::{
 
 use super::{Error, Item, MAX_QUARANTINED_PERCENT, MIN_COMMENTERS, MIN_THREATS, Quarantined, Row};
 
-/// Malformed rows that are reported one by one; the count is always whole.
+/// Malformed rows that are reported one by one; the count includes all.
 const REPORTED_ROWS: usize = 1_000;
 
-/// Counts of rows; memory grows with commenters and comments by a few bytes each, never with sentences.
+/// Counts of rows.
+///
+/// Memory grows by a few bytes for each commenter and comment, but not with sentences.
+///
+/// ```
+/// use model::corpus::{Error, Row, Tally};
+///
+/// let mut tally = Tally::default();
+/// tally.add_row(&Row { comment: 0, commenter: "ann".into(), label: 1, text: "I will find you.".into() });
+/// assert_eq!((tally.sentences, tally.threats, tally.commenters()), (1, 1, 1));
+/// assert_eq!(tally.require_trainable(), Err(Error::TooSmall { rows: 1, threats: 1 }));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Usable sentences.
     pub sentences: u64,
-    /// Threats among them.
+    /// Threats among the sentences.
     pub threats: u64,
     /// Comments.
     pub comments: u64,
     /// Malformed rows.
     pub quarantined: u64,
-    /// The first thousand of them.
+    /// The first thousand malformed rows.
     pub quarantine: Vec<Quarantined>,
     seen_comments: Vec<u64>,
     commenters: HashSet<u64>,
-    /// The first few who wrote no threat, and who wrote one.
+    /// The first few commenters of harmless sentences, and of threats.
     few: [BTreeSet<String>; 2],
 }
 
 impl Tally {
-    /// Counts what stands at a place of a file.
+    /// Counts one item of a file.
     pub fn add(&mut self, item: &Item) {
         match item {
             Item::Row(row) => self.add_row(row),
@@ -62,13 +73,13 @@ impl Tally {
         }
     }
 
-    /// Commenters.
+    /// The number of commenters.
     #[must_use]
     pub fn commenters(&self) -> u64 {
         self.commenters.len() as u64
     }
 
-    /// Refuses a file with too many malformed rows: probably it has another format.
+    /// Refuses a file with too many malformed rows; it probably has another format.
     pub fn require_form(&self) -> Result<(), Error> {
         let total = self.sentences + self.quarantined;
         if self.quarantined * 100 <= total * MAX_QUARANTINED_PERCENT {
@@ -79,7 +90,7 @@ impl Tally {
         Err(Error::TooManyMalformed { quarantined: self.quarantined, total, first: first.join("; ") })
     }
 
-    /// Refuses rows from which no model could be trained and judged.
+    /// Refuses rows that are not enough to train and judge a model.
     pub fn require_trainable(&self) -> Result<(), Error> {
         let enough = self.threats >= MIN_THREATS
             && self.sentences - self.threats >= MIN_THREATS

@@ -1,11 +1,13 @@
-//! The THREAT format: `Video #1, Comment #2, Commenter #3, when`, then `label<TAB>sentence` lines, then a blank line.
+//! The THREAT format: blocks of a header line, sentence lines and a blank line.
+//!
+//! A header is `Video #1, Comment #2, Commenter #3, when`; a sentence line is `label<TAB>sentence`.
 //!
 //! Hammer, Riegler, Øvrelid, Velldal: "THREAT: A Large Annotated Corpus for Detection of Violent Threats", CBMI 2019.
-//! Lines that start with `#` before a block are remarks.
+//! A line that starts with `#` outside a block is a remark.
 
 use super::row::{NOT_UTF8, Row, refusal};
 
-/// Where in a file of blocks the reader is.
+/// The state of a reader of blocks.
 #[derive(Default)]
 pub(super) struct Blocks {
     comments: u32,
@@ -13,7 +15,7 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// The row of a line; none where the line is no sentence.
+    /// The row of a line; `None` if the line is not a sentence.
     pub(super) fn read(&mut self, line: &[u8]) -> Option<Result<Row, &'static str>> {
         match read(line, self.commenter.is_some()) {
             Ok(Line::Blank) => self.commenter = None,
@@ -29,7 +31,7 @@ impl Blocks {
                     label,
                     text: text.to_owned(),
                 });
-                return Some(row.ok_or("the sentence stands under no header line"));
+                return Some(row.ok_or("the sentence has no header line above it"));
             }
             Err(reason) => return Some(Err(reason)),
         }

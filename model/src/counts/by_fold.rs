@@ -1,4 +1,4 @@
-//! Counts of a corpus apart for each fold, so that a model without any fold follows by subtraction.
+//! Separate counts for each fold of a corpus.
 
 use super::{Counter, Counts, Error};
 use crate::{
@@ -7,15 +7,17 @@ use crate::{
     features::{Analyser, FeatureSet, Scratch, UnknownExtractor},
 };
 
-/// Counts of the training rows of a corpus, apart for each fold, so that a model without any fold follows by subtraction.
+/// Counts of the training rows of a corpus, separate for each fold.
+///
+/// The counts without a fold are the total less that fold's counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountsByFold {
-    /// What was counted.
+    /// The counted features.
     pub features: FeatureSet,
     pub(super) folds: Vec<Counts>,
 }
 
-/// Counts rows into their folds, which [`split::place`] decides.
+/// Counts rows by fold; [`split::place`] decides the fold.
 #[derive(Debug)]
 pub struct FoldCounter {
     features: FeatureSet,
@@ -26,7 +28,7 @@ pub struct FoldCounter {
 }
 
 impl FoldCounter {
-    /// Nothing counted yet.
+    /// A counter that starts at zero.
     pub fn new(features: FeatureSet, seed: u64, folds: usize) -> Result<Self, UnknownExtractor> {
         let analyser = features.analyser()?;
         let folds = std::iter::repeat_with(Counter::default).take(folds).collect();
@@ -40,7 +42,7 @@ impl FoldCounter {
         }
     }
 
-    /// What was counted.
+    /// The finished counts.
     #[must_use]
     pub fn finish(self) -> CountsByFold {
         CountsByFold { features: self.features, folds: self.folds.into_iter().map(Counter::finish).collect() }
@@ -48,13 +50,13 @@ impl FoldCounter {
 }
 
 impl CountsByFold {
-    /// Folds.
+    /// The number of folds.
     #[must_use]
     pub fn folds(&self) -> usize {
         self.folds.len()
     }
 
-    /// Everything.
+    /// The counts of all folds together.
     #[must_use]
     pub fn all(&self) -> Counts {
         self.folds.iter().fold(Counts::default(), |sum, fold| sum.plus(fold))

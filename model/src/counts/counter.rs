@@ -1,4 +1,4 @@
-//! Counting sentences one by one, in one table.
+//! Counts sentences one by one, in one table.
 
 use std::{
     collections::HashMap,
@@ -9,6 +9,19 @@ use super::{Counts, FeatureCount};
 use crate::features::{Analyser, Scratch};
 
 /// Counts the features of sentences, one by one.
+///
+/// ```
+/// use model::{counts::Counter, features::{FeatureSet, Scratch}, text::WordRule};
+///
+/// let analyser = FeatureSet::new(WordRule::Word, &["unigrams"]).analyser()?;
+/// let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
+/// counter.add(&analyser, "I will find you", true, &mut scratch);
+/// counter.add(&analyser, "I like you", false, &mut scratch);
+/// let counts = counter.finish();
+/// assert_eq!((counts.sentences, counts.len(), counts.frequent(2).len()), ([1, 1], 5, 2));
+/// assert_eq!(counts.plus(&counts).sentences, [2, 2]);
+/// # Ok::<(), model::features::UnknownExtractor>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Counter {
     features: HashMap<u64, Tally, BuildHasherDefault<KeyHasher>>,
@@ -37,7 +50,7 @@ impl Counter {
         }
     }
 
-    /// What was counted.
+    /// The finished counts.
     #[must_use]
     pub fn finish(self) -> Counts {
         let mut features: Vec<(u64, FeatureCount)> =
@@ -47,7 +60,7 @@ impl Counter {
     }
 }
 
-/// Keys are hashes already: take them as they are.
+/// Uses keys unchanged, because they are already hashes.
 #[derive(Clone, Copy, Debug, Default)]
 struct KeyHasher(u64);
 

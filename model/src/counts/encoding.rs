@@ -1,12 +1,10 @@
-//! Counts as bytes.
-//!
-//! As bytes, [`CountsByFold`] is
+//! The bytes of [`CountsByFold`].
 //!
 //! ```text
 //! 8 bytes   magic "threatc" and the format's version, 1
 //! 4 bytes   length H of the header, little-endian, at most 1 MiB
-//! H bytes   the header as JSON: the features, and by fold the sentences and the number of features
-//! by fold   N keys of 8 bytes, ascending; N * 3 counts of 4 bytes; all little-endian
+//! H bytes   the header as JSON: the features, and for each fold the sentences and the number N of features
+//! each fold N keys of 8 bytes, ascending; N * 3 counts of 4 bytes; all little-endian
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +30,7 @@ struct FoldHeader {
 }
 
 impl CountsByFold {
-    /// As bytes. Equal counts have equal bytes.
+    /// Encodes the counts as bytes. Equal counts have equal bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let fold = |counts: &Counts| FoldHeader { sentences: counts.sentences, features: counts.features.len() as u64 };
@@ -52,7 +50,7 @@ impl CountsByFold {
         bytes
     }
 
-    /// The counts in some bytes.
+    /// Decodes counts from bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         const SHORT: Error = Error::Malformed("they are cut short");
         let rest = bytes.strip_prefix(MAGIC).ok_or(Error::Malformed("they do not begin as counts do"))?;

@@ -1,8 +1,10 @@
-//! How often each feature stands in threats and in other sentences: additive, so that shards can be counted apart.
+//! How often each feature occurs in threats and in other sentences.
+//!
+//! Counts can be added and subtracted, so shards of a dataset can be counted separately.
 //!
 //! - **In**: rows and the features to count; or bytes that [`CountsByFold::encode`] made.
-//! - **Out**: [`Counts`], or [`CountsByFold`], that add up and can be taken from each other.
-//! - **Callers**: trainers, for rows in memory; activities, for shards of datasets that are larger.
+//! - **Out**: [`Counts`] or [`CountsByFold`].
+//! - **Callers**: trainers, for rows in memory; activities, for shards of datasets that do not fit in memory.
 
 mod by_fold;
 mod counter;
@@ -13,12 +15,12 @@ pub use self::{
     counter::Counter,
 };
 
-/// Counts of one feature. A count that would pass 2^32 - 1 stays there.
+/// Counts of one feature. A count stops at 2^32 - 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeatureCount {
-    /// Occurrences in sentences that are no threat, and in threats.
+    /// Occurrences in harmless sentences, and in threats.
     pub occurrences: [u32; 2],
-    /// Sentences that have it.
+    /// Sentences that have the feature.
     pub sentences: u32,
 }
 
@@ -38,23 +40,23 @@ impl FeatureCount {
     }
 }
 
-/// Counts of every feature of some sentences.
+/// Counts of all features of some sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Sentences that are no threat, and threats.
+    /// The numbers of harmless sentences and of threats.
     pub sentences: [u64; 2],
-    /// By ascending key.
+    /// In ascending order of their keys.
     features: Vec<(u64, FeatureCount)>,
 }
 
 impl Counts {
-    /// These sentences and others.
+    /// The counts of these sentences and of others.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         self.combine(other, |a, b| a + b, u32::saturating_add)
     }
 
-    /// These sentences without others that are among them.
+    /// The counts of these sentences without some of them.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         self.combine(other, u64::saturating_sub, u32::saturating_sub)
@@ -70,7 +72,7 @@ impl Counts {
         Self { sentences: [sentences(others, other.sentences[0]), sentences(threats, other.sentences[1])], features }
     }
 
-    /// Different features.
+    /// The number of different features.
     #[must_use]
     pub fn len(&self) -> usize {
         self.features.len()
@@ -82,14 +84,14 @@ impl Counts {
         self.features.is_empty()
     }
 
-    /// The features that stand in at least `min_sentences` sentences, by key.
+    /// The features that occur in at least `min_sentences` sentences, by key.
     #[must_use]
     pub fn frequent(&self, min_sentences: u32) -> Vec<(u64, FeatureCount)> {
         self.features.iter().filter(|(_, count)| count.sentences >= min_sentences).copied().collect()
     }
 }
 
-/// Takes a key's count from the front, where it stands next.
+/// Takes a key's count from the front if it is first there, else zeros.
 fn take(features: &mut &[(u64, FeatureCount)], key: u64) -> FeatureCount {
     match *features {
         [(first, count), rest @ ..] if *first == key => {
@@ -100,14 +102,14 @@ fn take(features: &mut &[(u64, FeatureCount)], key: u64) -> FeatureCount {
     }
 }
 
-/// Bytes that are no counts, or counts that do not belong together.
+/// Bytes that are not counts, or counts that cannot be added.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not what [`CountsByFold::encode`] writes.
-    #[error("these bytes are no counts: {0}")]
+    /// The bytes are not the output of [`CountsByFold::encode`].
+    #[error("these bytes are not feature counts: {0}")]
     Malformed(&'static str),
-    /// Other features, or another number of folds.
-    #[error("these counts are of other features or folds")]
+    /// The features or the number of folds differ.
+    #[error("these counts have other features or another number of folds")]
     Different,
 }
 

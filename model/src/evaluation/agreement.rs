@@ -1,7 +1,17 @@
-//! How far two reviewers agree, beyond what chance would do.
+//! How much two reviewers agree beyond chance.
 
-/// Cohen's kappa of two reviewers' labels of the same comments: 1 where they always agree, 0 where they agree as often as
-/// chance would, below 0 where less. None without a comment, and where both gave one and the same label to all.
+/// Cohen's kappa of two reviewers' labels of the same comments.
+///
+/// It is 1 if they always agree, 0 if they agree as often as by chance, and negative if they agree less often. `None`
+/// if there are no comments, or if both reviewers gave the same label to all comments.
+///
+/// ```
+/// use model::evaluation::kappa;
+///
+/// assert_eq!(kappa(&[(true, true), (false, false)]), Some(1.0));
+/// assert_eq!(kappa(&[(true, false), (false, true)]), Some(-1.0));
+/// assert_eq!(kappa(&[(true, true)]), None);
+/// ```
 #[must_use]
 pub fn kappa(pairs: &[(bool, bool)]) -> Option<f64> {
     let n = pairs.len() as f64;
@@ -17,7 +27,7 @@ mod tests {
 
     #[test]
     fn kappa_is_that_of_the_textbook() {
-        // Cohen's own kind of table: 20 both yes, 15 both no, 5 and 10 apart.
+        // A table of four cells: 20 both yes, 15 both no, 5 and 10 with different labels.
         let mut pairs = vec![(true, true); 20];
         pairs.extend(vec![(true, false); 5]);
         pairs.extend(vec![(false, true); 10]);

@@ -1,6 +1,6 @@
-//! How sure the figures are: percentile intervals from resampled commenters.
+//! Confidence intervals of figures: percentile intervals from resampled commenters.
 //!
-//! Commenters are drawn with replacement, not sentences: what one person wrote is one piece of evidence
+//! Commenters are drawn with replacement, not sentences, because all sentences of one person are one piece of evidence
 //! (Field and Welsh, "Bootstrapping clustered data", JRSS B 69, 2007).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::ranking::{CALIBRATION_BINS, calibration_bin};
 use crate::random::SplitMix;
 
-/// Resamples: enough for the second decimal of a 95% interval.
+/// The number of resamples; enough for the second decimal of a 95% interval.
 const RESAMPLES: usize = 1000;
-/// Share below and above the interval.
+/// The share of resamples below the interval, and above it.
 const TAIL: f64 = 0.025;
 
 /// A 95% interval, lowest then highest.
@@ -40,18 +40,18 @@ pub struct Intervals {
     pub ece: Interval,
 }
 
-/// A judged row and who wrote it.
+/// A judged row and its commenter.
 #[derive(Clone, Copy, Debug)]
 pub struct Judgement<'a> {
     /// The commenter.
     pub commenter: &'a str,
     /// The probability of a threat.
     pub probability: f64,
-    /// Whether it is one.
+    /// Whether it is a threat.
     pub is_threat: bool,
 }
 
-/// Intervals of the figures of these rows at a threshold. The same rows and seed give the same intervals.
+/// Intervals of the figures at a threshold; deterministic for the same rows and seed.
 #[must_use]
 pub fn intervals(judgements: &[Judgement<'_>], threshold: f64, seed: u64) -> Intervals {
     let numbers = number(judgements);
@@ -66,18 +66,19 @@ pub fn intervals(judgements: &[Judgement<'_>], threshold: f64, seed: u64) -> Int
     Intervals { precision, recall, f1, roc_auc, pr_auc, recall_at_fpr_5, brier, ece }
 }
 
-/// How much better one model is than another on the same rows, resample by resample.
+/// How much better one model is than another, for each resample of the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Differences {
-    /// Of PR-AUC.
+    /// Differences of the PR-AUC.
     pub pr_auc: Vec<f64>,
-    /// Of recall at 5% false positives.
+    /// Differences of the recall at 5% false positives.
     pub recall_at_fpr_5: Vec<f64>,
 }
 
 impl Differences {
-    /// Resamples the rows' commenters and compares both models on each resample. Both judge the same rows in the same
-    /// order; the same rows and seed give the same differences.
+    /// Resamples the rows' commenters and compares both models on each resample.
+    ///
+    /// Both lists must have the same rows in the same order. The same rows and seed give the same differences.
     #[must_use]
     pub fn of(candidate: &[Judgement<'_>], incumbent: &[Judgement<'_>], seed: u64) -> Self {
         let numbers = number(candidate);
@@ -92,11 +93,11 @@ impl Differences {
     }
 }
 
-/// Tells `each` what counts add up to when as many of those who are counted are drawn with replacement, a thousand times.
+/// Draws commenters a thousand times with replacement, and passes the summed counts to `each`.
 ///
-/// Each of `counted` is what one commenter adds. Their order does not matter: the same counts and seed tell the same.
+/// `counted` has the counts of each commenter, in any order. The same counts and seed give the same sums.
 pub fn resampled_sums<const N: usize>(mut counted: Vec<[u32; N]>, seed: u64, mut each: impl FnMut([u64; N])) {
-    // Many are alike, so it is counted how often each kind is drawn.
+    // Many commenters have equal counts, so the draws are counted for each distinct value.
     counted.sort_unstable();
     let mut kinds: Vec<[u32; N]> = Vec::new();
     let mut kind_of: Vec<u32> = Vec::with_capacity(counted.len());
@@ -121,7 +122,9 @@ pub fn resampled_sums<const N: usize>(mut counted: Vec<[u32; N]>, seed: u64, mut
     }
 }
 
-/// The most that a share can be, at 95%, of which none of so many was found (Clopper and Pearson, 1934).
+/// The upper limit of the 95% interval of a share if no case was found.
+///
+/// `found_in` is the number of examined cases (Clopper and Pearson, 1934).
 #[must_use]
 pub fn most_of_none(found_in: u64) -> f64 {
     if found_in == 0 { 1.0 } else { 1.0 - TAIL.powf(1.0 / found_in as f64) }
@@ -141,7 +144,7 @@ fn number<'a>(judgements: &[Judgement<'a>]) -> BTreeMap<&'a str, u32> {
     names.into_iter().zip(0..).collect()
 }
 
-/// Tells `each` how often each commenter is drawn, a thousand times.
+/// Draws commenters with replacement, a thousand times, and passes how often each was drawn.
 fn resample(commenters: usize, seed: u64, mut each: impl FnMut(&[u32])) {
     let mut random = SplitMix(seed);
     let mut weights = vec![0_u32; commenters];
@@ -154,7 +157,7 @@ fn resample(commenters: usize, seed: u64, mut each: impl FnMut(&[u32])) {
     }
 }
 
-/// Rows from the most threatening down: probability, label, commenter.
+/// Rows in descending order of probability: probability, label, commenter.
 struct Ranked(Vec<(f64, bool, u32)>);
 
 const RECALL_AT_FPR_5: usize = 5;
@@ -168,7 +171,9 @@ impl Ranked {
         Self(rows)
     }
 
-    /// The figures where each row counts as often as its commenter was drawn, in the order of [`Intervals`].
+    /// The figures of a resample, in the order of [`Intervals`].
+    ///
+    /// Each row counts as often as its commenter was drawn.
     fn figures(&self, weights: &[u32], threshold: f64) -> [f64; 8] {
         let rows = &self.0;
         let weight = |row: &(f64, bool, u32)| f64::from(weights[row.2 as usize]);
@@ -177,7 +182,7 @@ impl Ranked {
         let budget = (0.05 * others).floor();
         let (mut hits, mut alarms, mut area, mut ranked, mut squares) = (0.0, 0.0, 0.0, 0.0, 0.0);
         let (mut flagged_hits, mut flagged_alarms, mut hits_in_budget) = (0.0, 0.0, 0.0);
-        // By bin, threats less the threats that the probabilities promise.
+        // For each bin: the threats less the expected threats by the probabilities.
         let mut gaps = [0.0_f64; CALIBRATION_BINS];
         for group in rows.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
             let p = group[0].0;
@@ -278,12 +283,12 @@ mod tests {
             shares
         };
         let found = shares(counted.clone());
-        // 0.25 and 1.96 standard errors of 0.0217 beside it.
+        // 0.25 plus and minus 1.96 standard errors of 0.0217.
         let [low, high] = interval(found.clone());
         assert!((low - 0.2076).abs() < 0.01 && (high - 0.2924).abs() < 0.01, "{low} {high}");
         assert_eq!(found, shares(counted.into_iter().rev().collect()), "their order does not matter");
         resampled_sums(Vec::<[u32; 1]>::new(), 1, |sums| assert_eq!(sums, [0]));
-        // The closed form of the interval where nothing was found: 1 - 0.025^(1/n).
+        // The closed form of the upper limit if nothing was found: 1 - 0.025^(1/n).
         for (n, expected) in [(1, 0.975), (10, 0.308_497_1), (300, 0.012_221_2)] {
             assert!((most_of_none(n) - expected).abs() < 1e-6, "{n}: {}", most_of_none(n));
         }

@@ -2,30 +2,32 @@
 
 use super::{Evaluation, Scores, bootstrap::Interval};
 
-/// A figure of two evaluations.
+/// One figure of two evaluations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pair {
     /// `sentence` or `comment`.
     pub unit: &'static str,
     /// Its name, as in JSON: `pr_auc`, `f1`, ...
     pub figure: &'static str,
-    /// Of the one.
+    /// In the first evaluation.
     pub a: Figure,
-    /// Of the other.
+    /// In the second evaluation.
     pub b: Figure,
 }
 
-/// A figure and how sure it is.
+/// A figure and its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figure {
-    /// The figure.
+    /// The value.
     pub value: f64,
-    /// Its 95% interval, if it was measured.
+    /// Its 95% interval, if it was computed.
     pub interval: Option<Interval>,
 }
 
 impl Pair {
-    /// Whether both intervals overlap: then the difference may be chance. None where an interval is missing.
+    /// Whether the intervals overlap, so the difference may be chance.
+    ///
+    /// `None` if an interval is missing.
     #[must_use]
     pub fn intervals_overlap(&self) -> Option<bool> {
         let ([low, high], [other_low, other_high]) = (self.a.interval?, self.b.interval?);
@@ -34,7 +36,7 @@ impl Pair {
 }
 
 impl Scores {
-    /// Every figure of these and of other scores, by sentence and then by comment.
+    /// Every figure of these and of other scores: first by sentence, then by comment.
     #[must_use]
     pub fn beside(&self, other: &Self) -> Vec<Pair> {
         let units = [("sentence", &self.sentence, &other.sentence), ("comment", &self.comment, &other.comment)];

@@ -1,11 +1,19 @@
-//! What a figure hides: curves, and the rows that are furthest off.
+//! Details behind the figures: curves, histograms and the worst mistakes.
 
 use serde::Serialize;
 
 use super::ranking::{Judged, bins, descending_groups};
 
-/// Precision and recall at thresholds from the highest probability down: at most `points`, spread evenly over the rows
-/// that are flagged.
+/// Precision and recall at descending thresholds.
+///
+/// There are at most `points` points, evenly distributed over the flagged rows.
+///
+/// ```
+/// use model::evaluation::pr_curve;
+///
+/// let curve = pr_curve(&[(0.9, true), (0.8, false), (0.7, true)], 100);
+/// assert_eq!((curve[1].threshold, curve[1].precision, curve[1].recall), (0.8, 0.5, 0.5));
+/// ```
 #[must_use]
 pub fn pr_curve(judged: &[Judged], points: usize) -> Vec<CurvePoint> {
     let total = judged.iter().filter(|(_, threat)| *threat).count().max(1);
@@ -27,16 +35,17 @@ pub fn pr_curve(judged: &[Judged], points: usize) -> Vec<CurvePoint> {
 /// A point of the precision-recall curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CurvePoint {
-    /// Rows at or above it are flagged.
+    /// Rows with at least this probability are flagged.
     pub threshold: f64,
-    /// Threats among what is flagged.
+    /// The share of threats among the flagged rows.
     pub precision: f64,
-    /// Flagged among the threats.
+    /// The share of the threats that are flagged.
     pub recall: f64,
 }
 
-/// The threshold that flags each of some shares of all rows, and what that finds: for whoever knows how much they can look
-/// at, or which share another service flagged.
+/// For each share of all rows: the threshold that flags it, its precision and recall.
+///
+/// Useful if you know how many comments people can review, or which share another service flagged.
 #[must_use]
 pub fn flagged_shares(judged: &[Judged]) -> Vec<FlaggedShare> {
     const SHARES: [f64; 7] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
@@ -53,20 +62,20 @@ pub fn flagged_shares(judged: &[Judged]) -> Vec<FlaggedShare> {
     SHARES.into_iter().filter_map(flag).collect()
 }
 
-/// What is found by flagging a share of all rows.
+/// The result of flagging a share of all rows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct FlaggedShare {
-    /// Of all rows.
+    /// The flagged share of all rows.
     pub share: f64,
-    /// Rows at or above it are that share.
+    /// The threshold that flags this share.
     pub threshold: f64,
-    /// Threats among what is flagged.
+    /// The share of threats among the flagged rows.
     pub precision: f64,
-    /// Flagged among the threats.
+    /// The share of the threats that are flagged.
     pub recall: f64,
 }
 
-/// Said and seen, in fifteen bins of equal width; empty bins are left out.
+/// Predicted and observed shares in fifteen bins of equal width, without empty bins.
 #[must_use]
 pub fn calibration_curve(judged: &[Judged]) -> Vec<CalibrationBin> {
     let filled = bins(judged).into_iter().filter(|(_, _, n)| *n > 0);
@@ -77,28 +86,28 @@ pub fn calibration_curve(judged: &[Judged]) -> Vec<CalibrationBin> {
 /// A bin of the calibration curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CalibrationBin {
-    /// Mean probability.
+    /// The mean probability.
     pub said: f64,
-    /// Share of threats.
+    /// The observed share of threats.
     pub seen: f64,
-    /// Rows.
+    /// The number of rows.
     pub n: usize,
 }
 
-/// How the probabilities of threats and of the others are spread, in twenty bins of equal width.
+/// Histograms of the probabilities of threats and of harmless rows, with twenty bins each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ByLabel {
-    /// Threats by bin, from 0 up.
+    /// The number of threats in each bin, from probability 0 up.
     pub threats: Vec<u64>,
-    /// Others by bin.
+    /// The number of harmless rows in each bin.
     pub harmless: Vec<u64>,
 }
 
 impl ByLabel {
-    /// Bins.
+    /// The number of bins of equal width.
     pub const BINS: usize = 20;
 
-    /// Of judged rows.
+    /// Makes the histograms of judged rows.
     #[must_use]
     pub fn of(judged: &[Judged]) -> Self {
         let mut this = Self { threats: vec![0; Self::BINS], harmless: vec![0; Self::BINS] };
@@ -109,14 +118,14 @@ impl ByLabel {
         this
     }
 
-    /// Where one bin ends and the next begins.
+    /// The boundaries between bins.
     #[must_use]
     pub fn edges() -> Vec<f64> {
         (1..Self::BINS).map(|edge| edge as f64 / Self::BINS as f64).collect()
     }
 }
 
-/// The rows whose probability is furthest from the truth, worst first, by their number; never their text.
+/// The rows with the worst probabilities, worst first: numbers only, never their text.
 #[must_use]
 pub fn worst_mistakes(judged: &[Judged], most: usize) -> Vec<Mistake> {
     let error = |&(p, threat): &Judged| if threat { 1.0 - p } else { p };
@@ -126,13 +135,13 @@ pub fn worst_mistakes(judged: &[Judged], most: usize) -> Vec<Mistake> {
     rows.into_iter().take(most).map(mistake).collect()
 }
 
-/// A row whose probability is far from the truth.
+/// A row whose probability is far from its label.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Mistake {
     /// Its number among the usable rows of the corpus, from 0.
     pub row: usize,
-    /// What the model said.
+    /// The model's probability.
     pub probability: f64,
-    /// What it is labelled.
+    /// The label.
     pub is_threat: bool,
 }

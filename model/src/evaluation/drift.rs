@@ -1,40 +1,40 @@
-//! Whether what a model is asked about still looks like what it was judged on: by figures of comments, never their text.
+//! Drift: whether the comments in production still resemble those of the evaluation.
 //!
-//! A [`Reference`] is made once, of comments by commenters whom the model never saw. Later comments are counted in its bins.
-//! How far the shares moved is the population stability index; whether that may be chance is a chi-squared test of both
-//! samples. By convention an index below 0.1 is no change, and one above [`DRIFTED`] is a change that somebody must look at
-//! (Siddiqi, "Credit Risk Scorecards", 2006).
+//! Only measures of comments are used, never their text. A [`Reference`] is made once, from comments by commenters that
+//! the model never saw. Later comments are counted in its bins. The population stability index measures how far the
+//! shares moved; a chi-squared test tells whether that may be chance. By convention, an index below 0.1 is no change,
+//! and an index above [`DRIFTED`] needs attention (Siddiqi, "Credit Risk Scorecards", 2006).
 
 use serde::{Deserialize, Serialize};
 
-/// From this index on a measure has drifted, if the test agrees.
+/// With at least this index a measure has drifted, if the test agrees.
 pub const DRIFTED: f64 = 0.25;
-/// Below this probability a difference is not taken for chance.
+/// A difference with a smaller p-value is not chance.
 pub const CHANCE: f64 = 0.001;
-/// Fewer comments say nothing, neither for a reference nor against it.
+/// The fewest comments for a reference, and for a comparison with it.
 pub const FEWEST: u64 = 50;
-/// Bins of a measure, of about the same number of reference comments each.
+/// The number of bins of a measure, with about equally many reference comments each.
 const BINS: usize = 10;
-/// Reference comments of a bin at least: fewer bins are made of few comments.
+/// The fewest reference comments of a bin; few comments make fewer bins.
 const OF_A_BIN: usize = 10;
 
-/// What is measured of a comment.
+/// A measure of a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// The probability that it is a threat.
     Probability,
-    /// The share of its features that the model does not know.
+    /// The share of its features that are unknown to the model.
     UnknownShare,
     /// Its length in characters.
     Length,
 }
 
 impl Measure {
-    /// All of them, in the order of [`Reference`].
+    /// All measures, in the order of [`Reference`].
     pub const ALL: [Self; 3] = [Self::Probability, Self::UnknownShare, Self::Length];
 
-    /// Its word.
+    /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,13 +45,13 @@ impl Measure {
     }
 }
 
-/// Bins and how many comments fell into each.
+/// Bins and the number of comments in each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Histogram {
-    /// Where one bin ends and the next begins, ascending: one fewer than bins. A value on an edge belongs to the bin above.
+    /// The boundaries between bins, ascending; a value on an edge belongs to the bin above.
     edges: Vec<f64>,
-    /// Comments by bin.
+    /// The number of comments in each bin.
     counts: Vec<u64>,
 }
 
@@ -67,18 +67,20 @@ impl TryFrom<Unchecked> for Histogram {
 
     fn try_from(Unchecked { edges, counts }: Unchecked) -> Result<Self, Self::Error> {
         if counts.len() != edges.len() + 1 {
-            return Err("a histogram has one bin more than edges");
+            return Err("a histogram must have one bin more than edges");
         }
-        // Written so that a number that is none is refused, too.
+        // This condition also refuses NaN.
         if !edges.iter().all(|edge| edge.is_finite()) || !edges.windows(2).all(|pair| pair[0] < pair[1]) {
-            return Err("the edges of a histogram ascend");
+            return Err("the edges of a histogram must be finite and ascending");
         }
         Ok(Self { edges, counts })
     }
 }
 
 impl Histogram {
-    /// Bins of about equally many of these values. Values that many share make a bin of their own, so there may be fewer.
+    /// Makes bins with about equally many of these values.
+    ///
+    /// A frequent value makes a bin of its own, so there may be fewer bins.
     #[must_use]
     pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
@@ -86,7 +88,7 @@ impl Histogram {
         let bins = (sorted.len() / OF_A_BIN).clamp(1, BINS);
         let mut edges: Vec<f64> = (1..bins).filter_map(|bin| sorted.get(bin * sorted.len() / bins).copied()).collect();
         edges.dedup();
-        // Nothing is below the least value.
+        // No value is below the lowest one.
         edges.retain(|edge| sorted.first().is_some_and(|least| edge > least));
         let mut this = Self { counts: vec![0; edges.len() + 1], edges };
         for value in values {
@@ -95,7 +97,7 @@ impl Histogram {
         this
     }
 
-    /// The same bins, with nothing in them.
+    /// The same bins with zero counts.
     #[must_use]
     pub fn emptied(&self) -> Self {
         Self { edges: self.edges.clone(), counts: vec![0; self.counts.len()] }
@@ -106,7 +108,7 @@ impl Histogram {
         self.counts[self.edges.partition_point(|edge| *edge <= value)] += 1;
     }
 
-    /// Adds what was counted elsewhere; false, and nothing is added, where the bins are others.
+    /// Adds other counts; returns false and adds nothing if the bins differ.
     pub fn add_all(&mut self, other: &Self) -> bool {
         let are_same = self.edges == other.edges;
         if are_same {
@@ -115,33 +117,34 @@ impl Histogram {
         are_same
     }
 
-    /// Where bins meet, ascending.
+    /// The boundaries between bins, ascending.
     #[must_use]
     pub fn edges(&self) -> &[f64] {
         &self.edges
     }
 
-    /// Values by bin.
+    /// The number of values in each bin.
     #[must_use]
     pub fn counts(&self) -> &[u64] {
         &self.counts
     }
 
-    /// Values in all.
+    /// The total number of values.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The share of each bin, from 0 to 1.
+    /// The share of values in each bin, from 0 to 1.
     #[must_use]
     pub fn shares(&self) -> Vec<f64> {
         let total = self.total().max(1) as f64;
         self.counts.iter().map(|count| *count as f64 / total).collect()
     }
 
-    /// How far `seen`, of the same bins, is from this one. None where either has fewer than [`FEWEST`] values or the bins are
-    /// others.
+    /// How far `seen` differs from this histogram.
+    ///
+    /// `None` if either has fewer than [`FEWEST`] values, or if their bins differ.
     #[must_use]
     pub fn shift(&self, seen: &Self) -> Option<Shift> {
         if self.edges != seen.edges || self.total().min(seen.total()) < FEWEST {
@@ -150,7 +153,9 @@ impl Histogram {
         Some(Shift { psi: self.stability_index(seen), p_value: self.chance(seen) })
     }
 
-    /// The population stability index. Half a comment is added to each bin, so that an empty one has a logarithm.
+    /// The population stability index.
+    ///
+    /// Half a comment is added to each bin, so that the logarithm of an empty bin exists.
     fn stability_index(&self, seen: &Self) -> f64 {
         let share = |histogram: &Self, bin: usize| {
             let total = histogram.total() as f64 + 0.5 * histogram.counts.len() as f64;
@@ -163,7 +168,7 @@ impl Histogram {
         (0..self.counts.len()).map(of_bin).sum()
     }
 
-    /// How probable so large a difference is if both are samples of the same: the chi-squared test of homogeneity.
+    /// The p-value of the chi-squared test of homogeneity.
     fn chance(&self, seen: &Self) -> f64 {
         let (expected, actual) = (self.total() as f64, seen.total() as f64);
         let (mut statistic, mut filled) = (0.0, 0_u32);
@@ -177,24 +182,35 @@ impl Histogram {
     }
 }
 
-/// How far two samples of a measure are from each other.
+/// The difference between two samples of a measure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Shift {
-    /// The population stability index: 0 where the shares are the same.
+    /// The population stability index; 0 if the shares are equal.
     pub psi: f64,
-    /// The probability of so large a difference by chance.
+    /// The probability of at least such a difference by chance.
     pub p_value: f64,
 }
 
 impl Shift {
-    /// Whether somebody must look.
+    /// Whether the measure has drifted and needs attention.
     #[must_use]
     pub fn is_drift(self) -> bool {
         self.psi >= DRIFTED && self.p_value < CHANCE
     }
 }
 
-/// Every measure of some comments.
+/// Histograms of all measures of some comments.
+///
+/// ```
+/// use model::evaluation::drift::{Measure, Reference};
+///
+/// let comment = |i: u32| [f64::from(i % 100) / 1000.0, 0.1, f64::from(20 + i % 50)];
+/// let reference = Reference::of(&(0..1000).map(comment).collect::<Vec<_>>()).unwrap();
+/// let mut seen = reference.emptied();
+/// (0..1000).for_each(|i| seen.add([0.9, 0.1, f64::from(20 + i % 50)]));
+/// let shift = |measure| reference.histogram(measure).shift(seen.histogram(measure)).unwrap();
+/// assert!(shift(Measure::Probability).is_drift() && !shift(Measure::Length).is_drift());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     /// See [`Measure::Probability`].
@@ -206,7 +222,9 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Of comments' measures, in the order of [`Measure::ALL`]; none of fewer than [`FEWEST`].
+    /// Makes a reference from comments' measures, in the order of [`Measure::ALL`].
+    ///
+    /// `None` for fewer than [`FEWEST`] comments.
     #[must_use]
     pub fn of(comments: &[[f64; 3]]) -> Option<Self> {
         let histogram = |at: usize| Histogram::of(&comments.iter().map(|comment| comment[at]).collect::<Vec<_>>());
@@ -214,7 +232,7 @@ impl Reference {
         (comments.len() as u64 >= FEWEST).then_some(Self { probability, unknown_share, length })
     }
 
-    /// The same bins, with nothing in them.
+    /// The same bins with zero counts.
     #[must_use]
     pub fn emptied(&self) -> Self {
         let [probability, unknown_share, length] = Measure::ALL.map(|measure| self.histogram(measure).emptied());
@@ -228,7 +246,7 @@ impl Reference {
         }
     }
 
-    /// Adds what was counted elsewhere; false, and nothing is added, where the bins are others.
+    /// Adds other counts; returns false and adds nothing if the bins differ.
     pub fn add_all(&mut self, other: &Self) -> bool {
         let are_same = Measure::ALL.iter().all(|&m| self.histogram(m).edges == other.histogram(m).edges);
         are_same && {
@@ -239,13 +257,13 @@ impl Reference {
         }
     }
 
-    /// Comments.
+    /// The number of comments.
     #[must_use]
     pub fn comments(&self) -> u64 {
         self.probability.total()
     }
 
-    /// A measure.
+    /// The histogram of a measure.
     #[must_use]
     pub fn histogram(&self, measure: Measure) -> &Histogram {
         match measure {
@@ -260,14 +278,16 @@ impl Reference {
     }
 }
 
-/// The probability that a chi-squared variable is at least `x`: in closed form for every number of degrees of freedom, by
-/// the recurrence Q(k + 2) = Q(k) + (x/2)^(k/2) e^(-x/2) / Γ(k/2 + 1).
+/// The probability that a chi-squared variable is at least `x`.
+///
+/// In closed form for every number of degrees of freedom, by the recurrence
+/// Q(k + 2) = Q(k) + (x/2)^(k/2) e^(-x/2) / Γ(k/2 + 1).
 fn chi_squared_tail(x: f64, degrees: u32) -> f64 {
     if degrees == 0 || x <= 0.0 {
         return 1.0;
     }
     let half = x / 2.0;
-    // The first tail, and the first term that is added to it.
+    // The first tail, and the first term to add to it.
     let (mut tail, mut term, mut k) = if degrees.is_multiple_of(2) {
         ((-half).exp(), half * (-half).exp(), 2)
     } else {
@@ -360,7 +380,7 @@ mod tests {
         assert!((700..=702).contains(&histogram.counts()[0]), "{histogram:?}");
         assert_eq!(histogram.total(), 1000);
         assert!(shift(&histogram, &vec![0.0; 200]).unwrap().psi > DRIFTED);
-        // All alike: there is one bin, and nothing can drift.
+        // All values are equal: there is one bin, and nothing can drift.
         let alike = Histogram::of(&vec![2.0; 200]);
         assert_eq!((alike.counts(), alike.edges()), (&[200_u64][..], &[][..]));
         assert_eq!(shift(&alike, &vec![7.0; 200]).map(|shift| shift.p_value), Some(1.0));

@@ -1,4 +1,4 @@
-//! What a model is worth on rows it has not seen.
+//! Figures of a model on rows that it has not seen.
 //!
 //! - **In**: rows and the probabilities that a model gave them, or pairs of a probability and a label.
 //! - **Out**: [`Scores`] by sentence and by comment with 95% intervals; curves, thresholds, differences of two models.
@@ -32,51 +32,51 @@ use self::{
 };
 use crate::Row;
 
-/// Intervals of the same rows are always the same.
+/// A fixed seed: the same rows always give the same intervals.
 const BOOTSTRAP_SEED: u64 = 0x7472_7561;
 
 /// Figures of one set of judged rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Threats among what is flagged; 0 where nothing is.
+    /// The share of threats among the flagged rows; 0 if no row is flagged.
     pub precision: f64,
-    /// Flagged among the threats; 0 where there is none.
+    /// The share of the threats that are flagged; 0 if there are no threats.
     pub recall: f64,
-    /// Harmonic mean of the two.
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
-    /// Chance that a threat is ranked above another row; one half where a class is missing.
+    /// The chance that a threat ranks above another row; 0.5 if a class is missing.
     pub roc_auc: f64,
     /// Average precision.
     pub pr_auc: f64,
-    /// Recall at the threshold that flags 5% of the rows that are no threat.
+    /// The recall at the threshold that flags 5% of the harmless rows.
     pub recall_at_fpr_5: f64,
-    /// Mean squared error of the probability.
+    /// The mean squared error of the probability.
     pub brier: f64,
-    /// Expected calibration error over 15 bins of equal width.
+    /// The expected calibration error over 15 bins of equal width.
     pub ece: f64,
-    /// At or above this probability a row is flagged.
+    /// A row with at least this probability is flagged.
     pub threshold: f64,
-    /// Rows.
+    /// The number of rows.
     pub n: usize,
-    /// Threats among them.
+    /// The number of threats.
     pub positives: usize,
-    /// Counts at the threshold.
+    /// The confusion matrix at the threshold.
     pub confusion: Confusion,
-    /// 95% intervals of the figures, by commenter.
+    /// 95% intervals of the figures, from resampled commenters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intervals: Option<Intervals>,
 }
 
-/// Counts at a threshold.
+/// The confusion matrix at a threshold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
-    /// Threats flagged.
+    /// Flagged threats.
     pub true_positives: usize,
-    /// Others flagged.
+    /// Flagged harmless rows.
     pub false_positives: usize,
-    /// Threats missed.
+    /// Missed threats.
     pub false_negatives: usize,
-    /// Others passed.
+    /// Harmless rows that are not flagged.
     pub true_negatives: usize,
 }
 
@@ -85,12 +85,25 @@ pub struct Confusion {
 pub struct Scores {
     /// Each sentence is a row.
     pub sentence: Evaluation,
-    /// Each comment is a row: a threat if any sentence is, as probable as its most probable sentence.
+    /// Each comment is a row.
+    ///
+    /// It is a threat if any sentence is one, and it has the highest probability of its sentences.
     pub comment: Evaluation,
 }
 
 impl Scores {
     /// Figures of rows and their probabilities, with intervals.
+    ///
+    /// ```
+    /// use model::{Row, evaluation::Scores};
+    ///
+    /// let row = |comment, label, text: &str| Row { comment, commenter: "ann".into(), label, text: text.into() };
+    /// let rows = [row(0, 0, "Hello."), row(0, 1, "I will find you."), row(1, 0, "Nice song.")];
+    /// let scores = Scores::of(&rows, &[0.1, 0.9, 0.2], 0.5);
+    /// assert_eq!((scores.sentence.n, scores.comment.n), (3, 2));
+    /// assert_eq!(scores.comment.f1, 1.0);
+    /// assert!(scores.sentence.intervals.is_some());
+    /// ```
     #[must_use]
     pub fn of(rows: &[Row], probabilities: &[f64], threshold: f64) -> Self {
         let sentences = sentences(rows, probabilities);
@@ -104,7 +117,17 @@ impl Scores {
 }
 
 impl Evaluation {
-    /// Figures at a threshold.
+    /// Computes the figures at a threshold, without intervals.
+    ///
+    /// ```
+    /// use model::evaluation::Evaluation;
+    ///
+    /// let judged = [(0.9, true), (0.8, false), (0.7, true), (0.1, false)];
+    /// let figures = Evaluation::of(&judged, 0.75);
+    /// assert_eq!((figures.precision, figures.recall), (0.5, 0.5));
+    /// assert_eq!(figures.roc_auc, 0.75);
+    /// assert_eq!(figures.confusion.false_positives, 1);
+    /// ```
     #[must_use]
     pub fn of(judged: &[Judged], threshold: f64) -> Self {
         let confusion = Confusion::at(judged, threshold);
@@ -128,7 +151,7 @@ impl Evaluation {
 }
 
 impl Confusion {
-    /// Counts at a threshold.
+    /// Counts the rows at a threshold.
     #[must_use]
     pub fn at(judged: &[Judged], threshold: f64) -> Self {
         let mut counts = Self::default();
@@ -143,7 +166,7 @@ impl Confusion {
         counts
     }
 
-    /// Threats among what is flagged, flagged among the threats, and the harmonic mean of the two; 0 where there is none.
+    /// Precision, recall and F1; an undefined figure is 0.
     #[must_use]
     pub fn precision_recall_f1(self) -> (f64, f64, f64) {
         let tp = self.true_positives;
@@ -154,7 +177,7 @@ impl Confusion {
     }
 }
 
-/// Each comment's probability, that of its most threatening sentence, and whether it has a threat.
+/// Each comment's highest sentence probability, and whether it contains a threat.
 #[must_use]
 pub fn by_comment(rows: &[Row], probabilities: &[f64]) -> Vec<Judged> {
     comments(rows, &sentences(rows, probabilities)).iter().map(|j| (j.probability, j.is_threat)).collect()
@@ -169,7 +192,7 @@ fn sentences<'a>(rows: &'a [Row], probabilities: &[f64]) -> Vec<Judgement<'a>> {
     rows.iter().zip(probabilities).map(judgement).collect()
 }
 
-/// Each comment, as threatening as its most threatening sentence.
+/// Each comment, with the highest probability of its sentences.
 fn comments<'a>(rows: &[Row], sentences: &[Judgement<'a>]) -> Vec<Judgement<'a>> {
     let mut by_comment: std::collections::BTreeMap<(u32, &str), Judgement<'a>> = std::collections::BTreeMap::new();
     for (row, sentence) in rows.iter().zip(sentences) {

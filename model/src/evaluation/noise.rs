@@ -1,8 +1,8 @@
-//! Which labels are likely wrong, by probabilities of models that had not seen the rows.
+//! Labels that are likely wrong, found by models that had not seen the rows.
 //!
-//! Confident learning (Northcutt, Jiang and Chuang, 2021): a row is suspected where the models are as sure of the other
-//! label as they are, on average, of rows that have it. So each label has a bar of its own, and a model that is unsure of
-//! all threats does not put all of them under suspicion.
+//! Confident learning (Northcutt, Jiang and Chuang, 2021): a row is suspected if the models are at least as sure of the
+//! other label as they are, on average, of the rows that have it. Each label therefore has its own bar. A model that is
+//! unsure of all threats does not make all of them suspects.
 
 /// A row whose label is likely wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,12 +11,12 @@ pub struct Suspect {
     pub row: usize,
     /// Its label.
     pub is_threat: bool,
-    /// The probability that it is a threat, by a model that had not seen it.
+    /// The probability that it is a threat, from a model that had not seen it.
     pub probability: f64,
 }
 
 impl Suspect {
-    /// How little the models believe its label: the probability of it, from 0 to 1.
+    /// The models' probability of its label, from 0 to 1.
     fn belief(&self) -> f64 {
         if self.is_threat { self.probability } else { 1.0 - self.probability }
     }
@@ -24,7 +24,16 @@ impl Suspect {
 
 /// The rows whose labels are likely wrong, the most suspicious first.
 ///
-/// `labelled` has each row's label and its probability of being a threat. Without rows of both labels nothing is suspected.
+/// `labelled` has each row's label and its probability of being a threat. The result is empty unless both labels occur.
+///
+/// ```
+/// use model::evaluation::suspects;
+///
+/// let labelled = [(true, 0.9), (true, 0.8), (true, 0.0), (false, 0.1), (false, 0.0)];
+/// let found = suspects(&labelled);
+/// assert_eq!(found.len(), 1);
+/// assert!(found[0].row == 2 && found[0].is_threat);
+/// ```
 #[must_use]
 pub fn suspects(labelled: &[(bool, f64)]) -> Vec<Suspect> {
     let mean = |of: bool| {
@@ -35,7 +44,7 @@ pub fn suspects(labelled: &[(bool, f64)]) -> Vec<Suspect> {
     let (Some(of_threats), Some(of_harmless)) = (mean(true), mean(false)) else { return Vec::new() };
     let is_suspected = |&(is_threat, probability): &(bool, f64)| {
         let (as_threat, as_harmless) = (probability >= of_threats, 1.0 - probability >= of_harmless);
-        // Where both bars are reached, the likelier label counts.
+        // If both bars are reached, the likelier label counts.
         let says_threat = if as_threat && as_harmless { probability >= 0.5 } else { as_threat };
         (as_threat || as_harmless) && says_threat != is_threat
     };
@@ -57,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_label_is_suspected_where_the_other_is_believed_as_much_as_it_is_elsewhere() {
-        // Threats are believed by 0.6 on average, harmless rows by 0.8.
+        // The models' mean probability of the label is 0.6 for threats and 0.8 for harmless rows.
         let labelled =
             [(true, 0.9), (true, 0.8), (true, 0.1), (false, 0.05), (false, 0.1), (false, 0.65), (false, 0.0)];
         let found: Vec<usize> = suspects(&labelled).into_iter().map(|suspect| suspect.row).collect();
@@ -69,7 +78,7 @@ mod tests {
     #[test]
     fn labels_that_were_turned_are_found_among_the_first() {
         let mut rows = corpus::sample().rows;
-        // Every fortieth row: forty-odd of some 1,700.
+        // Every fortieth row: more than forty of about 1,700.
         let turned: Vec<usize> = (0..rows.len()).step_by(40).collect();
         for &row in &turned {
             rows[row].label = u8::from(!rows[row].is_threat());

@@ -1,9 +1,9 @@
-//! Figures of probabilities and labels alone: how well they rank, and how true they are.
+//! Figures that need only probabilities and labels: ranking and calibration.
 
-/// A probability and whether it was a threat.
+/// A probability, and whether the row is a threat.
 pub type Judged = (f64, bool);
 
-/// Highest probability first, rows of equal probability together: (probability, threats, others) of each group.
+/// Groups of equal probability, highest first: (probability, threats, others).
 pub(super) fn descending_groups(judged: &[Judged]) -> Vec<(f64, usize, usize)> {
     let mut sorted = judged.to_vec();
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -15,7 +15,7 @@ pub(super) fn descending_groups(judged: &[Judged]) -> Vec<(f64, usize, usize)> {
     groups.map(count).collect()
 }
 
-/// Average precision: precision at each group of equal probability, weighted by the recall it adds.
+/// Average precision: the precision at each group, weighted by the added recall.
 pub(super) fn pr_auc(judged: &[Judged]) -> f64 {
     let (mut hits, mut flagged, mut area) = (0, 0, 0.0);
     for (_, threats, others) in descending_groups(judged) {
@@ -26,7 +26,7 @@ pub(super) fn pr_auc(judged: &[Judged]) -> f64 {
     if hits == 0 { 0.0 } else { area / hits as f64 }
 }
 
-/// Mann-Whitney: a tie counts half.
+/// The Mann-Whitney statistic; a tie counts half.
 pub(super) fn roc_auc(judged: &[Judged]) -> f64 {
     let (mut threats_above, mut others_total, mut area) = (0, 0, 0.0);
     for (_, threats, others) in descending_groups(judged) {
@@ -51,7 +51,7 @@ pub(super) fn brier(judged: &[Judged]) -> f64 {
     errors.sum::<f64>() / judged.len().max(1) as f64
 }
 
-/// Bins of equal width that calibration is measured in.
+/// The number of bins (of equal width) for calibration.
 pub(super) const CALIBRATION_BINS: usize = 15;
 
 /// The bin of a probability.
@@ -64,7 +64,7 @@ pub(super) fn ece(judged: &[Judged]) -> f64 {
     gaps.sum::<f64>() / judged.len().max(1) as f64
 }
 
-/// Sum of probabilities, threats and rows of fifteen bins of equal width.
+/// For each of fifteen bins: the sum of probabilities, the threats, the rows.
 pub(super) fn bins(judged: &[Judged]) -> [(f64, f64, usize); CALIBRATION_BINS] {
     let mut bins = [(0.0, 0.0, 0); CALIBRATION_BINS];
     for &(p, threat) in judged {

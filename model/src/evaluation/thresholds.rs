@@ -1,8 +1,8 @@
-//! Thresholds that judged rows ask for.
+//! Thresholds from judged rows.
 
 use super::ranking::{Judged, descending_groups};
 
-/// The threshold with the best F1, half-way between the last row flagged and the first that is not.
+/// The threshold with the best F1, half-way between the neighbouring probabilities.
 #[must_use]
 pub fn best_f1_threshold(judged: &[Judged]) -> f64 {
     let total = judged.iter().filter(|(_, threat)| *threat).count();
@@ -21,7 +21,7 @@ pub fn best_f1_threshold(judged: &[Judged]) -> f64 {
     best.1
 }
 
-/// The lowest threshold that flags at most this share of the rows that are no threat.
+/// The lowest threshold that flags at most this share of the harmless rows.
 #[must_use]
 pub fn threshold_at_fpr(judged: &[Judged], fpr: f64) -> f64 {
     let others = judged.iter().filter(|(_, threat)| !threat).count();
@@ -38,7 +38,7 @@ pub fn threshold_at_fpr(judged: &[Judged], fpr: f64) -> f64 {
     threshold
 }
 
-/// The lowest threshold at which at least this share of what is flagged are threats; 1 where there is none.
+/// The lowest threshold with at least this precision; 1 if there is none.
 #[must_use]
 pub fn threshold_at_precision(judged: &[Judged], precision: f64) -> f64 {
     let (mut hits, mut flagged, mut threshold) = (0, 0, 1.0);

@@ -1,4 +1,4 @@
-//! What is learned of an encoder's scores: how they are weighed, and which sentences the encoder need not see.
+//! Learns how to weigh an encoder's scores, and which sentences the encoder can skip.
 
 use super::second_stage::{SecondStage, Unseen};
 use crate::{
@@ -8,10 +8,10 @@ use crate::{
     trainers::Voice,
 };
 
-/// Of the sentences that end where people look, so many are passed on.
+/// Of the sentences that reach the review threshold, this share is passed to the encoder.
 const PASSED: f64 = 0.98;
 
-/// What the fast part and the encoder say of rows that neither had seen.
+/// The fast part's and the encoder's scores of rows that neither had seen.
 pub(super) struct Both<'a> {
     rows: &'a [Row],
     assigned: &'a [usize],
@@ -26,9 +26,9 @@ pub(super) struct Both<'a> {
 /// A cascade that was learned from some rows.
 pub(super) struct Learned {
     voice: Voice,
-    /// Of scores of both.
+    /// The second stage if the encoder scores every sentence.
     everywhere: SecondStage,
-    /// Of the same where the encoder was asked, else of what it was expected to say.
+    /// The second stage in production: a skipped sentence gets the encoder's expected score.
     served: SecondStage,
     pass_from: f64,
     passed_share: f64,
@@ -36,7 +36,7 @@ pub(super) struct Learned {
 }
 
 impl Learned {
-    /// Learns from the rows that `is_used` names; whole comments are used or not.
+    /// Learns from the rows that `is_used` selects; it selects whole comments.
     pub(super) fn of(both: &Both<'_>, voice: Voice, operation: &Operation, is_used: impl Fn(usize) -> bool) -> Self {
         let scores = both.scores(voice, both.encoder.to_vec());
         let everywhere = SecondStage::fit(&both.with(&scores), &is_used);
@@ -50,7 +50,7 @@ impl Learned {
         let pass_from = fast.get(((1.0 - PASSED) * fast.len() as f64) as usize).copied().unwrap_or(0.0);
         let mut left_out: Vec<(f64, f64)> =
             used.iter().filter(|&&i| both.fast[i] < pass_from).map(|&i| (both.combined[i], both.encoder[i])).collect();
-        // Sums of floats depend on their order: the rows' must not matter.
+        // Sums of floats depend on their order. Sorting makes them independent of the order of the rows.
         left_out.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let passed_share = 1.0 - left_out.len() as f64 / used.len().max(1) as f64;
         let expected = through(&left_out);
@@ -61,14 +61,14 @@ impl Learned {
         Self { voice, everywhere, served, pass_from, passed_share, expected }
     }
 
-    /// The probability of every row as it is served, and with the encoder asked about every row.
+    /// The probability of every row: as in production, and if the encoder scores every row.
     pub(super) fn probabilities(&self, both: &Both<'_>) -> [Vec<f64>; 2] {
         let served = both.scores(self.voice, both.served(self.pass_from, self.expected));
         let everywhere = both.scores(self.voice, both.encoder.to_vec());
         [self.served.probabilities(&both.with(&served)), self.everywhere.probabilities(&both.with(&everywhere))]
     }
 
-    /// For the model, with thresholds for the probabilities as they are served.
+    /// The cascade for the model, with thresholds for the probabilities in production.
     pub(super) fn cascade(self, both: &Both<'_>, operation: &Operation) -> Cascade {
         let [served, _] = self.probabilities(both);
         let all: Vec<usize> = (0..served.len()).collect();
@@ -91,19 +91,19 @@ impl Learned {
 }
 
 impl<'a> Both<'a> {
-    /// By the fast part's second stage.
+    /// Combines the scores of the fast part's second stage with those of the encoder.
     pub(super) fn of(unseen: &Unseen<'a>, stage: &SecondStage, encoder: &'a [f64]) -> Self {
         let (combined, fast) = (stage.combined(unseen), stage.probabilities(unseen));
         Self { rows: unseen.rows, assigned: unseen.assigned, combined, fast, encoder }
     }
 
-    /// The encoder's scores as they are served: of a row that is not passed on, what is expected.
+    /// The encoder's scores in production; a skipped row gets the expected score.
     fn served(&self, pass_from: f64, expected: Line) -> Vec<f64> {
         let of_row = |i: usize| if self.fast[i] >= pass_from { self.encoder[i] } else { expected.at(self.combined[i]) };
         (0..self.encoder.len()).map(of_row).collect()
     }
 
-    /// What is weighed: the fast part's scores, if they have a voice, and the encoder's.
+    /// The scores to weigh: the encoder's, and the fast part's if it has a voice.
     fn scores(&self, voice: Voice, encoder: Vec<f64>) -> Vec<Vec<f64>> {
         match voice {
             Voice::Alone => vec![encoder],
@@ -116,7 +116,7 @@ impl<'a> Both<'a> {
     }
 }
 
-/// The line of least squares.
+/// The least-squares line.
 fn through(points: &[(f64, f64)]) -> Line {
     let n = points.len().max(1) as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;

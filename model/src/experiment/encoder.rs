@@ -1,4 +1,4 @@
-//! Fine-tuning in memory, fold by fold, and an encoder's scores of many sentences.
+//! Fine-tunes encoders in memory, fold by fold, and scores many sentences.
 
 use std::sync::Arc;
 
@@ -7,20 +7,22 @@ use encoder::{Base, Encoder, Example, NotAnEncoder, Recipe, Stepped, Training};
 use super::{Config, folds_of_all, parallel};
 use crate::Row;
 
-/// Sentences that an encoder reads together.
+/// How many sentences an encoder reads together.
 const TOGETHER: usize = 32;
 
-/// What fine-tuning makes: an encoder, and what others, fine-tuned without each fold, say of it.
+/// The result of fine-tuning: an encoder, and cross-validated scores.
 #[derive(Clone, Debug)]
 pub struct EncoderFits {
-    /// The score of each row, by an encoder that had not seen its commenter.
+    /// The score of each row from an encoder that had not seen its commenter.
     pub unseen: Vec<f32>,
     /// The encoder that was fine-tuned on all rows.
     pub encoder: Arc<Encoder>,
 }
 
 impl EncoderFits {
-    /// Its bytes: the number of rows in 8 bytes, little-endian, their scores in 4 bytes each, the encoder.
+    /// Encodes the result as bytes.
+    ///
+    /// The number of rows in 8 bytes, little-endian, then their scores in 4 bytes each, then the encoder.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = (self.unseen.len() as u64).to_le_bytes().to_vec();
@@ -29,7 +31,7 @@ impl EncoderFits {
         bytes
     }
 
-    /// What such bytes hold.
+    /// Decodes the bytes that [`Self::encode`] made.
     pub fn decode(bytes: &[u8]) -> Result<Self, NotAnEncoder> {
         let (rows, rest) = bytes.split_first_chunk::<8>().ok_or(NotAnEncoder::Length)?;
         let length = usize::try_from(u64::from_le_bytes(*rows)).ok().and_then(|rows| rows.checked_mul(4));
@@ -39,7 +41,9 @@ impl EncoderFits {
     }
 }
 
-/// A run that learns from the rows that are not in a fold; from all of them where there is no such fold.
+/// A training run on the rows outside fold `without`.
+///
+/// If no row has that fold, the run uses all rows.
 #[must_use]
 pub fn encoder_training(
     base: &Base,
@@ -54,7 +58,7 @@ pub fn encoder_training(
     Training::new(base, seen.map(example).collect(), recipe, seed.wrapping_add(without as u64))
 }
 
-/// The encoder's scores of sentences, on every thread that there is.
+/// The encoder's scores of sentences, computed on all available threads.
 #[must_use]
 pub fn encoder_scores(encoder: &Encoder, sentences: &[&str]) -> Vec<f32> {
     let batches: Vec<&[&str]> = sentences.chunks(TOGETHER).collect();
@@ -62,9 +66,10 @@ pub fn encoder_scores(encoder: &Encoder, sentences: &[&str]) -> Vec<f32> {
     parallel::map(&batches, parallel::available(), score, &|_, _| {}).concat()
 }
 
-/// Fine-tunes an encoder without each fold, and one on all rows, one after another, on the threads of the current pool.
+/// Fine-tunes an encoder without each fold, and one on all rows.
 ///
-/// `progress` is told the fit (the number of the fold, or that of folds for the last) and its step.
+/// The fits run one after another, on the threads of the current pool. `progress` gets the fit and its step. The fit is
+/// the number of the left-out fold; for the last fit it is the number of folds.
 #[must_use]
 pub fn fit_encoder(
     base: &Base,
@@ -94,7 +99,7 @@ pub fn fit_encoder(
     EncoderFits { unseen, encoder: Arc::new(fit(folds)) }
 }
 
-/// Trains on the sample; an encoder, if it takes one, is a small one that began with random weights.
+/// Trains on the sample, with a small encoder of random weights if one is needed.
 #[cfg(test)]
 pub(crate) fn train_small(trainer: &dyn crate::trainers::Trainer, config: &Config) -> super::Trained {
     static FITS: std::sync::OnceLock<EncoderFits> = std::sync::OnceLock::new();

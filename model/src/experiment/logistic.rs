@@ -1,8 +1,8 @@
-//! Logistic regression on a handful of features: how parts of a model are weighed against each other.
+//! Logistic regression on a few features; it finds the weights of a model's parts.
 
-/// Weights and intercept of the most likely model, with an L2 penalty of `1 / (2 c)` on the weights.
+/// Weights and intercept of maximum likelihood, with an L2 penalty of `1 / (2 c)`.
 ///
-/// Newton's method; `rows` all have the same number of features, at most a dozen. Deterministic.
+/// Uses Newton's method. All `rows` have the same number of features, at most a dozen. The result is deterministic.
 #[must_use]
 pub(super) fn fit<const N: usize>(rows: &[[f64; N]], labels: &[bool], c: f64) -> ([f64; N], f64) {
     let size = N + 1;
@@ -40,7 +40,7 @@ pub(super) fn fit<const N: usize>(rows: &[[f64; N]], labels: &[bool], c: f64) ->
     (weights, beta[N])
 }
 
-/// Solves a positive definite system whose lower triangle is given, by Cholesky's decomposition.
+/// Solves a positive definite system, given as lower triangle, by Cholesky decomposition.
 fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
     let n = b.len();
     for i in 0..n {

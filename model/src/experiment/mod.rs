@@ -1,10 +1,11 @@
-//! Train, calibrate and evaluate on rows in memory: the pipeline without a server.
+//! Trains, calibrates and evaluates on rows in memory: the pipeline without a server.
 //!
-//! Everything that is learned from scores (how learners are weighed, what neighbours say, calibration, thresholds) is
-//! learned from scores of rows that the learners had not seen; and the cross-validated probability of a row uses no such
-//! number that the row's own fold helped to learn. The threshold alone is chosen on all rows, as it is for the model.
+//! Some parameters are learned from scores: the learners' weights, the context of neighbouring sentences, calibration
+//! and thresholds. They are learned only from scores of rows that the learners had not seen. The cross-validated
+//! probability of a row uses no parameter that was learned with the row's own fold. The threshold is the exception: it
+//! is chosen on all rows, as it is for the model.
 //!
-//! - **In**: rows, counts by fold if there are any, a trainer and a [`Config`].
+//! - **In**: rows, optionally counts by fold, a trainer and a [`Config`].
 //! - **Out**: [`Trained`]: a finished model and its cross-validated figures; [`evaluate`] judges held-out rows.
 //! - **Callers**: activities, the command `experiment`, benchmarks; the gate, for probabilities of rows.
 
@@ -33,26 +34,26 @@ use crate::{
     trainers::{self, Fitted, Learner, Preset, Trainer, Voice},
 };
 
-/// What a training run is given, apart from its rows.
+/// The settings of a training run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The trainer's parameters.
     pub preset: Preset,
-    /// Decides ties between commenters when folds are made.
+    /// The seed that breaks ties between commenters when folds are made.
     pub seed: u64,
-    /// Folds by commenter.
+    /// The number of folds for cross-validation by commenter.
     pub folds: usize,
-    /// Which thresholds are made, and which decides.
+    /// The intended use, which determines the thresholds.
     pub operation: Operation,
-    /// Fits that run side by side; never changes a result.
+    /// How many fits run in parallel; this never changes a result.
     pub threads: usize,
 }
 
-/// The seed where none is given.
+/// The default seed.
 pub const DEFAULT_SEED: u64 = 42;
 
-/// Folds of cross-validation where no number is given.
+/// The default number of folds for cross-validation.
 pub const FOLDS: usize = 5;
 
 impl Default for Config {
@@ -67,23 +68,23 @@ impl Default for Config {
     }
 }
 
-/// A model and what cross-validation says of its recipe.
+/// A trained model and its cross-validated figures.
 #[derive(Debug)]
 pub struct Trained {
-    /// Trained on every row.
+    /// The model, trained on all rows.
     pub model: Model,
-    /// Figures of rows judged by models that had not seen their commenters.
+    /// The figures of all rows, judged by models that had not seen their commenters.
     pub cross_validation: Scores,
     /// The probabilities behind these figures, by row.
     pub unseen: Vec<f64>,
-    /// With an encoder: the figures if it were asked about every sentence, not only those that are passed to it.
+    /// For a model with an encoder: the figures if the encoder scored every sentence.
     pub everywhere: Option<Scores>,
 }
 
 /// Trains on counts of a whole corpus and on a sample of its training rows.
 ///
-/// Additive learners are given the counts, the others the sample; the second stage, calibration and operating points
-/// come from cross-validation on the sample. `counts` must have `config.folds` folds of `config.seed`.
+/// Additive learners use the counts; the others use the sample. The second stage, calibration and operating points come
+/// from cross-validation on the sample. `counts` must have `config.folds` folds that were made with `config.seed`.
 pub fn train_counted(
     trainer: &dyn Trainer,
     sample: &[Row],
@@ -118,9 +119,22 @@ pub fn folds_of_all(rows: &[Row], config: &Config) -> Vec<usize> {
     split::folds(config.seed, rows, config.folds.max(2))
 }
 
-/// Trains on every row; the second stage, calibration and operating points come from cross-validation by commenter.
+/// Trains a model on rows in memory, and cross-validates it by commenter.
 ///
-/// `progress` is told fits done and fits in all, from any thread. Blocks for as long as the fits take.
+/// The learners are fitted on all rows. The second stage, calibration and operating points come from cross-validation.
+/// `progress` is called from any thread with the numbers of finished and of all fits. Blocks until all are finished.
+///
+/// ```
+/// use model::{corpus::{sample, split}, experiment, trainers};
+///
+/// let config = experiment::Config::default();
+/// let (rows, held_out) = split::held_out(config.seed, sample().rows);
+/// let trained = experiment::train(trainers::find("multinomial_nb")?, &rows, &config, &|_, _| {})?;
+/// assert_eq!(trained.unseen.len(), rows.len());
+/// assert!(trained.cross_validation.sentence.roc_auc > 0.8);
+/// assert!(experiment::evaluate(&trained.model, &held_out).sentence.roc_auc > 0.8);
+/// # Ok::<(), trainers::Error>(())
+/// ```
 pub fn train(
     trainer: &dyn Trainer,
     rows: &[Row],
@@ -130,7 +144,9 @@ pub fn train(
     train_with_encoder(trainer, rows, None, config, progress)
 }
 
-/// The same, for a trainer that may need an encoder; its scores are by row, of the folds of [`folds_of_all`].
+/// Like [`train`], for a trainer that may need a fine-tuned encoder.
+///
+/// The encoder's unseen scores are by row and must come from the folds of [`folds_of_all`].
 pub fn train_with_encoder(
     trainer: &dyn Trainer,
     rows: &[Row],
@@ -142,21 +158,25 @@ pub fn train_with_encoder(
     Fits { trainer, rows, assigned: &assigned, folds, counts: &[] }.finish(config, encoder, progress)
 }
 
-/// Figures of a model on rows; sentences of a comment follow each other.
+/// The figures of a model on rows.
+///
+/// The sentences of a comment must follow each other.
 #[must_use]
 pub fn evaluate(model: &Model, rows: &[Row]) -> Scores {
     Scores::of(rows, &probabilities(model, rows), model.threshold())
 }
 
-/// Comments of a reference at most: enough to tell any difference that matters.
+/// The most comments of a reference; they are enough to find every relevant difference.
 const REFERENCE_COMMENTS: usize = 20_000;
 
-/// What later comments are held against: measures of these rows' comments, judged as comments are when the model serves. The
-/// model must not have seen them. None of too few.
+/// Measures of the rows' comments, as a reference to compare later comments with.
+///
+/// The comments are judged in the same way as in production. The model must not have seen them. `None` if there are too
+/// few.
 #[must_use]
 pub fn reference(model: &Model, rows: &[Row]) -> Option<Reference> {
     let measure = |comment: Range<usize>| {
-        // A line is a sentence of its own.
+        // Each line is one sentence.
         let text = rows[comment].iter().map(|row| row.text.as_str()).collect::<Vec<_>>().join("\n");
         let verdict = model.judge(&text);
         [verdict.probability, verdict.unknown_share, text.chars().count() as f64]
@@ -164,13 +184,13 @@ pub fn reference(model: &Model, rows: &[Row]) -> Option<Reference> {
     Reference::of(&comments(rows).into_iter().take(REFERENCE_COMMENTS).map(measure).collect::<Vec<_>>())
 }
 
-/// The probability of every row; sentences of a comment follow each other.
+/// The probability of every row. The sentences of a comment must follow each other.
 #[must_use]
 pub fn probabilities(model: &Model, rows: &[Row]) -> Vec<f64> {
     let mut scratch = Scratch::default();
     let own: Vec<f64> = rows.iter().map(|row| model.score(&row.text, &mut scratch).logit).collect();
     let comments = comments(rows);
-    // Places among the rows, comment by comment.
+    // Indices of rows, comment by comment.
     let passed = |comment: &Range<usize>| model.passed(&model.fast_probabilities(&own[comment.clone()]));
     let passed: Vec<Vec<usize>> = comments.iter().map(passed).collect();
     let asked = comments.iter().zip(&passed).flat_map(|(comment, passed)| passed.iter().map(|i| comment.start + i));
@@ -186,14 +206,16 @@ pub fn probabilities(model: &Model, rows: &[Row]) -> Vec<f64> {
     probabilities
 }
 
-/// A trainer, and what its learners are fitted on.
+/// A trainer and the data for its learners.
 struct Fits<'a> {
     trainer: &'a dyn Trainer,
     rows: &'a [Row],
     /// The fold of each row.
     assigned: &'a [usize],
     folds: usize,
-    /// Where a learner's features are counted here, it is fitted on the counts; they may be of more rows than `rows`.
+    /// Counts that replace the rows for a learner of these features.
+    ///
+    /// They may cover more rows than `rows`.
     counts: &'a [CountsByFold],
 }
 
@@ -248,8 +270,9 @@ impl Fits<'_> {
         Ok(Trained { model, cross_validation, unseen: served, everywhere })
     }
 
-    /// Each row's probability by a cascade that was learned on the other folds: as it is served, and with the encoder
-    /// asked about every row.
+    /// Each row's probability from a cascade that was learned on the other folds.
+    ///
+    /// The first list is as in production; in the second the encoder scores every row.
     fn cross_fitted_cascade(
         &self,
         unseen: &Unseen<'_>,
@@ -271,14 +294,16 @@ impl Fits<'_> {
         crossed
     }
 
-    /// Fits each learner without each fold, and on everything: scores of unseen rows by learner, and the final parts.
+    /// Fits each learner without each fold, and on all rows.
+    ///
+    /// Returns each learner's scores of unseen rows, and the final parts.
     fn fit_all(
         &self,
         config: &Config,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<(Vec<Vec<f64>>, Vec<Fitted>), trainers::Error> {
         let learners = self.trainer.learners();
-        // The whole fits are the longest: they go first. Fold `folds` is no row's fold.
+        // The fits on all rows take longest, so they start first. No row has the fold number `folds`.
         let jobs: Vec<(usize, usize)> =
             (0..=self.folds).rev().flat_map(|fold| (0..learners.len()).map(move |learner| (fold, learner))).collect();
         let run = |&(fold, learner): &(usize, usize)| -> Result<(Option<Fitted>, Vec<f64>), trainers::Error> {
@@ -307,7 +332,7 @@ impl Fits<'_> {
         Ok((scores, parts.into_iter().map(|(_, fitted)| fitted).collect()))
     }
 
-    /// A learner on everything but a fold.
+    /// Fits a learner on all folds but one.
     fn fit_without(&self, fold: usize, learner: &dyn Learner, preset: Preset) -> Result<Fitted, trainers::Error> {
         if let Some(additive) = learner.as_additive() {
             let features = additive.features(preset);
@@ -323,7 +348,7 @@ impl Fits<'_> {
     }
 }
 
-/// Each row's probability by a second stage that was fitted on the other folds.
+/// Each row's probability from a second stage that was fitted on the other folds.
 fn cross_fitted(unseen: &Unseen<'_>, folds: usize) -> Vec<f64> {
     let mut crossed = vec![0.0; unseen.rows.len()];
     for fold in 0..folds {
@@ -336,7 +361,7 @@ fn cross_fitted(unseen: &Unseen<'_>, folds: usize) -> Vec<f64> {
     crossed
 }
 
-/// Places of each comment's sentences, which follow each other.
+/// The row indices of each comment's sentences, which follow each other.
 fn comments(rows: &[Row]) -> Vec<Range<usize>> {
     let mut start = 0;
     let of_one = rows.chunk_by(|a, b| a.comment == b.comment && a.commenter == b.commenter);

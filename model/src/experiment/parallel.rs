@@ -1,4 +1,4 @@
-//! The same function on many inputs, on several threads; results keep the order of the inputs.
+//! Maps a function over many inputs on several threads, in order.
 
 use std::{
     num::NonZero,
@@ -8,12 +8,12 @@ use std::{
     },
 };
 
-/// Threads that can run at once.
+/// The number of threads that can run in parallel.
 pub(super) fn available() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Maps; `progress` is told how many of how many are done.
+/// Maps a function over inputs. `progress` gets the number of finished and of all inputs.
 pub(crate) fn map<I: Sync, O: Send>(
     inputs: &[I],
     threads: usize,

@@ -1,4 +1,4 @@
-//! What is learned from scores: how learners are weighed, what neighbouring sentences say, the calibration.
+//! The second stage: the learners' weights, the context of neighbouring sentences, the calibration.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::{
     linear::{Context, apply_context},
 };
 
-/// Scores of rows by learners that had not seen them.
+/// Scores of rows from learners that had not seen them.
 pub(super) struct Unseen<'a> {
     pub(super) rows: &'a [Row],
     pub(super) assigned: &'a [usize],
@@ -19,7 +19,7 @@ pub(super) struct Unseen<'a> {
 }
 
 impl Unseen<'_> {
-    /// Thresholds for the probabilities of some rows, of which whole comments are used or not.
+    /// Thresholds for the probabilities of some rows, which make whole comments.
     pub(super) fn points(&self, operation: &Operation, probabilities: &[f64], used: &[usize]) -> Vec<OperatingPoint> {
         let judged: Vec<Judged> = used.iter().map(|&i| (probabilities[i], self.rows[i].is_threat())).collect();
         let of_used = comments(self.rows).into_iter().filter(|comment| used.binary_search(&comment.start).is_ok());
@@ -38,13 +38,13 @@ pub(super) struct SecondStage {
 }
 
 impl SecondStage {
-    /// Learns from the rows that `is_used` names; whole comments are used or not.
+    /// Learns from the rows that `is_used` selects; it selects whole comments.
     pub(super) fn fit(unseen: &Unseen<'_>, is_used: impl Fn(usize) -> bool) -> Self {
         let (weights, intercept) = weigh(unseen, &mut used(unseen, &is_used));
         Self::weighed(unseen, is_used, weights, intercept)
     }
 
-    /// Learns context and calibration where the weights are known.
+    /// Learns context and calibration with the given weights.
     pub(super) fn weighed(
         unseen: &Unseen<'_>,
         is_used: impl Fn(usize) -> bool,
@@ -78,7 +78,7 @@ fn used(unseen: &Unseen<'_>, is_used: &impl Fn(usize) -> bool) -> Vec<usize> {
     (0..unseen.rows.len()).filter(|&i| is_used(i)).collect()
 }
 
-/// Weights of one or two learners: logistic regression on standardised scores.
+/// The weights of one or two learners, by logistic regression on standardised scores.
 fn weigh(unseen: &Unseen<'_>, used: &mut [usize]) -> (Vec<f64>, f64) {
     let [first, second] = unseen.scores else { return (vec![1.0; unseen.scores.len()], 0.0) };
     // Sums of floats depend on their order: the rows' must not matter.
@@ -106,7 +106,9 @@ fn combine(unseen: &Unseen<'_>, weights: &[f64], intercept: f64) -> Vec<f64> {
     (0..unseen.rows.len()).map(score).collect()
 }
 
-/// Own score, neighbours' scores less their mean, and whether there are neighbours: logistic regression.
+/// Learns the context by logistic regression.
+///
+/// The features are the own score, the neighbours' scores less their mean, and whether there are neighbours.
 fn learn_context(unseen: &Unseen<'_>, combined: &[f64], is_used: &impl Fn(usize) -> bool) -> Context {
     let mut of_used: Vec<f64> = (0..combined.len()).filter(|&i| is_used(i)).map(|i| combined[i]).collect();
     of_used.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Each word with the one after it.
+//! Pairs of adjacent words.
 
 use super::{Extractor, Feature, Kind, key, pair};
 use crate::text::Word;

@@ -1,6 +1,6 @@
-//! Two to five characters that follow each other inside a run of non-space, with the spaces at its edges.
+//! Two to five adjacent characters of a word, with one space at each edge.
 //!
-//! scikit-learn's `char_wb` analyser: they survive spelling mistakes, inflection and `k1ll`.
+//! The same as scikit-learn's `char_wb` analyser. These features survive spelling mistakes, inflection and `k1ll`.
 
 use super::{Extractor, Feature, Kind, key};
 use crate::text::{self, Word};
@@ -25,7 +25,7 @@ impl Extractor for CharNgrams {
     fn extract(&self, sentence: &str, _: &[Word], features: &mut Vec<Feature>) {
         let sentence = sentence.get(..u32::MAX as usize).unwrap_or(sentence);
         let bytes = sentence.as_bytes();
-        // Four n-grams a character at the most: the buffer grows once.
+        // At most four n-grams per character, so the buffer grows once.
         features.reserve(4 * bytes.len() + 8);
         let mut window = Window::default();
         let mut at = 0;
@@ -56,14 +56,14 @@ impl Extractor for CharNgrams {
     }
 }
 
-/// The last characters of the run that the scan stands in.
+/// The last characters of the current run.
 #[derive(Default)]
 struct Window {
-    /// Hash of the n-gram that began 1, 2, ... characters ago, `hashes[k]` of length k + 1.
+    /// Hashes of the n-grams that end here; `hashes[k]` has length k + 1.
     hashes: [u64; LONGEST],
     length: usize,
     run_start: u32,
-    /// Features of this run begin here; their end is known when the run is.
+    /// The first feature of this run. The features' end is set when the run ends.
     first: usize,
 }
 

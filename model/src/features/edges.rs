@@ -1,6 +1,7 @@
-//! The sentence's edges: first word, first two words, last word, each a feature of its own.
+//! The edges of a sentence: first word, first two words, last word.
 //!
-//! Threats are often imperatives ("Kill ...") and promises ("We will ..."): where a word stands tells them from reports.
+//! Threats are often imperatives ("Kill ...") and promises ("We will ..."). The position of a word separates them from
+//! reports.
 
 use super::{Extractor, Feature, Kind, key, pair};
 use crate::text::Word;
@@ -16,7 +17,7 @@ impl Extractor for Edges {
         let (Some(first), Some(last)) = (words.first(), words.last()) else { return };
         let first_key = key(Kind::First, first.hash);
         features.push(Feature { key: first_key, start: first.start, end: first.end });
-        // A sentence of one word begins with it twice over.
+        // In a sentence of one word, the first word also stands for the first two.
         let (two, end) = match words.get(1) {
             Some(second) => (key(Kind::FirstTwo, pair(*first, *second)), second.end),
             None => (first_key, first.end),

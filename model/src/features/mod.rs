@@ -1,10 +1,10 @@
-//! Features of a sentence: extractors in one table, each making 64-bit keys from the words.
+//! Features of a sentence: a table of extractors that make 64-bit keys.
 //!
-//! Keys are hashes, so a model needs no vocabulary to score. At a million distinct features the chance that any two
+//! Keys are hashes, so a model needs no vocabulary to score. With a million distinct features, the chance that any two
 //! share a key is about 1 in 37 million.
 //!
-//! - **In**: a sentence, and a [`FeatureSet`] that says which extractors.
-//! - **Out**: the sentence's words and [`Feature`]s, in buffers of the caller.
+//! - **In**: a sentence, and a [`FeatureSet`] that names the extractors.
+//! - **Out**: the sentence's words and [`Feature`]s, in the caller's buffers.
 //! - **Callers**: counts and trainers, which learn from features; a linear model, which looks them up.
 
 mod bigrams;
@@ -23,25 +23,52 @@ use crate::{
 /// One occurrence of a feature in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feature {
-    /// What the model's table is looked up with.
+    /// Its key in the table of a model.
     pub key: u64,
-    /// First byte of the sentence that makes it.
+    /// Its first byte in the sentence.
     pub start: u32,
-    /// One past the last byte that makes it.
+    /// One past its last byte.
     pub end: u32,
 }
 
-/// A way of making features of a sentence.
+/// Makes features from a sentence.
 ///
-/// Pure: the same sentence and words give the same features, on every machine and in every release, for models are
-/// looked up by these keys years later. Keys are well mixed 64-bit hashes; no two extractors share one but by chance.
+/// An extractor is pure: the same sentence and words give the same features on every machine and in every release,
+/// because stored models contain the keys. Keys are well mixed 64-bit hashes; two extractors share one only by chance.
+///
+/// ```
+/// use model::{features::{Analyser, Extractor, Feature, Scratch}, text::{Word, WordRule}};
+///
+/// /// Marks a sentence that ends with an exclamation mark.
+/// struct Shout;
+///
+/// impl Extractor for Shout {
+///     fn name(&self) -> &'static str {
+///         "shout"
+///     }
+///
+///     fn extract(&self, sentence: &str, _: &[Word], features: &mut Vec<Feature>) {
+///         let end = sentence.len() as u32;
+///         if sentence.ends_with('!') {
+///             features.push(Feature { key: 0x9d39_247e_3377_6d41, start: end - 1, end });
+///         }
+///     }
+/// }
+///
+/// let (analyser, mut scratch) = (Analyser::new(WordRule::Word, vec![&Shout]), Scratch::default());
+/// analyser.analyse("I will find you!", &mut scratch);
+/// assert_eq!((scratch.words.len(), scratch.features.len()), (4, 1));
+/// ```
 pub trait Extractor: Send + Sync {
     /// Its name in configurations and artifacts; never changed once released.
     fn name(&self) -> &'static str;
-    /// Appends the features of a sentence, in order of appearance. `words` are the sentence's; places are bytes in it.
+    /// Appends the features of a sentence, in order of appearance.
+    ///
+    /// `words` are the words of the sentence. Places are byte positions in the sentence.
     fn extract(&self, sentence: &str, words: &[Word], features: &mut Vec<Feature>);
-    /// Whether a sentence's features are those of its runs of non-space, one run after the other, whatever stands around
-    /// them. A scorer may then remember what a run has.
+    /// Whether each run without spaces has features independent of the rest.
+    ///
+    /// The features of a sentence are then those of its runs, one after the other, and a scorer may cache them by run.
     fn is_of_runs(&self) -> bool {
         false
     }
@@ -51,31 +78,41 @@ pub trait Extractor: Send + Sync {
 pub const EXTRACTORS: &[&dyn Extractor] =
     &[&bigrams::Bigrams, &char_ngrams::CharNgrams, &edges::Edges, &stem_pairs::StemPairs, &unigrams::Unigrams];
 
-/// These, and what the program adds.
+/// [`EXTRACTORS`] and those that the program adds.
 static TABLE: Plugins<dyn Extractor> = Plugins::new("feature extractor", Extractor::name, EXTRACTORS);
 
-/// Adds extractors to those of this crate, once a process and before any is looked up.
+/// Adds extractors, once per process and before the first lookup.
 ///
-/// Whatever reads an artifact that names them must add them: workers, the API, commands.
+/// Every program that reads an artifact with these extractors must add them: workers, the API, commands.
 pub fn extend(extractors: &[&'static dyn Extractor]) -> Result<(), Refused> {
     TABLE.add(extractors)
 }
 
-/// Which features a model is made of.
+/// The features of a model.
+///
+/// ```
+/// use model::{features::{FeatureSet, Scratch}, text::WordRule};
+///
+/// let analyser = FeatureSet::new(WordRule::Word, &["unigrams", "bigrams"]).analyser()?;
+/// let mut scratch = Scratch::default();
+/// analyser.analyse("I will find you", &mut scratch);
+/// assert_eq!(scratch.features.len(), 4 + 3);
+/// # Ok::<(), model::features::UnknownExtractor>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureSet {
-    /// How words are cut.
+    /// How a text is split into words.
     pub words: WordRule,
     /// Names of extractors.
     pub extractors: Vec<String>,
 }
 
-/// An extractor that this program does not know.
+/// The program does not have an extractor of this name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no feature extractor is named `{0}` in this program: it has {names}. A model that needs another one can only be \
-     used by a program that registers it",
+    "no feature extractor is named `{0}` in this program: it has {names}. Only a program that registers the missing \
+    extractor can use the model",
     names = TABLE.names()
 )]
 pub struct UnknownExtractor(String);
@@ -87,7 +124,7 @@ impl FeatureSet {
         Self { words, extractors: extractors.iter().map(|&name| name.to_owned()).collect() }
     }
 
-    /// Looks the names up.
+    /// Looks up the extractors by name.
     pub fn analyser(&self) -> Result<Analyser, UnknownExtractor> {
         let find = |name: &String| TABLE.find(name).ok_or_else(|| UnknownExtractor(name.clone()));
         Ok(Analyser::new(self.words, self.extractors.iter().map(find).collect::<Result<_, _>>()?))
@@ -101,13 +138,15 @@ pub struct Analyser {
 }
 
 impl Analyser {
-    /// An analyser of these extractors, whether a table has them or not.
+    /// An analyser with these extractors, which need not be in the table.
     #[must_use]
     pub fn new(words: WordRule, extractors: Vec<&'static dyn Extractor>) -> Self {
         Self { words, extractors }
     }
 
-    /// Fills `scratch` with the words and features of one sentence; allocates only while the buffers grow.
+    /// Fills `scratch` with the words and features of one sentence.
+    ///
+    /// Allocates only while the buffers grow.
     pub fn analyse(&self, sentence: &str, scratch: &mut Scratch) {
         self.find_words(sentence, scratch);
         scratch.features.clear();
@@ -137,7 +176,7 @@ impl std::fmt::Debug for Analyser {
     }
 }
 
-/// Buffers that are used again for each sentence.
+/// Buffers that are reused for each sentence.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// The sentence's words.
@@ -146,7 +185,7 @@ pub struct Scratch {
     pub features: Vec<Feature>,
 }
 
-/// Keeps the kinds of features apart.
+/// The kind of a feature; features of different kinds have different keys.
 #[derive(Clone, Copy)]
 #[repr(u64)]
 enum Kind {
@@ -173,7 +212,7 @@ fn ordered(first: u64, second: u64) -> u64 {
     mix(first).rotate_left(17).wrapping_add(second)
 }
 
-/// A bijection that brings every bit of a hash into the leading bits, which a table is searched by.
+/// A bijection that mixes all bits of a hash into the leading bits, for lookups.
 fn mix(mut x: u64) -> u64 {
     x ^= x >> 32;
     x = x.wrapping_mul(0xd6e8_feb8_6659_fd93);

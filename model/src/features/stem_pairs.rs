@@ -1,15 +1,16 @@
-//! Two words up to four places apart, in order, each by its first letters: `kill ... you` in `killing all of you`.
+//! Ordered pairs of word stems, up to four places apart.
 //!
-//! Words may stand between them and endings may differ, so a pair is met in more sentences than its two words side by
-//! side. With these pairs the support vector machine's PR-AUC on the THREAT corpus is higher by .014, the stack's by
-//! .008.
+//! An example is `kill ... you` in `killing all of you`.
+//! Other words may stand between the two, and endings may differ. A pair therefore occurs in more sentences than two
+//! adjacent words. On the THREAT corpus these pairs raise the PR-AUC of the support vector machine by 0.014 and that of
+//! the stack by 0.008.
 
 use super::{Extractor, Feature, Kind, key, ordered};
 use crate::text::Word;
 
 pub(super) struct StemPairs;
 
-/// How many words further the second one may be; a fifth adds features and no quality.
+/// The largest distance of the second word; five adds features but no quality.
 const REACH: usize = 4;
 
 impl Extractor for StemPairs {

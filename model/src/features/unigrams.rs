@@ -1,4 +1,4 @@
-//! Each word.
+//! Single words.
 
 use super::{Extractor, Feature, Kind, key};
 use crate::text::Word;

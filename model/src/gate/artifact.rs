@@ -1,4 +1,4 @@
-//! Is the model that was judged the one that is registered?
+//! Checks that the judged model is the registered one.
 
 use super::{Answer, Bound, Check, Evidence};
 use crate::{Digest, artifact};

@@ -1,10 +1,12 @@
-//! Do the probabilities mean what they say?
+//! Checks that the probabilities agree with the observed shares of threats.
 
 use super::{Answer, Bound, Check, Evidence};
 
-/// The calibration error that passes where there is nothing to compare with: a few hundred rows measure it this badly.
+/// A calibration error up to this always passes.
+///
+/// With a few hundred rows it cannot be measured more precisely.
 const FLOOR: f64 = 0.06;
-/// Above production's by at most this much.
+/// The most by which the calibration error may exceed that of production.
 const MARGIN: f64 = 0.02;
 
 pub(super) struct Calibrated;
@@ -19,11 +21,11 @@ impl Check for Calibrated {
         let production = evidence.production.as_ref().map(|incumbent| incumbent.judged.scores.sentence.ece);
         let meaning = match production {
             Some(today) => format!(
-                "On average a probability is {:.1} points of 100 beside the truth; in production it is {:.1}.",
+                "The probabilities are off by {:.1} percentage points on average; those in production by {:.1}.",
                 100.0 * value,
                 100.0 * today
             ),
-            None => format!("On average a probability is {:.1} points of 100 beside the truth.", 100.0 * value),
+            None => format!("The probabilities are off by {:.1} percentage points on average.", 100.0 * value),
         };
         Answer { value, bound: Bound::AtMost(production.map_or(FLOOR, |today| FLOOR.max(today + MARGIN))), meaning }
     }

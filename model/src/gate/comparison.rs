@@ -1,13 +1,14 @@
-//! Is the candidate worse than the model in production, on the same held-out rows?
+//! Checks that the candidate is not worse than production on the same held-out rows.
 //!
-//! Both are judged on the same resamples of the rows' commenters: a difference that the resamples do not agree on is chance.
+//! Both models are compared on the same resamples of the rows' commenters. A difference counts as chance unless most
+//! resamples agree on it.
 
 use super::{Answer, Bound, Check, Evidence};
 use crate::evaluation::bootstrap;
 
-/// Recall at 5% false positives may fall by this much.
+/// The most by which the recall at 5% false positives may fall.
 const RECALL_MARGIN: f64 = 0.05;
-/// In this share of the resamples it must not fall by more.
+/// The least share of resamples in which it must not fall by more.
 const CONFIDENCE: f64 = 0.8;
 
 pub(super) struct PrAucNotWorse;
@@ -20,12 +21,12 @@ impl Check for PrAucNotWorse {
     fn judge(&self, evidence: &Evidence<'_>) -> Answer {
         let pr_auc = evidence.candidate.scores.sentence.pr_auc;
         let Some(production) = &evidence.production else {
-            return nothing_to_compare(format!("its average precision of {pr_auc:.2}"));
+            return nothing_to_compare(format!("the average precision of {pr_auc:.2}"));
         };
         let today = production.judged.scores.sentence.pr_auc;
         let [low, high] = bootstrap::interval(production.differences.pr_auc.clone());
         Answer {
-            // The best that the data allows to think of the difference.
+            // The upper end of the interval: the largest difference that agrees with the data.
             value: high,
             bound: Bound::AtLeast(0.0),
             meaning: format!(
@@ -46,7 +47,7 @@ impl Check for RecallNotWorse {
     fn judge(&self, evidence: &Evidence<'_>) -> Answer {
         let recall = evidence.candidate.scores.sentence.recall_at_fpr_5;
         let Some(production) = &evidence.production else {
-            return nothing_to_compare(format!("the {recall:.2} of the threats that it finds at 5% false alarms"));
+            return nothing_to_compare(format!("the recall of {recall:.2} at 5% false alarms"));
         };
         let today = production.judged.scores.sentence.recall_at_fpr_5;
         let differences = &production.differences.recall_at_fpr_5;
@@ -57,7 +58,7 @@ impl Check for RecallNotWorse {
             bound: Bound::AtLeast(CONFIDENCE),
             meaning: format!(
                 "At 5% false alarms {recall:.2} of the threats are found; the model in production finds {today:.2}. \
-                 That it finds at most {:.0} in 100 fewer is {:.0}% sure.",
+                The chance that the loss is at most {:.0} of 100 threats is {:.0}%.",
                 100.0 * RECALL_MARGIN,
                 100.0 * value
             ),
@@ -66,6 +67,6 @@ impl Check for RecallNotWorse {
 }
 
 pub(super) fn nothing_to_compare(what: String) -> Answer {
-    let meaning = format!("No model is in production yet to compare {what} with.");
+    let meaning = format!("No model is in production yet, so {what} cannot be compared.");
     Answer { value: 1.0, bound: Bound::AtLeast(0.0), meaning }
 }

@@ -1,9 +1,9 @@
-//! Sentences that no model may confuse, written for this purpose and never trained on.
+//! Invented sentences that every model must rank correctly; no model is trained on them.
 
 use super::{Answer, Bound, Check, Evidence};
 use crate::{Model, linear::Scratch};
 
-/// Of all pairs of a golden threat and a golden harmless sentence, this share must be ranked rightly.
+/// The least share of pairs (threat, harmless sentence) that must be ranked correctly.
 pub(super) const LEAST: f64 = 0.75;
 
 const THREATS: &[&str] = &[
@@ -44,7 +44,7 @@ impl Check for GoldenExamples {
     }
 }
 
-/// Share of the pairs of a golden threat and a golden harmless sentence in which the threat scores higher.
+/// The share of golden pairs in which the threat scores higher than the harmless sentence.
 pub(super) fn share_ranked_rightly(model: &Model) -> f64 {
     let mut scratch = Scratch::default();
     let mut score = |text: &&str| model.score(text, &mut scratch).logit;

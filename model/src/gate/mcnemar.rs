@@ -1,13 +1,13 @@
-//! Does the candidate decide more sentences wrongly than production does, threats and others apart?
+//! Checks that the candidate does not make more mistakes than production.
 //!
-//! One in twenty sentences is a threat, so a test of all together would not see that threats are missed. McNemar's test
-//! in its exact form: of the sentences that exactly one of the two models decides rightly, each model is right about half
-//! the time if they are equally good (McNemar, "Note on the sampling error of the difference between correlated
-//! proportions or percentages", Psychometrika 12, 1947).
+//! Threats and other sentences have separate checks: only one in twenty sentences is a threat, so one test of all
+//! sentences would not notice missed threats. The checks use McNemar's exact test: of the sentences that exactly one of
+//! two equally good models decides correctly, each model is correct about half the time (McNemar, "Note on the sampling
+//! error of the difference between correlated proportions or percentages", Psychometrika 12, 1947).
 
 use super::{Answer, Bound, Check, Evidence, comparison::nothing_to_compare};
 
-/// A worse result would come by chance less often than this: then it is no chance.
+/// A difference with a smaller p-value is not chance.
 const SIGNIFICANCE: f64 = 0.05;
 
 pub(super) const THREATS: McNemar =
@@ -44,19 +44,19 @@ impl Check for McNemar {
             value: chance_of_as_many(worse, worse + better),
             bound: Bound::AtLeast(SIGNIFICANCE),
             meaning: format!(
-                "{worse} {} would be newly {}, {better} would be no more, each model at its own threshold.",
+                "{worse} {0} would be newly {1}, and {better} no longer {1}. Each model decides at its own threshold.",
                 self.what, self.wrong
             ),
         }
     }
 }
 
-/// The chance that at least `k` of `n` fair coins fall on one side.
+/// The probability of at least `k` heads in `n` tosses of a fair coin.
 pub(crate) fn chance_of_as_many(k: u64, n: u64) -> f64 {
     if k == 0 {
         return 1.0;
     }
-    // Term by term from the top, in logarithms: C(n, i) / 2^n.
+    // The terms C(n, i) / 2^n from the top, in logarithms.
     let mut ln_term = -(n as f64) * std::f64::consts::LN_2;
     let mut sum = ln_term.exp();
     for i in (k..n).rev() {

@@ -1,8 +1,8 @@
-//! The gate: a table of checks that a candidate must pass before it serves.
+//! The gate: a table of checks that a candidate must pass before promotion.
 //!
-//! - **In**: [`Evidence`]: a candidate, its artifact's digest, its speed, the held-out rows, and what is in production.
-//! - **Out**: a [`Finding`] for each check, and the [`Flips`]: rows that would be decided otherwise.
-//! - **Callers**: the activity `gate`, and the rollback's look at the golden examples.
+//! - **In**: [`Evidence`]: a candidate, its artifact's digest, its speed, held-out rows, and the model in production.
+//! - **Out**: a [`Finding`] for each check, and the [`Flips`]: rows with a worse decision.
+//! - **Callers**: the activity `gate`; the rollback, which checks the golden examples.
 
 mod artifact;
 mod calibration;
@@ -26,35 +26,35 @@ use crate::{
     experiment,
 };
 
-/// What the checks look at.
+/// The input of the checks.
 pub struct Evidence<'a> {
     /// The candidate.
     pub candidate: Judged<'a>,
-    /// The digest that the candidate's artifact is registered under.
+    /// The registered digest of the candidate's artifact.
     pub artifact: &'a Digest,
-    /// Sentences that it scored in a second, on one thread, just now.
+    /// The candidate's speed on one thread, measured now, in sentences per second.
     pub sentences_per_second: f64,
-    /// The held-out rows that it was judged on.
+    /// The held-out rows that both models judge.
     pub rows: &'a [Row],
-    /// The model in production on the same rows; none before the first promotion.
+    /// The model in production on the same rows; `None` before the first promotion.
     pub production: Option<Incumbent<'a>>,
 }
 
-/// A model and what it says of the held-out rows.
+/// A model with its probabilities and figures of the held-out rows.
 pub struct Judged<'a> {
     /// The model.
     pub model: &'a Model,
-    /// By row.
+    /// The probability of each row.
     pub probabilities: Vec<f64>,
-    /// Its figures.
+    /// The figures.
     pub scores: Scores,
 }
 
-/// The model in production, next to the candidate.
+/// The model in production, compared with the candidate.
 pub struct Incumbent<'a> {
-    /// What it says.
+    /// Its probabilities and figures.
     pub judged: Judged<'a>,
-    /// How much better the candidate is, resample by resample.
+    /// How much better the candidate is, for each resample.
     pub differences: Differences,
 }
 
@@ -102,10 +102,10 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// One question about a candidate.
+/// One check of a candidate.
 ///
-/// The answer's value, bound and meaning are shown to moderators and kept in the history for ever. A check that has
-/// nothing to compare with passes and says so.
+/// Moderators see the answer's value, bound and meaning, and the history keeps them forever. A check without a model to
+/// compare with passes and says so.
 pub trait Check: Send + Sync {
     /// Its name in reports; never changed once released.
     fn name(&self) -> &'static str;
@@ -126,42 +126,42 @@ pub const CHECKS: &[&dyn Check] = &[
     &mcnemar::THREATS,
 ];
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Measured.
+    /// The measured value.
     pub value: f64,
-    /// What passes.
+    /// The values that pass.
     pub bound: Bound,
-    /// What that means, for a moderator.
+    /// The meaning in plain words, for a moderator.
     pub meaning: String,
 }
 
-/// What a value is held against.
+/// The bound of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
-    /// The least that passes.
+    /// The least value that passes.
     AtLeast(f64),
-    /// The most that passes.
+    /// The largest value that passes.
     AtMost(f64),
 }
 
 /// A check's answer in a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The check.
+    /// The name of the check.
     pub check: String,
     /// Whether the value is within the bound.
     pub passed: bool,
-    /// Measured.
+    /// The measured value.
     pub value: f64,
-    /// The least that passes, if the bound is of that kind.
+    /// The least value that passes, if there is a lower bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<f64>,
-    /// The most that passes, if the bound is of that kind.
+    /// The largest value that passes, if there is an upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<f64>,
-    /// What that means, for a moderator.
+    /// The meaning in plain words, for a moderator.
     pub meaning: String,
 }
 
@@ -177,13 +177,26 @@ impl Finding {
     }
 }
 
-/// Asks every check of this crate.
+/// Runs every check of this crate.
+///
+/// ```
+/// use model::{Digest, artifact, corpus::{sample, split}, experiment::{self, Config}, gate, trainers};
+///
+/// let config = Config::default();
+/// let (rows, held_out) = split::held_out(config.seed, sample().rows);
+/// let candidate = experiment::train(trainers::find("multinomial_nb")?, &rows, &config, &|_, _| {})?.model;
+/// let digest = Digest::of(&artifact::encode(&candidate));
+/// let evidence = gate::Evidence::gather(&candidate, &digest, None, &held_out, 50_000.0);
+/// let findings = gate::judge(&evidence);
+/// assert!(findings.iter().all(|finding| finding.passed));
+/// # Ok::<(), trainers::Error>(())
+/// ```
 #[must_use]
 pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
     ask(CHECKS, evidence)
 }
 
-/// Asks some checks, in their order.
+/// Runs some checks, in their order.
 #[must_use]
 pub fn ask(checks: &[&dyn Check], evidence: &Evidence<'_>) -> Vec<Finding> {
     let ask = |check: &&dyn Check| {
@@ -197,24 +210,24 @@ pub fn ask(checks: &[&dyn Check], evidence: &Evidence<'_>) -> Vec<Finding> {
     checks.iter().map(ask).collect()
 }
 
-/// Held-out rows that the candidate decides otherwise than production, to the worse. Rows by number, never by text.
+/// Held-out rows that the candidate decides worse than production: numbers, never text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flips {
-    /// Threats that production flags and the candidate would not: how many.
+    /// The number of threats that production flags and the candidate would miss.
     pub missed: u64,
-    /// The first of them: numbers from 0 in the dataset.
+    /// The row numbers of the first of these threats, from 0 in the dataset.
     pub missed_rows: Vec<u64>,
-    /// Other sentences that the candidate would flag and production does not: how many.
+    /// The number of other sentences that only the candidate would flag.
     pub flagged: u64,
-    /// The first of them.
+    /// The row numbers of the first of these sentences.
     pub flagged_rows: Vec<u64>,
 }
 
-/// Rows of each kind that a report names.
+/// The most row numbers of each kind in a report.
 const NAMED_ROWS: usize = 50;
 
 impl Flips {
-    /// Compares the decisions; `numbers` are those of the held-out rows in their dataset.
+    /// Compares the decisions. `numbers` are the held-out rows' numbers in the dataset.
     #[must_use]
     pub fn of(evidence: &Evidence<'_>, numbers: &[u64]) -> Self {
         let Some(production) = &evidence.production else { return Self::default() };
@@ -234,7 +247,9 @@ impl Flips {
     }
 }
 
-/// Whether a model ranks obvious threats above harmless sentences: the least that any model in production must do.
+/// Whether a model ranks obvious threats above harmless sentences.
+///
+/// Every model in production must pass this.
 #[must_use]
 pub fn ranks_golden_examples(model: &Model) -> bool {
     golden::share_ranked_rightly(model) >= golden::LEAST
@@ -280,7 +295,7 @@ mod tests {
         assert_eq!(failed(&judge(&again)), [""; 0], "a model is not worse than itself");
         assert_eq!(Flips::of(&again, &[0; 2000]), Flips::default());
 
-        // The same recipe on labels that are turned round.
+        // The same recipe on inverted labels.
         let turned: Vec<Row> = train.iter().map(|r| Row { label: u8::from(!r.is_threat()), ..r.clone() }).collect();
         let bad = fit(&turned, Preset::Sklearn);
         let evidence = Evidence::gather(&bad, &of_good, Some(&good), &test, 10.0);

@@ -1,11 +1,10 @@
-//! Is the model fast enough to serve?
+//! Checks that the model is fast enough for production.
 
 use super::{Answer, Bound, Check, Evidence};
 
-/// A service that judges a comment of ten sentences within a millisecond scores this many.
+/// The least speed in sentences per second: a comment of ten sentences takes a millisecond.
 const LEAST: f64 = 10_000.0;
-/// With an encoder, which reads the sentences that the fast part passes to it, a core judges five comments of twenty
-/// sentences in a second.
+/// The least speed with an encoder: five comments of twenty sentences per second.
 const LEAST_WITH_ENCODER: f64 = 100.0;
 
 pub(super) struct ScoringSpeed;

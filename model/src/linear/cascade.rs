@@ -1,24 +1,24 @@
-//! How an encoder's score joins the fast one, and which sentences the encoder is asked about.
+//! Combines the encoder's score with the fast score, and selects the sentences for the encoder.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Invalid};
 use crate::calibration::{OperatingPoint, Platt};
 
-/// Who judged.
+/// The part of a model that judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JudgedBy {
-    /// Weights of words and letters.
+    /// The fast part: weights of words and letters.
     Fast,
-    /// These and the encoder.
+    /// The fast part and the encoder.
     Encoder,
 }
 
 impl JudgedBy {
-    /// Both.
+    /// Both values.
     pub const ALL: [Self; 2] = [Self::Fast, Self::Encoder];
 
-    /// Its name in answers and metrics.
+    /// The name in answers and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -28,23 +28,23 @@ impl JudgedBy {
     }
 }
 
-/// What a model with an encoder has beside its fast part, which judges every sentence first.
+/// How a model uses an encoder after its fast part has judged every sentence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cascade {
-    /// The encoder is asked about sentences whose fast probability, in context, is at least this.
+    /// The encoder scores sentences whose fast probability (in context) is at least this.
     pub pass_from: f64,
-    /// Share of the training sentences that this passes on, from 0 to 1.
+    /// The share of training sentences that are passed to the encoder, from 0 to 1.
     pub passed_share: f64,
     /// Factor of the fast score.
     pub fast: f64,
     /// Factor of the encoder's score.
     pub encoder: f64,
-    /// Added to both.
+    /// Added to the weighted scores.
     pub intercept: f64,
-    /// The encoder's score of a sentence that it is not asked about, as far as the fast score foretells it.
+    /// Estimates the encoder's score of a skipped sentence from the fast score.
     pub expected: Line,
-    /// What the sentences before and after say.
+    /// How the sentences before and after count.
     pub context: Context,
     /// From score to probability.
     pub calibration: Platt,
@@ -56,14 +56,14 @@ pub struct Cascade {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// Factor.
+    /// The slope.
     pub slope: f64,
-    /// Added.
+    /// The offset.
     pub offset: f64,
 }
 
 impl Line {
-    /// Its value.
+    /// The value of the line at `x`.
     #[must_use]
     pub fn at(self, x: f64) -> f64 {
         self.slope * x + self.offset
@@ -71,7 +71,7 @@ impl Line {
 }
 
 impl Cascade {
-    /// One score of a sentence's two; without the encoder's, of what it is expected to be.
+    /// Combines both scores of a sentence; uses the expected score without the encoder's.
     #[must_use]
     pub fn combine(&self, fast: f64, encoder: Option<f64>) -> f64 {
         self.fast * fast + self.encoder * encoder.unwrap_or_else(|| self.expected.at(fast)) + self.intercept
@@ -80,7 +80,7 @@ impl Cascade {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         let numbers = [self.fast, self.encoder, self.intercept, self.expected.slope, self.expected.offset];
         let of_calibration = [self.calibration.slope, self.calibration.offset];
-        // They are multiplied with each other.
+        // Smaller bounds, because these numbers are multiplied with each other.
         let is_small = |x: f64| x.abs() <= 1e12;
         let context = &self.context;
         let of_context = [context.own, context.previous, context.next, context.intercept, context.centre];

@@ -1,4 +1,4 @@
-//! A model's weights as scoring reads them: a column a component, and what rows of it add up to.
+//! A model's weights in the form for scoring: columns and sums of rows.
 
 use std::sync::LazyLock;
 
@@ -10,9 +10,11 @@ use super::{
 /// A component's cells by row.
 #[derive(Debug)]
 pub(crate) enum Column {
-    /// In units; [`ABSENT`], or past the end, where the component has no such feature.
+    /// Weights in units.
+    ///
+    /// A feature that the component does not have is [`ABSENT`] or past the end.
     Weights(Vec<i64>),
-    /// Weight times frequency, and frequency; zeros where the component has no such feature.
+    /// Weight times frequency, and frequency; zeros for a feature that the component does not have.
     TfIdf(Vec<[f32; 2]>),
 }
 
@@ -31,7 +33,7 @@ impl Column {
         }
     }
 
-    /// What one occurrence of a row's feature weighs, in log-odds before normalisation.
+    /// The weight of one occurrence of a row's feature, in log-odds before normalisation.
     pub(crate) fn weight(&self, row: usize) -> Option<f64> {
         match self {
             Self::Weights(weights) => weights.get(row).filter(|&&w| w != ABSENT).map(|&w| w as f64 / UNITS),
@@ -40,20 +42,20 @@ impl Column {
     }
 }
 
-/// A component's score, and what a feature's weight is multiplied with to be a part of it.
+/// A component's score, and the factor that scales its features' weights.
 pub(crate) struct Part {
     pub(crate) score: f64,
     pub(crate) scale: f64,
 }
 
-/// What rows add up to in one component.
+/// The sum of rows in one component.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Sum {
-    /// There is no component.
+    /// No component.
     Nothing,
-    /// Weights, and how many there are.
+    /// The sum of weights, and their number.
     Units { sum: i64, known: u32 },
-    /// Weights by term frequency, and the squares of frequencies.
+    /// The sum of weights by term frequency, and the squares of frequencies.
     TfIdf { sum: f64, squares: f64 },
 }
 
@@ -95,7 +97,7 @@ impl Column {
         }
     }
 
-    /// What rows add up to, each as often as it is there, as if each time were the first.
+    /// The sum of rows, as if each occurrence of a row were its first.
     pub(super) fn sum(&self, rows: &[u32]) -> Sum {
         match self {
             Self::Weights(weights) => {
@@ -120,7 +122,9 @@ impl Column {
         }
     }
 
-    /// Puts right what [`Self::sum`] took for the first time that a row is there, and is the `count`th.
+    /// Corrects a sum for a row that occurs the `count`th time.
+    ///
+    /// [`Self::sum`] took it for the first time.
     #[inline]
     pub(super) fn repeat(&self, row: u32, count: u16, total: &mut Sum) {
         if let (Self::TfIdf(cells), Sum::TfIdf { sum, squares }) = (self, total) {
@@ -131,7 +135,7 @@ impl Column {
         }
     }
 
-    /// What counted rows add up to and how their weights are scaled: as scoring does it, without its haste.
+    /// The score of counted rows and their scale; like scoring, but not optimised.
     pub(crate) fn part(&self, normalisation: Normalisation, rows: &[u32], counts: &[u16]) -> Part {
         let mut total = self.nothing();
         for &row in rows {
@@ -146,20 +150,20 @@ impl Column {
     }
 }
 
-/// How often each row was met in the sentence at hand, without a pass over the rows to forget the sentence before.
+/// Counts rows of the current sentence, without clearing all rows after each sentence.
 #[derive(Debug, Default)]
 pub(crate) struct Stamps {
-    /// By row: the sentence's number in the upper bits, the count in the lower.
+    /// For each row: the sentence's number in the upper bits, the count below.
     of_rows: Vec<u32>,
     sentence: u32,
 }
 
-/// Bits of a count: a sentence with the same feature 255 times says no more with the next.
+/// Bits of a count. Occurrences of a feature beyond 255 per sentence do not count.
 const COUNT_BITS: u32 = 8;
 const MOST: u32 = (1 << COUNT_BITS) - 1;
 
 impl Stamps {
-    /// Begins a sentence.
+    /// Starts a sentence.
     #[inline]
     pub(super) fn begin(&mut self, rows: usize) {
         self.sentence = (self.sentence + 1) & (u32::MAX >> COUNT_BITS);
@@ -172,7 +176,7 @@ impl Stamps {
         }
     }
 
-    /// Counts a row; answers how often the sentence has it so far, up to one more than is told apart.
+    /// Counts a row; returns its count, at most one more than the limit.
     #[inline]
     pub(super) fn count(&mut self, row: usize) -> u16 {
         let stamp = &mut self.of_rows[row];
@@ -187,13 +191,13 @@ impl Stamps {
     }
 }
 
-/// The table's rows, those of the commonest features first where the model knows which these are.
+/// The table's rows, with the most common features first if their frequency is known.
 pub(super) fn commonest_first(spec: &Spec, table: &Table) -> Vec<u32> {
     let mut order: Vec<u32> = (0..table.len() as u32).collect();
     let mut at = 0;
     for component in &spec.components {
         if component.normalisation == Normalisation::TfIdf {
-            // The inverse document frequency; features that this component does not have come last.
+            // Sorted by inverse document frequency; features that this component does not have come last.
             let rarity = |row: u32| match table.cells(row as usize)[at + 1] {
                 ABSENT => i64::MAX,
                 idf => idf,
@@ -202,7 +206,7 @@ pub(super) fn commonest_first(spec: &Spec, table: &Table) -> Vec<u32> {
         }
         at += component.normalisation.columns();
     }
-    // What a component of one column knows comes first of all: its column then ends where that does.
+    // The features of a component with one column come first, so that its column can be shorter than the table.
     let mut at = 0;
     for component in &spec.components {
         if component.normalisation != Normalisation::TfIdf {

@@ -1,14 +1,14 @@
-//! Why a model could not score.
+//! Why a model cannot score.
 
 use crate::features::UnknownExtractor;
 
-/// A model that could not score sensibly.
+/// Why a model cannot give valid scores.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// It needs a feature that this program does not have.
+    /// The model needs a feature extractor that this program does not have.
     #[error(transparent)]
     Extractor(#[from] UnknownExtractor),
-    /// Keys must ascend, so that a lookup finds each.
+    /// The keys must be in ascending order, so that a lookup finds each of them.
     #[error("the table's keys are not in ascending order")]
     Unsorted,
     /// The named number is missing, infinite or outside its range.

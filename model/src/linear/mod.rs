@@ -1,12 +1,11 @@
-//! The one representation of a trained model: a table of weights by feature key, how they are summed, a calibration,
-//! operating points.
+//! The representation of every trained model.
 //!
-//! Whatever trained it, a model is scored, explained and stored by the code here.
+//! A model has a table of weights by feature key, rules for their sum, a calibration and operating points. The code in
+//! this module scores the models of all trainers.
 //!
 //! - **In**: a [`Spec`] and a [`Table`]; then comments and sentences.
 //! - **Out**: a [`Model`]; scores in whole units of 1 / [`UNITS`]; [`Verdict`]s.
-//! - **Callers**: trainers and the artifact put models together; experiment, gate, explanation and the service judge
-//!   with them.
+//! - **Callers**: trainers and the artifact build models; experiment, gate, explanation and the service use them.
 
 mod cascade;
 mod columns;
@@ -40,36 +39,44 @@ use crate::{
     features::Analyser,
 };
 
-/// Weights and scores are whole multiples of 1 / `UNITS`; sums of such numbers are exact, in any order.
+/// Units per log-odds: weights and scores are whole multiples of 1 / `UNITS`.
+///
+/// Sums are therefore exact in any order.
 pub const UNITS: f64 = (1_u64 << 40) as f64;
 
-/// The next model's number.
+/// The number for the next model.
 static MODELS: AtomicU64 = AtomicU64::new(1);
 
 /// A trained model.
+///
+/// [`Model::judge`] judges a comment, [`Model::explain`] explains a sentence, and [`crate::artifact`] stores models.
 #[derive(Debug)]
 pub struct Model {
-    /// Tells it from every other model of this process.
+    /// Unique among the models of this process.
     id: u64,
     spec: Spec,
     analyser: Analyser,
     table: Table,
     /// From a feature's key to its place in the columns.
     index: Index,
-    /// The table's cells by component, each as small as scoring allows and the commonest features first: memory is what
-    /// a lookup waits for, and what is asked for often then lies together.
+    /// The table's cells by component.
+    ///
+    /// Cells are as small as scoring allows, and the most common features come first. A lookup mostly waits for memory, and
+    /// frequent cells then lie together.
     columns: Vec<Column>,
-    /// There exactly where the specification has a cascade.
+    /// Present if and only if the specification has a cascade.
     encoder: Option<Arc<Encoder>>,
 }
 
 impl Model {
-    /// Puts a model without an encoder together; refuses one that could not score.
+    /// Builds a model without an encoder; refuses an invalid one.
     pub fn new(spec: Spec, table: Table) -> Result<Self, Invalid> {
         Self::with_encoder(spec, table, None)
     }
 
-    /// Puts a model together, with an encoder where its specification has a cascade; refuses one that could not score.
+    /// Builds a model, with an encoder if its specification has a cascade.
+    ///
+    /// Refuses an invalid model.
     pub fn with_encoder(spec: Spec, table: Table, encoder: Option<Arc<Encoder>>) -> Result<Self, Invalid> {
         if spec.cascade.is_some() != encoder.is_some() {
             return Err(Invalid::OutOfRange("encoder"));
@@ -122,7 +129,7 @@ impl Model {
         Ok(Self { id, spec, analyser, table, index, columns, encoder })
     }
 
-    /// What it is, apart from its weights.
+    /// The specification: everything but the weights.
     #[must_use]
     pub fn spec(&self) -> &Spec {
         &self.spec
@@ -148,7 +155,7 @@ impl Model {
         &self.columns
     }
 
-    /// The encoder, and how it takes part.
+    /// The encoder and its cascade, if the model has them.
     #[must_use]
     pub fn cascade(&self) -> Option<(&Cascade, &Arc<Encoder>)> {
         self.spec.cascade.as_ref().zip(self.encoder.as_ref())
@@ -166,7 +173,7 @@ impl Model {
         self.operating_points()[0].threshold
     }
 
-    /// What is left to people.
+    /// The band for human review.
     #[must_use]
     pub fn band(&self) -> Band {
         Band::of(self.operating_points())
@@ -183,8 +190,9 @@ impl Model {
         Self::with_encoder(spec, self.table, self.encoder)
     }
 
-    /// The same model with an encoder that is asked from another fast probability on; one without an encoder stays as it
-    /// is.
+    /// The same model with another least fast probability for the encoder.
+    ///
+    /// A model without an encoder stays unchanged.
     #[must_use]
     pub fn passing_from(mut self, pass_from: f64) -> Self {
         if let Some(cascade) = &mut self.spec.cascade {
@@ -193,7 +201,7 @@ impl Model {
         self
     }
 
-    /// The same model with an encoder beside it.
+    /// The same model with an encoder.
     pub fn joined_by(self, encoder: Arc<Encoder>, cascade: Cascade) -> Result<Self, Invalid> {
         Self::with_encoder(Spec { cascade: Some(cascade), ..self.spec }, self.table, Some(encoder))
     }

@@ -1,32 +1,32 @@
-//! What runs of non-space have in a model's table, remembered from sentence to sentence.
+//! A cache of the rows that runs without spaces have in a model's table.
 //!
-//! Most words of a sentence are words that many sentences have, and a word's character n-grams are always the same: what
-//! they were found to be once need not be looked up again. Nothing depends on what is remembered but time.
+//! Most words of a sentence are common, and a word always has the same character n-grams. Their rows need not be looked
+//! up again for each sentence. The cache changes only the speed, never a result.
 
 use super::columns::Sum;
 
-/// A run of up to this many bytes is remembered: nearly every word.
+/// Runs of up to this many bytes are cached; nearly every word is shorter.
 const LONGEST: usize = 23;
-/// Runs that can be remembered; each has one place.
+/// The number of runs in the cache; each run has one possible place.
 const PLACES: usize = 1 << 13;
-/// Rows that can be remembered in all: 1 MiB.
+/// The total number of rows in the cache: 1 MiB.
 const ROWS: usize = 1 << 18;
 
-/// Rows of runs in one model's table.
+/// The cached rows of runs in one model's table.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
-    /// The model that the rows are of.
+    /// The model of the rows.
     model: u64,
     places: Vec<Place>,
     rows: Vec<u32>,
-    /// By place, what its rows add up to for each of the model's components.
+    /// For each place, the sums of its rows for each component of the model.
     sums: Vec<Sum>,
     components: usize,
-    /// Of a run that was looked up last.
+    /// The last looked-up run.
     passing: Passing,
 }
 
-/// What was looked up last.
+/// The result of the last lookup.
 #[derive(Debug, Default)]
 pub(crate) struct Passing {
     pub(crate) rows: Vec<u32>,
@@ -39,26 +39,28 @@ struct Place {
     start: u32,
     rows: u16,
     features: u8,
-    /// Asked for again since another run last wanted the place: rare words do not drive out common ones.
+    /// Used again since another run last wanted the place.
+    ///
+    /// Rare words therefore do not evict common ones.
     is_wanted: bool,
 }
 
-/// A run's bytes and, in the last, their number: 0 where there is none.
+/// A run's bytes, with their number in the last byte; 0 for an empty place.
 type Run = [u64; 3];
 
-/// What a run has.
+/// The rows of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found<'a> {
-    /// Its known features' rows, once for each time that the run has them.
+    /// The rows of its known features, repeated for each occurrence.
     pub(crate) rows: &'a [u32],
-    /// What they add up to, by component.
+    /// Their sums, by component.
     pub(crate) sums: &'a [Sum],
-    /// Features, known or not.
+    /// The number of features, known or not.
     pub(crate) features: u32,
 }
 
 impl Remembered {
-    /// Forgets everything, unless it is of this model, which has so many components.
+    /// Clears the cache unless it belongs to this model.
     pub(crate) fn begin(&mut self, model: u64, components: usize) {
         if self.model != model || self.places.is_empty() {
             self.model = model;
@@ -74,7 +76,9 @@ impl Remembered {
         self.sums.resize(PLACES * self.components, Sum::Nothing);
     }
 
-    /// What a run has, from memory or from `look_up`, which fills in rows and sums and answers the number of features.
+    /// The rows of a run, from the cache or from `look_up`.
+    ///
+    /// `look_up` fills in rows and sums, and returns the number of features.
     #[inline]
     pub(crate) fn find(&mut self, run: &str, look_up: impl FnOnce(&mut Passing) -> usize) -> Found<'_> {
         let name = name(run);
@@ -107,7 +111,7 @@ impl Remembered {
     }
 }
 
-/// A run as a number of fixed size; 0 where it is too long, or empty.
+/// A run as a number of fixed size; 0 if too long or empty.
 #[inline]
 fn name(run: &str) -> Run {
     let mut bytes = [0; 24];

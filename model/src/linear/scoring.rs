@@ -1,4 +1,4 @@
-//! From a sentence to a score, from a comment to a verdict.
+//! Scores sentences and judges comments.
 
 use super::{
     Cascade, Context, JudgedBy, Model, Normalisation, Scratch, UNITS,
@@ -18,57 +18,57 @@ use crate::{
 pub struct Score {
     /// Log-odds before context and calibration, in whole units.
     pub logit: f64,
-    /// Features of the sentence.
+    /// The number of features of the sentence.
     pub features: u32,
-    /// Features that the model knows.
+    /// The number of features that the model knows.
     pub known: u32,
 }
 
-/// What the model says of a comment.
+/// The model's verdict on a comment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// Probability that the comment has a threat: that of its most threatening sentence.
+    /// The probability that the comment contains a threat: the highest of its sentences.
     pub probability: f64,
-    /// Whether it reaches the threshold.
+    /// Whether the probability reaches the threshold.
     pub is_threat: bool,
-    /// The deciding operating point's threshold.
+    /// The threshold of the deciding operating point.
     pub threshold: f64,
-    /// What is left to people.
+    /// The band for human review.
     pub band: Band,
-    /// Each sentence, in order.
+    /// The verdict on each sentence, in order.
     pub sentences: Vec<SentenceVerdict>,
-    /// Share of the comment's features that the model does not know, from 0 to 1.
+    /// The share of the comment's features that are unknown, from 0 to 1.
     pub unknown_share: f64,
-    /// [`JudgedBy::Encoder`] where the encoder judged any of its sentences.
+    /// [`JudgedBy::Encoder`] if the encoder judged any of its sentences.
     pub judged_by: JudgedBy,
 }
 
-/// A comment as the fast part reads it.
+/// The fast part's reading of a comment.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// The bytes of each sentence, in order.
     pub places: Vec<std::ops::Range<usize>>,
-    /// Each sentence's own score.
+    /// The score of each sentence alone.
     pub scores: Vec<Score>,
-    /// Each sentence's probability, in context.
+    /// The probability of each sentence in context.
     pub fast: Vec<f64>,
-    /// The sentences that the encoder is asked about.
+    /// The indices of the sentences for the encoder.
     pub passed: Vec<usize>,
 }
 
-/// What the model says of a sentence of a comment.
+/// The model's verdict on a sentence of a comment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SentenceVerdict {
     /// Its bytes in the comment.
     pub bytes: std::ops::Range<usize>,
     /// Probability that it is a threat.
     pub probability: f64,
-    /// Who judged it.
+    /// The part of the model that judged it.
     pub judged_by: JudgedBy,
 }
 
 impl Reading {
-    /// Passes at most so many sentences to the encoder: those of the highest fast probability.
+    /// Limits the sentences for the encoder to those with the highest fast probabilities.
     pub fn keep_most_suspicious(&mut self, most: usize) {
         if self.passed.len() > most {
             let fast = &self.fast;
@@ -83,7 +83,7 @@ impl Model {
     /// Scores one sentence.
     #[must_use]
     pub fn score(&self, sentence: &str, scratch: &mut Scratch) -> Score {
-        // One naive Bayes needs no counts of single features: its weights are added as they come.
+        // A single naive Bayes needs no counts of features: its weights are added one by one.
         if let ([component], [Column::Weights(weights)]) = (&self.spec.components[..], &self.columns[..])
             && let Normalisation::Length { exponent } = component.normalisation
         {
@@ -102,8 +102,9 @@ impl Model {
         self.score_by_run(sentence, scratch)
     }
 
-    /// The score from sums over runs of non-space, which are remembered, and over what else the sentence has. A feature
-    /// that stands twice counts less than double: that is put right where it is met again.
+    /// The score from cached sums of runs without spaces, and from all other features.
+    ///
+    /// A feature that occurs twice counts less than double; the sum is corrected at each repeated occurrence.
     fn score_by_run(&self, sentence: &str, scratch: &mut Scratch) -> Score {
         self.analyser.find_words(sentence, &mut scratch.analysed);
         let Scratch { analysed, slots, runs, stamps, totals, passing, .. } = scratch;
@@ -152,8 +153,9 @@ impl Model {
         Score { logit: quantised(parts.fold(self.spec.intercept, |sum, part| sum + part)), features, known }
     }
 
-    /// Appends the places of those features that the model knows. All searches begin before any goes on, so that they
-    /// wait for memory together.
+    /// Appends the places of the features that the model knows.
+    ///
+    /// All searches start before any continues, so that they wait for memory together.
     fn rows_of(&self, features: &[Feature], slots: &mut Vec<u64>, found: &mut Vec<u32>) {
         slots.clear();
         slots.extend(features.iter().map(|feature| self.index.probe(feature.key)));
@@ -161,7 +163,7 @@ impl Model {
         found.extend(features.iter().zip(slots.iter()).filter_map(resolve).map(|row| row as u32));
     }
 
-    /// Looks the analysed features up: which rows the sentence has, and how often.
+    /// Looks up the analysed features: the sentence's rows and their counts.
     pub(crate) fn count_rows(&self, scratch: &mut Scratch) {
         scratch.counts.resize(self.table.len(), 0);
         for feature in &scratch.analysed.features {
@@ -182,7 +184,7 @@ impl Model {
         self.spec.calibration.probability(self.spec.context.map_or(own, |context| context.combine(own, None, None)))
     }
 
-    /// Scores after context of the sentences of one comment, from their own scores.
+    /// The scores of a comment's sentences in context, from their own scores.
     #[must_use]
     pub fn in_context(&self, own: &[f64]) -> Vec<f64> {
         match self.spec.context {
@@ -191,10 +193,22 @@ impl Model {
         }
     }
 
-    /// Judges a comment, by the encoder as well if there is one, on the thread that calls.
+    /// Judges a comment on the calling thread, with the encoder if there is one.
     ///
-    /// A comment is as threatening as its most threatening sentence: one threat among ten friendly sentences is a
-    /// threat, and the labels of a comment's sentences are combined in the same way when a model is evaluated.
+    /// The most threatening sentence decides: one threat among ten friendly sentences makes the comment a threat. An
+    /// evaluation combines the labels of a comment's sentences in the same way.
+    ///
+    /// ```
+    /// use model::{corpus, experiment, trainers};
+    ///
+    /// let trainer = trainers::find("multinomial_nb")?;
+    /// let model = experiment::train(trainer, &corpus::sample().rows, &Default::default(), &|_, _| {})?.model;
+    /// let verdict = model.judge("Nice song. I will kill you.");
+    /// assert!(verdict.is_threat);
+    /// assert_eq!(verdict.probability, verdict.sentences[1].probability);
+    /// assert!(verdict.sentences[0].probability < verdict.sentences[1].probability);
+    /// # Ok::<(), trainers::Error>(())
+    /// ```
     #[must_use]
     pub fn judge(&self, comment: &str) -> Verdict {
         let reading = self.read(comment);
@@ -205,7 +219,7 @@ impl Model {
         self.conclude(reading, by_encoder.as_deref())
     }
 
-    /// Reads a comment by the fast part, and says what the encoder should be asked about.
+    /// Judges a comment by the fast part, and selects the sentences for the encoder.
     #[must_use]
     pub fn read(&self, comment: &str) -> Reading {
         let mut places = text::sentences(comment);
@@ -222,20 +236,20 @@ impl Model {
         Reading { places, scores, fast, passed }
     }
 
-    /// The probabilities of a comment's sentences by the fast part alone, from their own scores.
+    /// The fast part's probabilities of a comment's sentences, from their own scores.
     #[must_use]
     pub fn fast_probabilities(&self, own: &[f64]) -> Vec<f64> {
         self.in_context(own).into_iter().map(|s| self.spec.calibration.probability(s)).collect()
     }
 
-    /// Which of a comment's sentences the encoder is asked about, by their fast probabilities.
+    /// The indices of the sentences for the encoder, from their fast probabilities.
     #[must_use]
     pub fn passed(&self, fast: &[f64]) -> Vec<usize> {
         let Some(cascade) = &self.spec.cascade else { return Vec::new() };
         (0..fast.len()).filter(|&i| fast[i] >= cascade.pass_from).collect()
     }
 
-    /// The probabilities of a comment's sentences, from their own scores and those that the encoder has of the passed.
+    /// The probabilities of a comment's sentences, from their own and the encoder's scores.
     #[must_use]
     pub fn probabilities(&self, own: &[f64], passed: &[usize], by_encoder: &[f32]) -> Vec<f64> {
         match &self.spec.cascade {
@@ -244,7 +258,7 @@ impl Model {
         }
     }
 
-    /// The verdict on a comment; without the encoder's scores of what was passed to it, that of the fast part.
+    /// The verdict on a comment; without the encoder's scores, that of the fast part.
     #[must_use]
     pub fn conclude(&self, reading: Reading, by_encoder: Option<&[f32]>) -> Verdict {
         let Reading { places, scores, fast, passed } = reading;
@@ -278,7 +292,7 @@ fn unknown_share(features: u32, known: u32) -> f64 {
     if features == 0 { 0.0 } else { 1.0 - f64::from(known) / f64::from(features) }
 }
 
-/// The probabilities of a comment's sentences by the whole cascade, from their own scores and those of the encoder.
+/// The cascade's probabilities of a comment's sentences, from their own and the encoder's scores.
 fn cascade_probabilities(cascade: &Cascade, own: &[f64], passed: &[usize], by_encoder: &[f32]) -> Vec<f64> {
     let mut encoder = vec![None; own.len()];
     for (&i, &score) in passed.iter().zip(by_encoder) {
@@ -289,14 +303,14 @@ fn cascade_probabilities(cascade: &Cascade, own: &[f64], passed: &[usize], by_en
     scores.map(|score| cascade.calibration.probability(score)).collect()
 }
 
-/// Each score between its neighbours in the slice.
+/// Combines each score with its neighbours in the slice.
 #[must_use]
 pub fn apply_context(context: &Context, own: &[f64]) -> Vec<f64> {
     let at = |i: usize| own.get(i).copied();
     (0..own.len()).map(|i| context.combine(own[i], i.checked_sub(1).and_then(at), at(i + 1))).collect()
 }
 
-/// To the nearest whole unit.
+/// Rounds to the nearest whole unit.
 pub(crate) fn quantised(score: f64) -> f64 {
     (score * UNITS).round() / UNITS
 }

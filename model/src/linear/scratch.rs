@@ -1,4 +1,4 @@
-//! Buffers that scoring uses again for each sentence.
+//! Buffers that scoring reuses for each sentence.
 
 use std::cell::RefCell;
 
@@ -8,29 +8,29 @@ use super::{
 };
 use crate::features;
 
-/// Buffers that are used again for each sentence; they grow to the size of the models that they are used for.
+/// Buffers that are reused for each sentence; they grow with the models.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// The sentence's words and features.
     pub(crate) analysed: features::Scratch,
-    /// Where the search for each feature begins.
+    /// Where the search for each feature starts.
     pub(super) slots: Vec<u64>,
-    /// How often the sentence has each row of a model's table.
+    /// How often each row of the model's table occurs in the sentence.
     pub(super) stamps: Stamps,
-    /// What the model's components add up to.
+    /// The sums of the model's components.
     pub(super) totals: Vec<Sum>,
-    /// Rows of what the whole sentence makes.
+    /// Rows of the features of the whole sentence.
     pub(super) passing: Passing,
-    /// Rows that the sentence has, in order of first appearance; used while explaining.
+    /// The sentence's rows in order of first appearance; for explanations.
     pub(crate) rows: Vec<u32>,
-    /// How often the sentence has each row; all zero between sentences; used while explaining.
+    /// The count of each row; all zero between sentences; for explanations.
     pub(crate) counts: Vec<u16>,
-    /// What runs of non-space had.
+    /// The cached rows of runs without spaces.
     pub(super) runs: Remembered,
 }
 
 impl Scratch {
-    /// Forgets the counted rows.
+    /// Clears the counted rows.
     pub(crate) fn clear_counts(&mut self) {
         for &row in &self.rows {
             self.counts[row as usize] = 0;
@@ -39,10 +39,10 @@ impl Scratch {
     }
 }
 
-/// Lends the buffers of this thread, which grow to the size of its models once.
+/// Lends this thread's buffers to `work`.
 ///
 /// # Panics
-/// When `work` borrows them again.
+/// If `work` borrows them again.
 pub fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     thread_local! {
         static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -50,7 +50,7 @@ pub fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with_borrow_mut(work)
 }
 
-/// Lends the encoder's memory of this thread.
+/// Lends this thread's memory for the encoder.
 pub(super) fn with_room<T>(work: impl FnOnce(&mut encoder::Room) -> T) -> T {
     thread_local! {
         static ROOM: RefCell<encoder::Room> = RefCell::default();

@@ -1,4 +1,4 @@
-//! What a model is, apart from its weights; the header of its artifact.
+//! The specification of a model: everything but its weights; the header of its artifact.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,42 +8,42 @@ use crate::{
     features::FeatureSet,
 };
 
-/// What a model is, apart from its weights.
+/// The specification of a model: everything but its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The trainer that made it.
     pub trainer: String,
-    /// Which features are looked up.
+    /// The features.
     pub features: FeatureSet,
-    /// Parts that are scored apart and then added, each with its columns of the table, in order.
+    /// Parts whose scores are added; each has its columns in the table, in order.
     pub components: Vec<Component>,
     /// Added to the components' weighted scores.
     pub intercept: f64,
-    /// What the sentences before and after say; none where a sentence is judged alone.
+    /// How the sentences before and after count; `None` if a sentence is judged alone.
     pub context: Option<Context>,
     /// From score to probability.
     pub calibration: Platt,
     /// Thresholds with names; the first is the default.
     pub operating_points: Vec<OperatingPoint>,
-    /// How an encoder takes part, if it does; everything above is then what is said without it.
+    /// How an encoder takes part; the fields above then describe the fast part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cascade: Option<Cascade>,
 }
 
-/// A linear model of its own.
+/// One linear part of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Component {
-    /// What fitted it.
+    /// The learner that fitted it.
     pub learner: String,
-    /// The learner's parameters, as it was given them.
+    /// The learner's parameters.
     pub parameters: serde_json::Value,
     /// Added to the sum of its weights.
     pub bias: f64,
     /// How a sentence's length counts.
     pub normalisation: Normalisation,
-    /// Factor of its score in the model's.
+    /// Factor of its score in the model's score.
     pub weight: f64,
 }
 
@@ -51,9 +51,11 @@ pub struct Component {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Normalisation {
-    /// The summed weights are divided by (number of known features) to this power. One column: the weight.
+    /// The summed weights are divided by (number of known features) to this power.
     ///
-    /// 0 is plain naive Bayes; above 0 undoes part of its over-counting in long sentences.
+    /// One column: the weight.
+    ///
+    /// An exponent of 0 is plain naive Bayes. A larger one reduces its over-counting in long sentences.
     Length {
         /// From 0 to 1.
         exponent: f64,
@@ -64,7 +66,7 @@ pub enum Normalisation {
 }
 
 impl Normalisation {
-    /// Columns of the table that a component of this kind has.
+    /// The number of table columns of such a component.
     #[must_use]
     pub fn columns(self) -> usize {
         match self {
@@ -80,17 +82,17 @@ impl Normalisation {
 pub struct Context {
     /// Factor of the sentence's own score.
     pub own: f64,
-    /// Factor of the score of the sentence before, less `centre`.
+    /// Factor of the previous sentence's score less `centre`.
     pub previous: f64,
-    /// Factor of the score of the sentence after, less `centre`.
+    /// Factor of the next sentence's score less `centre`.
     pub next: f64,
-    /// Added where there is a sentence before.
+    /// Added if there is a previous sentence.
     pub has_previous: f64,
-    /// Added where there is a sentence after.
+    /// Added if there is a next sentence.
     pub has_next: f64,
-    /// Added always.
+    /// Always added.
     pub intercept: f64,
-    /// The mean score of training.
+    /// The mean score in training.
     pub centre: f64,
 }
 
@@ -112,7 +114,7 @@ impl Context {
     }
 }
 
-/// Whether sums and products of such numbers stay finite.
+/// Whether sums and products of numbers of this size stay finite.
 pub(super) fn is_sane(x: f64) -> bool {
     x.abs() <= 1e100
 }

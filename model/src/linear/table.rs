@@ -1,4 +1,6 @@
-//! Weights by feature key: one sorted table, and a flat index that a lookup mostly touches once.
+//! Weights by feature key: a sorted table with a flat index.
+//!
+//! A lookup mostly needs one memory access to the index.
 
 use super::{Invalid, UNITS};
 
@@ -14,7 +16,7 @@ pub struct Table {
     index: Index,
 }
 
-/// From a key to a number: open addressing from the key's leading bits on, one word a slot.
+/// From a key to its number: open addressing by the leading bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
     /// The key's low 40 bits, then its number in 24 bits.
@@ -37,11 +39,11 @@ impl Table {
         if !keys.is_sorted_by(|a, b| a < b) {
             return Err(Invalid::Unsorted);
         }
-        // A weight past 2^5 is no log-odds; a sum overflows with a quarter of a million such features only.
+        // A weight above 2^5 is no log-odds. With this bound, a sum overflows only with a quarter of a million such features.
         if cells.iter().any(|&cell| cell != ABSENT && cell.unsigned_abs() > 1 << 45) {
             return Err(Invalid::OutOfRange("weight"));
         }
-        // A model of one component takes each row for its own, and the mark of absence for a weight.
+        // A model of one component would read the mark of absence as a weight.
         if columns > 0 && cells.chunks_exact(columns).any(|row| row.iter().all(|&cell| cell == ABSENT)) {
             return Err(Invalid::OutOfRange("weight"));
         }
@@ -52,7 +54,7 @@ impl Table {
         Ok(Self { keys, columns, cells, index })
     }
 
-    /// From log-odds to whole units.
+    /// Converts log-odds to whole units.
     #[must_use]
     pub fn quantise(weight: f64) -> i64 {
         (weight * UNITS).round() as i64
@@ -72,37 +74,37 @@ impl Table {
         &self.cells[row * self.columns..(row + 1) * self.columns]
     }
 
-    /// Cells of a row.
+    /// The number of cells in a row.
     #[must_use]
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Rows.
+    /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Ascending keys.
+    /// The keys, in ascending order.
     #[must_use]
     pub fn keys(&self) -> &[u64] {
         &self.keys
     }
 
-    /// Every cell, row by row.
+    /// All cells, row by row.
     #[must_use]
     pub fn all_cells(&self) -> &[i64] {
         &self.cells
     }
 
-    /// The rows of every table, with the columns of each beside each other.
+    /// Joins tables: the rows of all tables, with the columns of each side by side.
     ///
     /// # Errors
     /// As [`Table::new`].
@@ -124,19 +126,19 @@ impl Table {
     }
 }
 
-/// Slots that a search may pass: hashes never need a tenth of it, and chosen keys would make an index take for ever.
+/// The most slots of a search. Hashes never need a tenth; malicious keys would.
 const LONGEST_SEARCH: usize = 1024;
 
 impl Index {
     fn bits(keys: usize) -> u32 {
-        // Half full at the most: a lookup mostly ends where it begins, and the index stays small.
+        // At most half full: a lookup mostly ends at its first slot, and the index stays small.
         (usize::BITS - (keys * 2).leading_zeros()).clamp(4, 26)
     }
 
-    /// Whether so many ascending keys begin alike that searches would be long.
+    /// Whether many ascending keys have equal leading bits, which makes searches long.
     fn is_crowded(keys: &[u64]) -> bool {
         let shift = u64::BITS - Self::bits(keys.len());
-        // A run of taken slots is as long in whatever order the keys are put in.
+        // The length of a run of taken slots does not depend on the order of insertion.
         let (mut start, mut free) = (0, 0);
         keys.iter().any(|key| {
             let home = (key >> shift) as usize;
@@ -164,17 +166,19 @@ impl Index {
         Self { slots, shift }
     }
 
-    /// The slot where a key's search begins. Without a branch, so that many of these wait for memory together.
+    /// The slot where a key's search starts.
+    ///
+    /// It has no branch, so that many searches wait for memory together.
     #[inline]
     #[must_use]
     pub fn probe(&self, key: u64) -> u64 {
         self.slots[(key >> self.shift) as usize]
     }
 
-    /// The number of a key whose search begins at `slot`.
+    /// The number of a key whose search starts at `slot`.
     ///
-    /// Compares the key's low 40 bits and, by where it looks, its leading 16 or more: two keys that differ are taken
-    /// for each other once in 2^56 pairs.
+    /// It compares the key's low 40 bits, and by its position at least the leading 16 bits. Two different keys are
+    /// confused once in 2^56 pairs.
     #[inline]
     #[must_use]
     pub fn resolve(&self, key: u64, mut slot: u64) -> Option<usize> {
@@ -212,7 +216,7 @@ mod tests {
         let keys: Vec<u64> = (0..1_000_000).collect();
         assert_eq!(Table::new(keys, 0, vec![]), Err(Invalid::OutOfRange("keys")));
         assert!(Table::new((0..1000).collect(), 0, vec![]).is_ok());
-        // One key a slot, side by side: each is at home, and a key that is not there would be looked for past all of them.
+        // One key in each of many adjacent slots: the search for a missing key would pass all of them.
         let side_by_side: Vec<u64> = (0..100_000).map(|slot| slot << (64 - 18)).collect();
         assert_eq!(Table::new(side_by_side, 0, vec![]), Err(Invalid::OutOfRange("keys")));
     }

@@ -1,4 +1,4 @@
-//! A fine-tuned encoder alone; naive Bayes chooses what it is shown.
+//! A fine-tuned encoder alone; naive Bayes selects the sentences for it.
 
 use super::{Learner, Trainer, Voice, multinomial_nb::NaiveBayes};
 
@@ -10,7 +10,7 @@ impl Trainer for Encoder {
     }
 
     fn summary(&self) -> &'static str {
-        "a fine-tuned encoder; naive Bayes chooses the sentences that it is shown"
+        "a fine-tuned encoder; naive Bayes selects the sentences for it"
     }
 
     fn learners(&self) -> &'static [&'static dyn Learner] {

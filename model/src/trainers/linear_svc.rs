@@ -1,5 +1,6 @@
-//! A linear support vector machine on tf-idf, by dual coordinate descent; our own, because the library's is dense.
+//! A linear support vector machine on tf-idf, by dual coordinate descent.
 //!
+//! It is our own implementation, because the library's needs dense rows.
 //! Squared hinge loss with an L2 penalty: Hsieh, Chang, Lin, Keerthi, Sundararajan, "A dual coordinate descent method
 //! for large-scale linear SVM", ICML 2008, algorithm 1 (liblinear's solver, what scikit-learn's `LinearSVC` runs).
 
@@ -31,17 +32,17 @@ impl Trainer for LinearSvc {
     }
 }
 
-/// Everything that decides the fit, stored with the model.
+/// All parameters of the fit; they are stored with the model.
 #[derive(Clone, Debug, Serialize)]
 struct Parameters {
     features: FeatureSet,
     /// Features of fewer sentences are left out.
     min_sentences: u32,
-    /// How much an error costs against the size of the weights.
+    /// The cost of an error relative to the size of the weights.
     c: f64,
-    /// The descent stops when no row's gradient is further from the optimum.
+    /// The descent stops when no row's projected gradient exceeds this.
     tolerance: f64,
-    /// Passes over the rows at the most.
+    /// The most passes over the rows.
     max_passes: u32,
 }
 
@@ -66,7 +67,7 @@ impl Learner for Hinge {
             return Err(Error::NoSuchPreset);
         }
         let parameters = Parameters::default();
-        // The descent visits rows in an order that follows from this one: the caller's must not matter.
+        // The descent visits rows in an order that depends on this one, so it must not depend on the caller's order.
         let mut rows = rows.to_vec();
         rows.sort_by(|a, b| a.text.cmp(&b.text).then(a.label.cmp(&b.label)));
         let matrix = Matrix::of(&rows, &parameters)?;
@@ -88,8 +89,10 @@ impl Learner for Hinge {
     }
 }
 
-/// Sparse rows of length 1: (1 + ln tf) * idf, idf = ln((1 + rows) / (1 + df)) + 1, as scikit-learn's `TfidfTransformer`
-/// with `sublinear_tf` has it.
+/// Sparse tf-idf rows of length 1.
+///
+/// A value is (1 + ln tf) * idf with idf = ln((1 + rows) / (1 + df)) + 1, as in scikit-learn's `TfidfTransformer` with
+/// `sublinear_tf`.
 struct Matrix {
     keys: Vec<u64>,
     idf: Vec<f64>,
@@ -108,7 +111,7 @@ impl Matrix {
         }
         let frequent = counter.finish().frequent(parameters.min_sentences);
         if frequent.is_empty() {
-            return Err(Error::Empty("no word stands in enough sentences"));
+            return Err(Error::Empty("no word occurs in enough sentences"));
         }
         let idf = |df: u32| ((1.0 + rows.len() as f64) / (1.0 + f64::from(df))).ln() + 1.0;
         let (keys, idf): (Vec<u64>, Vec<f64>) =
@@ -126,7 +129,7 @@ impl Matrix {
         Ok(matrix)
     }
 
-    /// Appends a row of these columns, ascending, each as often as the sentence has it.
+    /// Appends a row. `found` has each column in ascending order, as often as it occurs.
     fn push(&mut self, found: &[usize]) {
         let start = self.values.len();
         let mut squares = 0.0;
@@ -150,7 +153,7 @@ impl Matrix {
     }
 }
 
-/// Weights and bias. The bias is the weight of a feature that every row has with value 1.
+/// The weights and the bias, which is the weight of a constant feature of 1.
 fn descend(matrix: &Matrix, labels: &[f64], parameters: &Parameters) -> (Vec<f64>, f64) {
     let diagonal = 0.5 / parameters.c;
     let n = labels.len();
@@ -160,7 +163,7 @@ fn descend(matrix: &Matrix, labels: &[f64], parameters: &Parameters) -> (Vec<f64
     let mut alpha = vec![0.0_f64; n];
     let mut order: Vec<u32> = (0..n as u32).collect();
     let mut active = n;
-    // A row at its bound whose gradient is beyond this is left out until the end.
+    // A row at its bound is skipped until the end if its gradient exceeds this.
     let mut bound = f64::INFINITY;
     let mut random = SplitMix(0x5eed);
     for _ in 0..parameters.max_passes {
@@ -197,7 +200,7 @@ fn descend(matrix: &Matrix, labels: &[f64], parameters: &Parameters) -> (Vec<f64
             if active == n {
                 break;
             }
-            // The rows that were left out get the last word.
+            // The last passes include the skipped rows again.
             active = n;
             bound = f64::INFINITY;
             continue;

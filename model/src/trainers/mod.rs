@@ -1,8 +1,8 @@
-//! The trainers: one table, each a list of learners whose scores are weighed against each other out of fold.
+//! The table of trainers; each trainer combines one or more learners.
 //!
 //! - **In**: rows, or counts of them, and a [`Preset`].
 //! - **Out**: a [`Fitted`] component for each learner; [`assemble`] makes one model of them.
-//! - **Callers**: experiment, which decides what each learner may see. The gate and the service know no trainer.
+//! - **Callers**: experiment, which decides what each learner may see. The gate and the service do not use trainers.
 
 mod encoder;
 mod linear_svc;
@@ -23,47 +23,76 @@ use crate::{
 
 /// A recipe for a model.
 ///
-/// It says what is learned; experiment decides on which rows, weighs the learners' scores, calibrates and judges. A
-/// trainer whose learners are of one word rule and at most two needs nothing else.
+/// A trainer names its learners. The module `experiment` selects the rows, weighs the learners' scores, calibrates and
+/// evaluates. A trainer may have at most two learners, and all must split words by the same rule.
+///
+/// ```
+/// use model::{corpus, experiment, trainers::{self, Learner, Trainer}};
+///
+/// /// The learners of the trainer `linear_svc` under another name.
+/// struct Mine;
+///
+/// impl Trainer for Mine {
+///     fn name(&self) -> &'static str {
+///         "mine"
+///     }
+///
+///     fn summary(&self) -> &'static str {
+///         "a linear support vector machine"
+///     }
+///
+///     fn learners(&self) -> &'static [&'static dyn Learner] {
+///         trainers::find("linear_svc").map_or(&[], |svc| svc.learners())
+///     }
+/// }
+///
+/// let model = trainers::fit(&Mine, &corpus::sample().rows, trainers::Preset::Default)?;
+/// assert_eq!(model.spec().trainer, "mine");
+/// # Ok::<(), trainers::Error>(())
+/// ```
 pub trait Trainer: Send + Sync {
     /// Its name in workflow inputs, manifests and metrics; never changed once released.
     fn name(&self) -> &'static str;
-    /// One line for people.
+    /// A description in one line.
     fn summary(&self) -> &'static str;
-    /// What its fast part is made of; all must cut words by the same rule.
+    /// The learners of its fast part; all must split words by the same rule.
     fn learners(&self) -> &'static [&'static dyn Learner];
-    /// What a fine-tuned encoder says beside them, if there is one.
+    /// How a fine-tuned encoder takes part; `None` without an encoder.
     fn encoder(&self) -> Option<Voice> {
         None
     }
 }
 
-/// What an encoder's score is worth beside the fast one.
+/// How an encoder's score is combined with that of the fast part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Voice {
-    /// It decides alone; the fast part says which sentences it is asked about, and stands in for it.
+    /// The encoder decides alone.
+    ///
+    /// The fast part selects the sentences for it, and decides if the encoder is not available.
     Alone,
-    /// Both are weighed.
+    /// Both scores are weighed and added.
     Beside,
 }
 
-/// A way of learning one component from rows.
+/// Learns one component of a model from rows.
 pub trait Learner: Send + Sync {
-    /// Fits a component. The same rows and preset give the same component, whatever the order of the rows.
+    /// Fits a component.
+    ///
+    /// The same rows and preset give the same component; the order of the rows does not matter.
     fn fit(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error>;
-    /// The same learner where sums of feature counts are all that it needs of the rows.
+    /// The same learner, if it needs only sums of feature counts.
     fn as_additive(&self) -> Option<&dyn AdditiveLearner> {
         None
     }
 }
 
-/// A learner that can be given counts in place of rows: its corpus may be larger than memory.
+/// A learner that can use counts instead of rows, for corpora larger than memory.
 pub trait AdditiveLearner: Send + Sync {
-    /// What must be counted.
+    /// The features to count.
     fn features(&self, preset: Preset) -> FeatureSet;
-    /// Fits a component, the same as [`Learner::fit`] does of the counted rows.
+    /// Fits a component. The result equals that of [`Learner::fit`] on the counted rows.
     fn fit_counts(&self, counts: &Counts, preset: Preset) -> Result<Fitted, Error>;
-    /// Counts rows and fits their counts: the whole of [`Learner::fit`].
+    /// Counts rows and fits the counts. This is a complete implementation of [`Learner::fit`].
     fn fit_counted(&self, rows: &[&Row], preset: Preset) -> Result<Fitted, Error> {
         let analyser = self.features(preset).analyser()?;
         let (mut counter, mut scratch) = (Counter::default(), Scratch::default());
@@ -83,12 +112,12 @@ pub const TRAINERS: &[&dyn Trainer] = &[
     &stacked_encoder::StackedEncoder,
 ];
 
-/// These, and what the program adds.
+/// [`TRAINERS`] and those that the program adds.
 static TABLE: Plugins<dyn Trainer> = Plugins::new("trainer", Trainer::name, TRAINERS);
 
-/// Adds trainers to those of this crate, once a process and before any is looked up.
+/// Adds trainers, once per process and before the first lookup.
 ///
-/// Whatever checks a training request or runs a workflow must add them: workers, the API, commands.
+/// Every program that checks a training request or runs a workflow must add them: workers, the API, commands.
 pub fn extend(trainers: &[&'static dyn Trainer]) -> Result<(), Refused> {
     TABLE.add(trainers)
 }
@@ -96,11 +125,11 @@ pub fn extend(trainers: &[&'static dyn Trainer]) -> Result<(), Refused> {
 /// A component and its table.
 #[derive(Clone, Debug)]
 pub struct Fitted {
-    /// How it is scored; its weight is 1.
+    /// The component; its weight is 1.
     pub component: Component,
-    /// Which features its table has.
+    /// The features in its table.
     pub features: FeatureSet,
-    /// Its columns.
+    /// The columns of the component.
     pub table: Table,
 }
 
@@ -111,53 +140,61 @@ pub enum Preset {
     /// The best known parameters, calibrated, with tuned operating points.
     #[default]
     Default,
-    /// What scikit-learn's `CountVectorizer` and `MultinomialNB` give with their defaults, uncalibrated, at 0.5.
+    /// Like scikit-learn's `CountVectorizer` and `MultinomialNB` with their defaults; uncalibrated, threshold 0.5.
     Sklearn,
 }
 
 impl Preset {
-    /// Whether context, calibration and operating points are learned from rows that the model has not seen.
+    /// Whether context, calibration and operating points are learned from unseen rows.
     #[must_use]
     pub fn is_calibrated(self) -> bool {
         self == Self::Default
     }
 }
 
-/// A model that could not be trained.
+/// Why a model cannot be trained.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such trainer.
     #[error("no trainer is named `{0}`: the trainers are {names}", names = names())]
     Unknown(String),
-    /// The trainer has no such parameters.
-    #[error("the preset `sklearn` is for multinomial_nb alone")]
+    /// The trainer does not have this preset.
+    #[error("only multinomial_nb has the preset `sklearn`")]
     NoSuchPreset,
     /// One class has no rows, or no feature is frequent enough.
     #[error("nothing to learn from: {0}")]
     Empty(&'static str),
-    /// The library that fits refused.
-    #[error("fit naive Bayes")]
+    /// The library could not fit the model.
+    #[error("naive Bayes cannot be fitted")]
     Fit(#[source] smartcore::error::Failed),
-    /// A trainer with an encoder was given none.
+    /// The trainer needs an encoder, but none was given.
     #[error("the trainer `{0}` needs a fine-tuned encoder")]
     NoEncoder(&'static str),
-    /// The encoder's scores are not of these rows.
-    #[error("the encoder's scores are of other rows")]
+    /// The encoder's scores do not belong to these rows.
+    #[error("the encoder's scores belong to other rows")]
     OtherRows,
-    /// The features do not exist.
+    /// A feature extractor does not exist.
     #[error(transparent)]
     Features(#[from] UnknownExtractor),
-    /// The fitted numbers are no model.
+    /// The fitted numbers do not make a valid model.
     #[error(transparent)]
     Invalid(#[from] linear::Invalid),
 }
 
-/// The trainer of that name.
+/// The trainer with this name.
+///
+/// ```
+/// use model::trainers;
+///
+/// assert_eq!(trainers::find("stacked")?.name(), "stacked");
+/// assert!(trainers::find("unknown").is_err());
+/// # Ok::<(), trainers::Error>(())
+/// ```
 pub fn find(name: &str) -> Result<&'static dyn Trainer, Error> {
     TABLE.find(name).ok_or_else(|| Error::Unknown(name.to_owned()))
 }
 
-/// What has to be counted for the additive learners of some trainers, each once.
+/// The feature sets to count for the additive learners of some trainers, without repetition.
 #[must_use]
 pub fn features_to_count(trainers: &[&dyn Trainer], preset: Preset) -> Vec<FeatureSet> {
     let learners = trainers.iter().flat_map(|trainer| trainer.learners());
@@ -176,7 +213,9 @@ pub fn names() -> String {
     TABLE.names()
 }
 
-/// Fits every learner on all rows and adds their scores unweighed and uncalibrated, with a threshold of one half.
+/// Fits every learner on all rows and adds their scores.
+///
+/// The scores are not weighed or calibrated. The threshold is one half.
 pub fn fit(trainer: &dyn Trainer, rows: &[Row], preset: Preset) -> Result<Model, Error> {
     let rows: Vec<&Row> = rows.iter().collect();
     let parts: Result<Vec<Fitted>, Error> =
@@ -186,7 +225,7 @@ pub fn fit(trainer: &dyn Trainer, rows: &[Row], preset: Preset) -> Result<Model,
     assemble(trainer.name(), parts, &weights, 0.0)
 }
 
-/// One model of fitted components, not yet calibrated.
+/// Makes one model from fitted components. The model is not yet calibrated.
 pub fn assemble(trainer: &str, parts: Vec<Fitted>, weights: &[f64], intercept: f64) -> Result<Model, Error> {
     let mut features: Option<FeatureSet> = None;
     let mut components = Vec::new();

@@ -1,10 +1,11 @@
-//! Multinomial naive Bayes, fitted by smartcore on the two rows of class sums.
+//! Multinomial naive Bayes, fitted by smartcore on two rows of class sums.
 //!
-//! A multinomial likelihood depends on the rows only through each class's total of each feature, so fitting the
-//! two-row matrix of sums gives the same `feature_log_prob` as fitting every row, in a fraction of the memory.
+//! A multinomial likelihood depends on the rows only through the totals of each feature by class. Fitting the two-row
+//! matrix of sums therefore gives the same `feature_log_prob` as fitting all rows, in a fraction of the memory.
 //!
-//! The default replaces the uniform prior by a background one: `mu` pseudo-words spread over the features as the whole
-//! corpus spreads them. With a uniform prior a word seen once, in the larger class only, votes for the smaller one.
+//! The default preset replaces the uniform prior by a background prior: `mu` pseudo-words, distributed over the
+//! features as in the whole corpus. With a uniform prior, a word that occurs once, in the larger class, votes for the
+//! smaller one.
 
 use serde::Serialize;
 use smartcore::{
@@ -23,7 +24,7 @@ use crate::{
 
 pub(super) struct MultinomialNb;
 
-/// Everything that decides the fit, stored with the model.
+/// All parameters of the fit; they are stored with the model.
 #[derive(Clone, Debug, Serialize)]
 struct Parameters {
     features: FeatureSet,
@@ -39,8 +40,10 @@ struct Parameters {
 enum Prior {
     /// `alpha` pseudo-occurrences of every feature (Laplace, Lidstone).
     Uniform { alpha: f64 },
-    /// `mu` pseudo-occurrences in all, spread as the pooled corpus is (Dirichlet smoothing: Zhai and Lafferty,
-    /// "A study of smoothing methods for language models", ACM TOIS 22, 2004).
+    /// `mu` pseudo-occurrences in total, distributed as in the whole corpus.
+    ///
+    /// This is Dirichlet smoothing: Zhai and Lafferty, "A study of smoothing methods for language models", ACM TOIS 22,
+    /// 2004.
     Background { mu: f64 },
 }
 
@@ -107,7 +110,7 @@ fn fit_counts(counts: &Counts, parameters: Parameters) -> Result<Fitted, Error> 
     }
     let features = counts.frequent(parameters.min_sentences);
     if features.is_empty() {
-        return Err(Error::Empty("no word stands in enough sentences"));
+        return Err(Error::Empty("no word occurs in enough sentences"));
     }
     let weights = log_odds(&features, parameters.prior)?.into_iter().map(Table::quantise).collect();
     let table = Table::new(features.iter().map(|&(key, _)| key).collect(), 1, weights)?;
@@ -126,8 +129,8 @@ fn log_odds(features: &[(u64, FeatureCount)], prior: Prior) -> Result<Vec<f64>, 
     let occurrences = |class: usize| features.iter().map(move |(_, count)| u64::from(count.occurrences[class]));
     let (sums, alpha): ([Vec<u64>; 2], f64) = match prior {
         Prior::Uniform { alpha } => ([0, 1].map(|class| occurrences(class).collect()), alpha),
-        // smartcore's prior is one number for all features. Pseudo-occurrences that differ by feature are therefore
-        // added to the counts, in units of 2^-20 so that they are whole numbers, and alpha is 0.
+        // smartcore has one prior for all features. Pseudo-occurrences that differ by feature are therefore added to
+        // the counts, in units of 2^-20 so that they are whole numbers, and alpha is 0.
         Prior::Background { mu } => {
             const SCALE: f64 = (1_u64 << 20) as f64;
             let total: u64 = features.iter().map(|(_, count)| count.total()).sum();
@@ -143,12 +146,12 @@ fn log_odds(features: &[(u64, FeatureCount)], prior: Prior) -> Result<Vec<f64>, 
     Ok(threats.iter().zip(&others).map(|(threat, other)| threat - other).collect())
 }
 
-/// smartcore's fit on one row a class.
+/// smartcore's fit on one row per class.
 fn feature_log_prob(sums: &[Vec<u64>; 2], alpha: f64) -> Result<[Vec<f64>; 2], Error> {
     let width = sums[0].len();
     let x = DenseMatrix::from_iterator(sums.iter().flatten().copied(), 2, width, 0);
     let y: Vec<u32> = vec![0, 1];
-    // The class priors are ours to give (the bias of the model): two rows would say one half each.
+    // The bias of the model contains the class priors. From two rows, the library would set them to one half each.
     let settings = MultinomialNBParameters::default().with_alpha(alpha).with_priors(vec![0.5, 0.5]);
     let fitted: MultinomialNB<u64, u32, DenseMatrix<u64>, Vec<u32>> =
         MultinomialNB::fit(&x, &y, settings).map_err(Error::Fit)?;
@@ -164,7 +167,7 @@ mod tests {
     use super::*;
     use crate::{corpus, counts::Counter, features::Scratch, linear, text, trainers};
 
-    /// The oracle: smartcore fitted on every row of a dense matrix, words as text.
+    /// The reference: smartcore fitted on every row of a dense matrix, with words as text.
     #[test]
     fn class_sums_fit_as_the_whole_matrix_does() {
         let rows: Vec<Row> = corpus::sample().rows.into_iter().take(200).collect();

@@ -1,4 +1,6 @@
-//! Naive Bayes and the support vector machine together: their errors differ, so the sum ranks better than either.
+//! Naive Bayes and the support vector machine together.
+//!
+//! Their errors differ, so their weighted sum ranks better than either of them.
 
 use super::{Learner, Trainer, linear_svc::Hinge, multinomial_nb::NaiveBayes};
 
@@ -10,7 +12,7 @@ impl Trainer for Stacked {
     }
 
     fn summary(&self) -> &'static str {
-        "naive Bayes and a linear support vector machine, weighed against each other out of fold"
+        "naive Bayes and a linear support vector machine, weighted by cross-validation"
     }
 
     fn learners(&self) -> &'static [&'static dyn Learner] {

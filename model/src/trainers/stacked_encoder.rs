@@ -1,4 +1,6 @@
-//! The best of both: words and letters, which know this corpus, and an encoder, which has read much else.
+//! Naive Bayes, the support vector machine and an encoder together.
+//!
+//! The first two know the words and letters of this corpus; the encoder was pretrained on much other text.
 
 use super::{Learner, Trainer, Voice, linear_svc::Hinge, multinomial_nb::NaiveBayes};
 
@@ -10,7 +12,7 @@ impl Trainer for StackedEncoder {
     }
 
     fn summary(&self) -> &'static str {
-        "naive Bayes, a linear support vector machine and a fine-tuned encoder, weighed against each other out of fold"
+        "naive Bayes, a linear support vector machine and a fine-tuned encoder, weighted by cross-validation"
     }
 
     fn learners(&self) -> &'static [&'static dyn Learner] {

@@ -1,4 +1,4 @@
-//! Requests and answers over HTTP/1.1, one by one, with a fault in each that shall have one.
+//! Passes on HTTP/1.1 requests and answers one by one, and puts faults into the chosen ones.
 
 use std::io;
 

@@ -1,4 +1,6 @@
-//! A proxy between us and a server: it passes everything on, or refuses, says nothing, is slow, cuts, and spoils answers.
+//! A proxy in front of a server.
+//!
+//! It passes everything on, or refuses, stays silent, delays, cuts or damages answers.
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 

@@ -1,4 +1,4 @@
-//! The keys that payloads are encrypted with: what a key file holds.
+//! The keys that encrypt payloads, and the format of the key file.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 
 /// Bytes of a key of AES-256.
 const KEY_BYTES: usize = 32;
-/// Characters of a key's id.
+/// Most characters of a key's id.
 const LONGEST_ID: usize = 64;
 /// Hexadecimal digits of a fingerprint.
 const FINGERPRINT: usize = 12;
 
-/// Keys by their ids: the first encrypts, all decrypt. None means that nothing is encrypted.
+/// Keys by their ids. The first one encrypts, all decrypt. Without keys nothing is encrypted.
 #[derive(Default)]
 pub struct Keys(Vec<Key>);
 
-/// Which key it is, and nothing of the key itself.
+/// The name of a key, without the key itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyName {
-    /// As the key file calls it.
+    /// Its id in the key file.
     pub id: String,
-    /// The beginning of a SHA-256: two keys of one id differ in it.
+    /// The beginning of a SHA-256. It differs between two keys with the same id.
     pub fingerprint: String,
 }
 
@@ -32,10 +32,12 @@ pub(super) struct Key {
 }
 
 impl Keys {
-    /// Reads a key file: one key a line, its id, a space, and 32 bytes as hexadecimal digits or base64. Empty lines and
-    /// lines that begin with `#` do not count.
+    /// Reads a key file.
     ///
-    /// The error names the line, and nothing of the key.
+    /// Each line has an id, a space, and 32 bytes as hexadecimal digits or base64. Empty lines and
+    /// lines that begin with `#` are ignored.
+    ///
+    /// The error names the line but never shows the key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut keys: Vec<Key> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -50,18 +52,18 @@ impl Keys {
             keys.push(key);
         }
         if keys.is_empty() {
-            return Err("there is no key in it".to_owned());
+            return Err("it contains no key".to_owned());
         }
         Ok(Self(keys))
     }
 
-    /// The names of all keys, the one that encrypts first.
+    /// The names of all keys. The first key encrypts.
     #[must_use]
     pub fn names(&self) -> Vec<KeyName> {
         self.0.iter().map(|key| key.name.clone()).collect()
     }
 
-    /// Whether this very key is among them; a fingerprint that is not known fits every key of the id.
+    /// Whether this key is present. An empty fingerprint matches every key with the id.
     #[must_use]
     pub fn has(&self, name: &KeyName) -> bool {
         self.find(name).is_some()
@@ -117,7 +119,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
-/// Whether it may be a key's id: short, and without a character that means something elsewhere.
+/// Whether a text may be a key's id: short, and without special characters.
 pub(super) fn is_plain(id: &str) -> bool {
     id.len() <= LONGEST_ID && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }

@@ -1,10 +1,10 @@
-//! Encrypts what goes to Temporal, decrypts what comes from there: AES-256-GCM, by a key that a file names.
+//! Encrypts payloads for Temporal and decrypts payloads from it: AES-256-GCM, with keys from a file.
 //!
-//! The format is the one of Temporal's own samples in other languages: the encoding `binary/encrypted`, the key's id in
-//! `encryption-key-id`, and as data 12 bytes of nonce before the sealed payload. A fingerprint of the key is beside it, so
-//! that a wrong key is told from a damaged payload.
+//! The format is that of Temporal's samples in other languages: the encoding `binary/encrypted`, the key's id in
+//! `encryption-key-id`, and as data 12 bytes of nonce before the sealed payload. A fingerprint of the key is added: it
+//! distinguishes a wrong key from a damaged payload.
 //!
-//! It is always there. Without keys it encrypts nothing, and says clearly what it cannot read.
+//! The codec is always installed. Without keys it encrypts nothing, and reports payloads that it cannot decrypt.
 
 mod keys;
 
@@ -17,7 +17,7 @@ use ring::{
     rand::{SecureRandom as _, SystemRandom},
 };
 use temporalio_common::data_converters::{PayloadCodec, PayloadConversionError, SerializationContextData};
-/// A payload as Temporal knows it.
+/// Temporal's payload.
 pub use temporalio_common::protos::temporal::api::common::v1::Payload;
 
 use self::keys::{Key, is_plain};
@@ -38,7 +38,7 @@ pub struct Codec(Arc<State>);
 #[derive(Default)]
 struct State {
     keys: RwLock<Arc<Keys>>,
-    /// A key that was needed and is not there.
+    /// A key that was needed and is missing.
     lacking: RwLock<Option<KeyName>>,
 }
 
@@ -52,21 +52,21 @@ impl std::fmt::Debug for Codec {
 /// Why a payload cannot be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The key is not here.
+    /// This process does not have the key.
     #[error(
         "a payload is encrypted with the key {0}, which this process does not have: put it into the file of {SETTING}"
     )]
     NoKey(KeyName),
-    /// The key is here, and what it opens is not what was sealed.
+    /// The key is present, but the payload is damaged.
     #[error("a payload that is encrypted with the key {0} is damaged")]
     Damaged(KeyName),
-    /// The system gives no random numbers.
-    #[error("a payload cannot be encrypted: the system gives no random numbers")]
+    /// The system provides no random numbers.
+    #[error("a payload cannot be encrypted: the system provides no random numbers")]
     NoRandomNumbers,
 }
 
 impl Codec {
-    /// A codec of these keys.
+    /// A codec with these keys.
     #[must_use]
     pub fn new(keys: Keys) -> Self {
         let codec = Self::default();
@@ -74,7 +74,7 @@ impl Codec {
         codec
     }
 
-    /// Takes other keys from now on.
+    /// Replaces the keys.
     pub fn replace(&self, keys: Keys) {
         let mut lacking = self.0.lacking.write().unwrap_or_else(PoisonError::into_inner);
         if lacking.as_ref().is_some_and(|name| keys.has(name)) {
@@ -83,43 +83,43 @@ impl Codec {
         *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 
-    /// The names of the keys, the one that encrypts first; none where nothing is encrypted.
+    /// The names of the keys. The first one encrypts. Empty if nothing is encrypted.
     #[must_use]
     pub fn names(&self) -> Vec<KeyName> {
         self.keys().names()
     }
 
-    /// Whether what is written is encrypted.
+    /// Whether payloads are encrypted.
     #[must_use]
     pub fn encrypts(&self) -> bool {
         self.keys().first().is_some()
     }
 
-    /// A key that a payload was encrypted with and that is still not here.
+    /// A key with which a payload was encrypted, and which is still missing.
     #[must_use]
     pub fn lacking(&self) -> Option<KeyName> {
         self.0.lacking.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets which key was not here: whoever needs it will say so again.
+    /// Forgets the missing key. The next payload that needs it reports it again.
     pub fn try_again(&self) {
         *self.0.lacking.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Encrypts payloads with the first key. What is encrypted already stays as it is, and without keys everything does.
+    /// Encrypts payloads with the first key. Encrypted payloads stay unchanged; without keys, all payloads do.
     pub fn seal(&self, payloads: Vec<Payload>) -> Result<Vec<Payload>, Error> {
         let keys = self.keys();
         let Some(key) = keys.first() else { return Ok(payloads) };
         payloads.into_iter().map(|payload| seal_one(key, payload)).collect()
     }
 
-    /// Decrypts payloads, each with the key that it names. What is not encrypted stays as it is.
+    /// Decrypts payloads, each with the key that it names. Payloads that are not encrypted stay unchanged.
     pub fn open(&self, payloads: Vec<Payload>) -> Result<Vec<Payload>, Error> {
         let keys = self.keys();
         let opened: Result<_, _> = payloads.into_iter().map(|payload| open_one(&keys, payload)).collect();
         if let Err(Error::NoKey(name)) = &opened {
             let mut lacking = self.0.lacking.write().unwrap_or_else(PoisonError::into_inner);
-            // The key may have come while we looked.
+            // The key may have been added meanwhile.
             if !self.keys().has(name) {
                 *lacking = Some(name.clone());
             }
@@ -156,7 +156,7 @@ fn open_one(keys: &Keys, payload: Payload) -> Result<Payload, Error> {
     if !is_encrypted(&payload) {
         return Ok(payload);
     }
-    // Whoever wrote it may have written anything: what is no name is not repeated.
+    // The metadata may contain any text: a text that is not a key's name is not repeated.
     let text = |name: &str| match payload.metadata.get(name) {
         None => String::new(),
         Some(value) => std::str::from_utf8(value).ok().filter(|text| is_plain(text)).unwrap_or("?").to_owned(),
@@ -184,8 +184,10 @@ impl PayloadCodec for Codec {
         ready(self.seal(payloads).map_err(Into::into)).boxed()
     }
 
-    /// A damaged payload stays as it is: a workflow then says that its input is no JSON, and fails. An error would be
-    /// tried again for ever.
+    /// A damaged payload stays unchanged: the workflow then fails because its input is not JSON.
+    ///
+    /// An error would be
+    /// retried for ever.
     fn decode(&self, _: &SerializationContextData, payloads: Vec<Payload>) -> Coded {
         let opened = payloads.into_iter().map(|payload| match self.open(vec![payload.clone()]) {
             Err(Error::Damaged(_)) => Ok(vec![payload]),
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn a_key_that_is_not_there_is_named_until_it_comes() {
         let sealed = Codec::new(keys(&[("k2", "02")])).seal(vec![payload("1")]).unwrap();
-        // No key, another one, and another one of the same name.
+        // No key, another key, and another key with the same id.
         for ids in [&[][..], &[("k1", "01")], &[("k2", "03")]] {
             let codec = if ids.is_empty() { Codec::default() } else { Codec::new(keys(ids)) };
             assert_eq!(codec.lacking(), None);
@@ -285,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_another_languages_sample_has_sealed_is_opened() {
-        // By the Python package `cryptography`: nonce 0..12, key 32 times 1, no fingerprint.
+        // Made with the Python package `cryptography`: nonce 0..12, key 32 times 1, no fingerprint.
         let codec = Codec::new(keys(&[("k1", "01")]));
         let data = SAMPLE.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16));
         let sealed = Payload {

@@ -1,7 +1,7 @@
 //! The current details of a run, as the Temporal Web UI shows them: Markdown, in the same order for every workflow.
 //!
-//! They are worked out from the run's state whenever somebody asks and are no part of its history, so they may change
-//! with a release. They hold figures, names and digests: never a text of the data.
+//! They are computed from the run's state when they are queried. They are not part of its history, so they may change
+//! with a release. They contain figures, names and digests, never a text of the data.
 
 pub(crate) mod pages;
 pub(crate) mod tables;
@@ -15,28 +15,28 @@ use crate::steps::Status;
 /// A part of the page, in the order in which they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Section {
-    /// What the run waits for, and how to go on.
+    /// What the run waits for, and how to continue.
     Waiting,
-    /// What came of it.
+    /// The result.
     Result,
     /// The gate's report.
     Gate,
-    /// What the versions are worth.
+    /// The figures of the versions.
     Figures,
-    /// What they are trained on.
+    /// The data that they are trained on.
     Data,
-    /// What the run was asked to do.
+    /// The request.
     Asked,
 }
 
-/// How a run ends that has no result.
+/// How a run without a result ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Failed,
     Cancelled,
 }
 
-/// What the page says beside the run's status.
+/// The parts of the page after the status line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Details {
     sections: BTreeMap<Section, String>,
@@ -44,17 +44,17 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    /// Sets a part, in place of what stood there.
+    /// Sets or replaces a part.
     pub(crate) fn set(&mut self, section: Section, text: String) {
         self.sections.insert(section, text);
     }
 
-    /// Takes a part away.
+    /// Removes a part.
     pub(crate) fn remove(&mut self, section: Section) {
         self.sections.remove(&section);
     }
 
-    /// Says that the run ends without a result, how and why. It waits for nobody any more.
+    /// Sets how and why the run ends without a result. Removes the part on waiting.
     pub(crate) fn end(&mut self, ending: Ending, cause: String) {
         self.remove(Section::Waiting);
         self.ended = Some((ending, cause));
@@ -77,7 +77,7 @@ impl Details {
     }
 }
 
-/// A text of somebody's as Markdown that shows it and does nothing else, in one line.
+/// Escapes a user's text as Markdown in one line.
 pub(crate) fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for word in text.split_whitespace() {
@@ -85,7 +85,7 @@ pub(crate) fn plain(text: &str) -> String {
             shown.push(' ');
         }
         for c in word.chars() {
-            // Underscores stay: names have them, and inside of words they mean nothing.
+            // Underscores stay: names have them, and inside words they have no meaning in Markdown.
             if matches!(c, '\\' | '*' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '!') {
                 shown.push('\\');
             }

@@ -1,4 +1,4 @@
-//! The API's pages, for links from a run's details.
+//! Links from a run's details to the API's pages.
 
 use std::sync::OnceLock;
 
@@ -6,22 +6,24 @@ use model::Version;
 
 static API: OnceLock<String> = OnceLock::new();
 
-/// Says where people find the API, as `http://host:port`; without it the details have no links. The first word counts.
+/// Sets the address of the API, `http://host:port`; without it the details have no links.
 ///
-/// It is this process's own and no input of a run: details are no part of a history, so a replay elsewhere may link
-/// elsewhere. An address that would not stand in a link is refused.
+/// Only the first call counts.
+///
+/// The address belongs to this process, not to a run's input: details are not part of a history, so a replay may link
+/// to another address. An address that does not work in a Markdown link is refused.
 pub fn set_api_url(url: &str) -> Result<(), String> {
     let url = url.trim_end_matches('/');
     let is_link = (url.starts_with("http://") || url.starts_with("https://"))
         && url.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:/[]%@".contains(c));
     if !is_link {
-        return Err(format!("`{url}` is no address such as http://127.0.0.1:8086"));
+        return Err(format!("`{url}` is not an address such as http://127.0.0.1:8086"));
     }
     API.get_or_init(|| url.to_owned());
     Ok(())
 }
 
-/// Links to the pages of these versions and to the API's own; none where nobody said where they are.
+/// Links to the pages of these versions and of the API; none if the address is not set.
 pub(super) fn links(versions: &[Version]) -> Option<String> {
     API.get().map(|api| links_at(api, versions))
 }

@@ -11,8 +11,8 @@ use crate::{
     steps::{Candidate, Gated, Ingested, Trained},
 };
 
-// The Web UI gives the details half of its width, and its tables have no gaps between columns: few columns, and cells
-// that begin with a space that stays.
+// The details get half of the Web UI's width, and its tables have no gaps between columns. So there are few columns,
+// and cells begin with a space that cannot break.
 const GAP: char = '\u{a0}';
 
 /// What a run trains on, in counts.
@@ -33,13 +33,13 @@ pub(crate) fn data(found: &Ingested) -> String {
     text
 }
 
-/// What each trainer is worth by cross-validation, before the held-out rows are looked at.
+/// Each trainer's cross-validated figures, before the held-out rows are judged.
 pub(crate) fn of_training(trained: &[&Trained]) -> String {
     let lines = trained.iter().map(|t| line(&t.trainer, "by cross-validation", &t.cross_validation.sentence));
     lines.fold(head(), |table, line| table + &line)
 }
 
-/// What each version is worth, best first.
+/// Each version's figures, best first.
 pub(crate) fn figures(candidates: &[Candidate]) -> String {
     let names = candidates.iter().map(|c| format!("`{}` by {}", c.version, c.trainer));
     let mut text = format!("Versions, best first: {}.\n\n{}", names.collect::<Vec<_>>().join(", "), head());
@@ -52,7 +52,7 @@ pub(crate) fn figures(candidates: &[Candidate]) -> String {
 
 fn head() -> String {
     let names = ["PR-AUC", "F1", "recall at 5% false alarms"].map(|name| format!(" {GAP}{name} |")).concat();
-    format!("Figures by sentence, each with the range that it lies in with 95%:\n\n| |{names}\n|---|---|---|---|\n")
+    format!("Figures by sentence, with 95% intervals:\n\n| |{names}\n|---|---|---|---|\n")
 }
 
 fn line(trainer: &str, on: &str, evaluation: &Evaluation) -> String {
@@ -65,12 +65,12 @@ fn line(trainer: &str, on: &str, evaluation: &Evaluation) -> String {
     format!("| {trainer}, {on} |{}\n", figures.map(|figure| format!(" {GAP}{figure} |")).concat())
 }
 
-/// A figure with its interval, where there is one.
+/// A figure with its interval, if there is one.
 fn figure(value: f64, interval: Option<Interval>) -> String {
     interval.map_or_else(|| format!("{value:.3}"), |[low, high]| format!("{value:.3} ({low:.3}–{high:.3})"))
 }
 
-/// The gate's report; what a check means only where it did not pass.
+/// The gate's report. Meanings are shown only for checks that did not pass.
 pub(crate) fn gate(gate: &Gated) -> String {
     let against = gate.against.as_ref().map_or_else(
         || "nothing is in production to compare with".to_owned(),
@@ -95,7 +95,7 @@ pub(crate) fn gate(gate: &Gated) -> String {
     text
 }
 
-/// What passes, in as few letters as can be.
+/// The bound of a check, as short as possible.
 fn bound(finding: &Finding) -> String {
     match (finding.at_least, finding.at_most) {
         (Some(least), _) => format!("≥{GAP}{}", number(least)),
@@ -104,7 +104,7 @@ fn bound(finding: &Finding) -> String {
     }
 }
 
-/// Three digits behind the point are enough, and none for what is counted in thousands.
+/// Three decimals are enough, and none for numbers in thousands.
 fn number(value: f64) -> String {
     if value.abs() >= 1000.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }

@@ -1,4 +1,4 @@
-//! Saying yes or no to a run that waits for it.
+//! Approves or rejects a run that waits for approval.
 
 use model::Digest;
 use temporalio_client::{WorkflowExecuteUpdateOptions, errors::WorkflowUpdateError};
@@ -7,14 +7,14 @@ use super::{Error, Orchestrator};
 use crate::{TrainWorkflow, failure, steps::Say};
 
 impl Orchestrator {
-    /// Lets a run that waits for it promote its best version. Saying the same again changes nothing.
+    /// Approves a waiting run: it promotes its best version. A repeated call changes nothing.
     pub async fn approve(&self, workflow_id: &str, say: Say) -> Result<String, Error> {
         let handle = self.client().await?.get_workflow_handle::<TrainWorkflow>(workflow_id);
         let said = handle.execute_update(TrainWorkflow::approve, say.clone().into(), once("approve", &say)).await;
         said.map_err(|error| not_said(workflow_id, error))
     }
 
-    /// Ends a run that waits for approval without a promotion. Saying the same again changes nothing.
+    /// Rejects a waiting run: it ends without a promotion. A repeated call changes nothing.
     pub async fn reject(&self, workflow_id: &str, say: Say) -> Result<String, Error> {
         let handle = self.client().await?.get_workflow_handle::<TrainWorkflow>(workflow_id);
         let said = handle.execute_update(TrainWorkflow::reject, say.clone().into(), once("reject", &say)).await;
@@ -22,7 +22,7 @@ impl Orchestrator {
     }
 }
 
-/// The same words are the same update: a caller who heard nothing may say them again.
+/// The same actor and reason give the same update id, so a caller without an answer can repeat the call.
 fn once(verb: &str, say: &Say) -> WorkflowExecuteUpdateOptions {
     let id = Digest::of(format!("{verb}\n{}\n{}", say.actor, say.reason).as_bytes());
     WorkflowExecuteUpdateOptions::builder().update_id(id.to_string()).build()

@@ -1,4 +1,4 @@
-//! Asking runs where they stand, waiting for their results.
+//! Queries the status of runs and waits for their results.
 
 use temporalio_client::{
     Client, UntypedQuery, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowGetResultOptions,
@@ -15,38 +15,40 @@ use crate::{
 };
 
 impl Orchestrator {
-    /// What a promotion or rollback that is under way does and for whom, as `: ...`; empty where nobody says.
+    /// The stage, version and actor of a running promotion or rollback, as `: ...`; empty if unknown.
     ///
-    /// Waits for a worker's answer: bound it.
+    /// Waits for a worker's answer. The caller must set a time limit.
     pub async fn who_is_there(&self, workflow_id: &str) -> String {
         let Ok(status) = self.status(workflow_id).await else { return String::new() };
         let version = status.versions.first().map_or_else(String::new, |version| format!(" {version}"));
         format!(": {}{version} for {} ({})", status.stage, status.actor, status.message)
     }
 
-    /// Whether a run is still going: one that failed keeps the stage that it failed in.
+    /// Whether a run is still running.
+    ///
+    /// The status does not tell: a failed run keeps its last stage.
     pub async fn is_running(&self, workflow_id: &str) -> Result<bool, Error> {
         let handle = self.client().await?.get_workflow_handle::<UntypedWorkflow>(workflow_id);
         let described = handle.describe(WorkflowDescribeOptions::builder().build()).await;
         let described = described.map_err(|error| match error {
             WorkflowInteractionError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
-            // No id can be like that: an empty one, for example.
+            // The id is not valid: it is empty, for example.
             WorkflowInteractionError::Rpc(status) if status.code() == tonic::Code::InvalidArgument => {
-                Error::NotFound(format!("of the id `{workflow_id}`"))
+                Error::NotFound(format!("with the id `{workflow_id}`"))
             }
             other => Error::Unreachable(other.to_string()),
         })?;
         Ok(described.status() == WorkflowExecutionStatus::Running)
     }
 
-    /// Where the encoders are that a run has fine-tuned at this moment.
+    /// The progress of each encoder that a run is fine-tuning now.
     pub async fn tunings(&self, workflow_id: &str) -> Result<Vec<Tuning>, Error> {
         let handle = self.client().await?.get_workflow_handle::<UntypedWorkflow>(workflow_id);
         let described = handle.describe(WorkflowDescribeOptions::builder().build()).await;
         let described = described.map_err(|error| Error::Unreachable(error.to_string()))?;
         let pending = described.raw().pending_activities.iter();
         let told = pending.filter_map(|activity| activity.heartbeat_details.as_ref()?.payloads.first());
-        // Other activities tell nothing.
+        // Other activities report no progress.
         Ok(told.filter_map(|payload| serde_json::from_slice(&payload.data).ok()).collect())
     }
 
@@ -70,7 +72,7 @@ impl Orchestrator {
         self.result::<RollbackWorkflow>(run).await
     }
 
-    /// Where a run of any of our workflows stands.
+    /// The status of a run of any of our workflows.
     pub async fn status(&self, workflow_id: &str) -> Result<Status, Error> {
         status_of(&self.client().await?, workflow_id).await
     }
@@ -80,7 +82,7 @@ impl Orchestrator {
         W: temporalio_common::HasWorkflowDefinition,
     {
         let client = self.client().await?;
-        // By run: the next promotion has the same workflow id.
+        // With the run id: the next promotion has the same workflow id.
         let mut info = client.get_workflow_handle::<W>(&run.workflow_id).info().clone();
         info.run_id = Some(run.run_id.clone()).filter(|id| !id.is_empty());
         let handle = WorkflowHandle::<_, W>::new(client, info);
@@ -88,7 +90,7 @@ impl Orchestrator {
     }
 }
 
-/// Where a run of any of our workflows stands.
+/// The status of a run of any of our workflows.
 pub(crate) async fn status_of(client: &Client, workflow_id: &str) -> Result<Status, Error> {
     let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
     let query = UntypedQuery::new("status");
@@ -96,9 +98,9 @@ pub(crate) async fn status_of(client: &Client, workflow_id: &str) -> Result<Stat
     let answer = answer.map_err(|error| match error {
         WorkflowQueryError::NotFound(_) => Error::NotFound(workflow_id.to_owned()),
         WorkflowQueryError::Rpc(status) if status.code() == tonic::Code::InvalidArgument => {
-            Error::NotFound(format!("of the id `{workflow_id}`"))
+            Error::NotFound(format!("with the id `{workflow_id}`"))
         }
-        // A run of another release that this one cannot continue, among others: the words say so.
+        // For example a run of another release that this one cannot continue. The message says so.
         other => Error::Unreachable(other.to_string()),
     })?;
     let payload = answer.payloads.first().map_or(&[][..], |payload| &payload.data);

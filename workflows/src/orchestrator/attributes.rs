@@ -1,4 +1,4 @@
-//! The search attributes that must be there before a workflow runs.
+//! The search attributes that must exist before a workflow runs.
 
 use temporalio_client::{Client, NamespacedClient, tonic};
 use temporalio_common::protos::temporal::api::{
@@ -12,9 +12,9 @@ use crate::ATTRIBUTES;
 type Attribute = (&'static str, IndexedValueType);
 
 impl Orchestrator {
-    /// The search attributes that the namespace lacks.
+    /// The search attributes that are missing in the namespace.
     ///
-    /// One that is there with another type is [`Error::Settings`]: runs that set it would hang.
+    /// An attribute with another type is [`Error::Settings`]: runs that set it would hang.
     pub async fn missing_search_attributes(&self) -> Result<Vec<Attribute>, Error> {
         missing(&self.client().await?).await
     }
@@ -29,12 +29,12 @@ impl Orchestrator {
         let attributes = missing.iter().map(|(name, kind)| ((*name).to_owned(), *kind as i32)).collect();
         let request = AddSearchAttributesRequest { search_attributes: attributes, namespace: client.namespace() };
         match client.connection().operator_service().add_search_attributes(tonic::Request::new(request)).await {
-            // Another worker may have been quicker.
+            // Another worker may have created them meanwhile.
             Err(status) if status.code() == tonic::Code::AlreadyExists => Ok(()),
             Err(status) if is_refused(&status) => {
                 let command = self.command_for(&missing)?;
                 Err(Error::Settings(format!(
-                    "search attributes are missing, and we may not make them: run `{command}`"
+                    "search attributes are missing, and this process may not create them: run `{command}`"
                 )))
             }
             Err(status) => Err(unreachable(&status)),
@@ -42,7 +42,7 @@ impl Orchestrator {
         }
     }
 
-    /// The command of the Temporal CLI that makes search attributes.
+    /// The Temporal CLI command that creates search attributes.
     pub fn command_for(&self, attributes: &[Attribute]) -> Result<String, Error> {
         let (address, namespace) = (self.place()?, self.namespace()?);
         let flags = attributes.iter().map(|(name, kind)| format!(" --name {name} --type {}", words(*kind)));
@@ -61,8 +61,8 @@ async fn missing(client: &Client) -> Result<Vec<Attribute>, Error> {
         if let Some(other) = known.get(name).copied().filter(|known| *known != kind as i32) {
             let other = IndexedValueType::try_from(other).map_or("another one", words);
             return Err(Error::Settings(format!(
-                "the search attribute {name} of the namespace {} is of the type {other}, and must be {}: use a namespace \
-                 in which it is",
+                "the search attribute {name} of the namespace {} has the type {other}, but needs the type {}: use a \
+                 namespace in which it has that type",
                 client.namespace(),
                 words(kind)
             )));
@@ -71,7 +71,7 @@ async fn missing(client: &Client) -> Result<Vec<Attribute>, Error> {
     Ok(ATTRIBUTES.into_iter().filter(|(name, _)| !known.contains_key(*name)).collect())
 }
 
-/// A type as the Temporal CLI calls it.
+/// The name of a type in the Temporal CLI.
 fn words(kind: IndexedValueType) -> &'static str {
     match kind {
         IndexedValueType::Keyword => "Keyword",

@@ -15,21 +15,22 @@ use super::{Error, Orchestrator, refusal};
 
 /// A server on the same network answers within this time or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
-/// A connection is probed this often, as often as Temporal permits, and given up when no answer comes: one that a
-/// firewall forgot is made anew in a quarter of a minute.
+/// How often a connection is probed: as often as Temporal permits.
+///
+/// Without an answer it is closed, so a connection that
+/// a firewall dropped is replaced within a quarter of a minute.
 const PROBE: Duration = Duration::from_secs(10);
 const PROBE_ANSWER: Duration = Duration::from_secs(5);
-/// Temporal's namespace where none is named.
+/// Temporal's default namespace.
 const NAMESPACE: &str = "default";
 /// Variables that name files.
 const FILES: [&str; 3] =
     ["TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_TLS_SERVER_CA_CERT_PATH"];
 
 impl Orchestrator {
-    /// The client; connects if it has not yet, and asks whether the namespace is there. Bounded: two seconds for the
-    /// connection.
+    /// The client. Connects if it has not yet, within two seconds, and checks that the namespace exists.
     ///
-    /// What a setting is to blame for is [`Error::Settings`], and names it.
+    /// An error that a setting causes is [`Error::Settings`] and names the setting.
     pub async fn client(&self) -> Result<Client, Error> {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
@@ -37,7 +38,7 @@ impl Orchestrator {
         let (connection, mut options) = self.options()?;
         let address = connection.target.to_string();
         let connection = Connection::connect(connection).await.map_err(|error| refusal::of(&error, &address))?;
-        // Failures' messages are encrypted with the rest; they are data like any other.
+        // Messages of failures are encrypted, too: they may contain data.
         let failures = DefaultFailureConverter::new(self.codec.encrypts());
         options.data_converter = DataConverter::new(PayloadConverter::default(), failures, self.codec.clone());
         let client = Client::new(connection, options).map_err(|error| Error::Settings(error.to_string()))?;
@@ -45,19 +46,19 @@ impl Orchestrator {
         Ok(self.client.get_or_init(|| client).clone())
     }
 
-    /// The namespace that the settings name. Asks nobody.
+    /// The namespace in the settings. Sends no request.
     pub fn namespace(&self) -> Result<String, Error> {
         Ok(self.options()?.1.namespace)
     }
 
-    /// Where Temporal is by the settings, as `host:port`. Asks nobody.
+    /// The address of Temporal in the settings, as `host:port`. Sends no request.
     pub fn place(&self) -> Result<String, Error> {
         let target = self.options()?.0.target;
         let host = target.host_str().unwrap_or_default();
         Ok(target.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
     }
 
-    /// Does Temporal answer? One small request.
+    /// Checks with one small request that Temporal answers.
     pub async fn ping(&self) -> Result<(), Error> {
         let mut service = self.client().await?.connection().workflow_service();
         let asked = service.get_system_info(tonic::Request::new(GetSystemInfoRequest {})).await;
@@ -69,13 +70,13 @@ impl Orchestrator {
         let variables = self.variables.clone().unwrap_or_default();
         for name in FILES {
             if let Some(path) = variables.get(name).filter(|path| !Path::new(path).is_file()) {
-                return Err(Error::Settings(format!("{name} is {path}, and there is no such file")));
+                return Err(Error::Settings(format!("{name} is {path}, but that file does not exist")));
             }
         }
         let profile = if self.variables.is_some() {
             LoadClientConfigProfileOptions::default()
         } else {
-            // A configuration that says nothing, in place of the user's.
+            // An empty configuration, instead of the user's.
             let nothing = DataSource::Data(b"[profile.default]\n".to_vec());
             LoadClientConfigProfileOptions::builder().config_source(nothing).disable_env(true).build()
         };
@@ -84,11 +85,11 @@ impl Orchestrator {
         let namespace = profile.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned());
         let mut connection = ConnectionOptions::try_from(profile).map_err(|error| wrong(&error))?;
         if let Some(address) = &self.address {
-            // As the SDK does: a bare address is encrypted if TLS or an API key is configured.
+            // Like the SDK: an address without a scheme uses TLS if TLS or an API key is configured.
             let is_encrypted = connection.tls_options.is_some() || connection.api_key.is_some();
             let scheme = if is_encrypted { "https" } else { "http" };
             let url = if address.contains("://") { address.clone() } else { format!("{scheme}://{address}") };
-            connection.target = url.parse().map_err(|_| Error::Settings(format!("`{address}` is no address")))?;
+            connection.target = url.parse().map_err(|_| Error::Settings(format!("`{address}` is not an address")))?;
         }
         connection.identity.clone_from(&self.identity);
         connection.connect_timeout = Some(CONNECT);
@@ -109,7 +110,7 @@ async fn require_namespace(client: &Client, address: &str) -> Result<(), Error> 
         Err(status) if matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::PermissionDenied) => {
             Err(refusal::of_status(&status, address))
         }
-        // A server that does not tell may work all the same; one that is gone is found by the next request.
+        // Other errors do not matter here: the next request reports a server that is away.
         _ => Ok(()),
     }
 }

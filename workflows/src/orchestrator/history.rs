@@ -1,4 +1,4 @@
-//! The history of a run, as the replay tests of a later release read it.
+//! The history of a run, in the form that the replay tests of a later release read.
 
 use temporalio_client::{
     UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowHandle, errors::WorkflowInteractionError, tonic,
@@ -12,14 +12,16 @@ use super::{Error, Orchestrator};
 pub struct RecordedRun {
     /// Its id.
     pub run_id: String,
-    /// How many events it has so far.
+    /// Number of events so far.
     pub events: usize,
-    /// The events in the SDK's own JSON. The Temporal CLI's `workflow show --output json` is of another form.
+    /// The events in the SDK's own JSON. `temporal workflow show --output json` has another form.
     pub json: Vec<u8>,
 }
 
 impl Orchestrator {
-    /// Reads the history of a run, without a run id of the newest one. It may still be running.
+    /// Reads the history of a run; without a run id of the newest one.
+    ///
+    /// The run may still be running.
     pub async fn history(&self, workflow_id: &str, run_id: Option<&str>) -> Result<RecordedRun, Error> {
         let client = self.client().await?;
         let mut info = client.get_workflow_handle::<UntypedWorkflow>(workflow_id).info().clone();
@@ -32,7 +34,7 @@ impl Orchestrator {
         let events = handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await;
         let events = events.map_err(|error| match error {
             WorkflowInteractionError::NotFound(_) => missing(),
-            // No id can be like that: a run id that is no UUID, for example.
+            // The id is not valid: a run id that is not a UUID, for example.
             WorkflowInteractionError::Rpc(status) if status.code() == tonic::Code::InvalidArgument => missing(),
             other => Error::Unreachable(other.to_string()),
         })?;

@@ -1,6 +1,6 @@
-//! The way into Temporal: starts workflows, asks for their status, waits for their results.
+//! The client of Temporal: starts workflows, queries their status, waits for their results.
 //!
-//! The connection is made when it is first needed, so a service starts and goes on while Temporal is away.
+//! It connects when it is first needed, so a service starts and continues while Temporal is away.
 
 mod approval;
 mod asking;
@@ -26,7 +26,7 @@ pub struct Orchestrator {
     address: Option<String>,
     identity: String,
     meter: Option<TemporalMeter>,
-    /// None where no settings count.
+    /// None if all settings are ignored.
     variables: Option<BTreeMap<String, String>>,
     codec: Codec,
     traces: Option<SimplePlugin>,
@@ -48,10 +48,10 @@ impl std::fmt::Display for Started {
     }
 }
 
-/// What Temporal, or a workflow, answered instead.
+/// An error of Temporal or of a workflow.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The settings for Temporal make no sense.
+    /// The settings for Temporal are wrong.
     #[error("the settings for Temporal are wrong: {0}")]
     Settings(String),
     /// Temporal does not answer.
@@ -64,7 +64,7 @@ pub enum Error {
         workflow_id: String,
         /// Its run, if known.
         run_id: Option<String>,
-        /// What it does and for whom, as `: ...`; empty where it does not say.
+        /// Its stage, version and actor, as `: ...`; empty if unknown.
         what: String,
     },
     /// There is no such workflow.
@@ -75,41 +75,41 @@ pub enum Error {
     Failed {
         /// One of [`crate::failure`], or another word.
         kind: String,
-        /// What the workflow said.
+        /// The workflow's message.
         message: String,
     },
 }
 
 impl Orchestrator {
-    /// A connection to `address` (`host:port`), else to what `TEMPORAL_*` variables or Temporal's own configuration file
-    /// say. `identity` is how Temporal shows this process.
+    /// A connection to `address` (`host:port`), otherwise to the address in `TEMPORAL_*` variables or in Temporal's own
+    /// configuration file. Temporal shows this process as `identity`.
     ///
-    /// No variables are known yet, and nothing is encrypted.
+    /// No variables are set yet, and nothing is encrypted.
     #[must_use]
     pub fn new(address: Option<String>, identity: String, meter: Option<TemporalMeter>) -> Self {
         let variables = Some(BTreeMap::new());
         Self { address, identity, meter, variables, codec: Codec::default(), traces: None, client: OnceLock::new() }
     }
 
-    /// The `TEMPORAL_*` variables; with none at all Temporal's own configuration file does not count either.
+    /// Sets the `TEMPORAL_*` variables. With `None`, Temporal's own configuration file is ignored, too.
     #[must_use]
     pub fn with_variables(self, variables: Option<BTreeMap<String, String>>) -> Self {
         Self { variables, ..self }
     }
 
-    /// What encrypts and decrypts whatever goes to Temporal and comes from it.
+    /// The codec that encrypts and decrypts payloads for Temporal.
     #[must_use]
     pub fn with_codec(self, codec: Codec) -> Self {
         Self { codec, ..self }
     }
 
-    /// The plug-in that carries trace contexts to Temporal and back, for this client and the workers that are made from it.
+    /// The plug-in that passes trace contexts through Temporal, for this client and the workers made from it.
     #[must_use]
     pub fn with_traces(self, traces: Option<SimplePlugin>) -> Self {
         Self { traces, ..self }
     }
 
-    /// What encrypts and decrypts whatever goes to Temporal and comes from it.
+    /// The codec that encrypts and decrypts payloads for Temporal.
     #[must_use]
     pub fn codec(&self) -> &Codec {
         &self.codec

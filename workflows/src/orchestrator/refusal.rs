@@ -1,4 +1,4 @@
-//! Why a connection is refused, by the setting that is to blame.
+//! Finds out which setting causes a refused connection.
 
 use std::error::Error as _;
 
@@ -6,19 +6,21 @@ use temporalio_client::{errors::ClientConnectError, tonic};
 
 use super::Error;
 
-/// What the words of TLS mean for an operator: part of the cause, what is wrong, the settings. The first that fits counts.
+/// TLS errors and their meaning for an operator, with the settings to change.
+///
+/// The first match is used.
 const CAUSES: [(&str, &str); 13] = [
     (
         "UnknownIssuer",
-        "its certificate is not by an authority that is trusted here: name the authority's certificate in \
+        "its certificate is not from a trusted authority: name the authority's certificate in \
          TEMPORAL_TLS_SERVER_CA_CERT_PATH",
     ),
-    ("certificate not valid for name", "its certificate is for another name: name that in TEMPORAL_TLS_SERVER_NAME"),
+    ("certificate not valid for name", "its certificate is for another name: set that in TEMPORAL_TLS_SERVER_NAME"),
     ("certificate expired", "its certificate has expired"),
     ("certificate not valid yet", "its certificate is not valid yet, or this machine's clock is behind"),
     (
         "invalid peer certificate",
-        "its certificate is not by an authority that is trusted here, or damaged: see TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+        "its certificate is damaged or not from a trusted authority: see TEMPORAL_TLS_SERVER_CA_CERT_PATH",
     ),
     (
         "CertificateRequired",
@@ -26,11 +28,11 @@ const CAUSES: [(&str, &str); 13] = [
     ),
     ("CertificateExpired", "the client certificate of TEMPORAL_TLS_CLIENT_CERT_PATH has expired"),
     ("CertificateRevoked", "the client certificate of TEMPORAL_TLS_CLIENT_CERT_PATH was revoked"),
-    ("UnknownCA", "it does not know who signed the client certificate of TEMPORAL_TLS_CLIENT_CERT_PATH"),
-    // An old server's only word for several of these.
+    ("UnknownCA", "it does not know the authority of the client certificate of TEMPORAL_TLS_CLIENT_CERT_PATH"),
+    // Old servers report several of these causes like this.
     (
         "received fatal alert",
-        "it refuses the client certificate, or asks for one: see TEMPORAL_TLS_CLIENT_CERT_PATH and \
+        "it refuses the client certificate, or requires one: see TEMPORAL_TLS_CLIENT_CERT_PATH and \
          TEMPORAL_TLS_CLIENT_KEY_PATH",
     ),
     (
@@ -42,7 +44,9 @@ const CAUSES: [(&str, &str); 13] = [
     ("KeyMismatch", "TEMPORAL_TLS_CLIENT_KEY_PATH is not the key of TEMPORAL_TLS_CLIENT_CERT_PATH"),
 ];
 
-/// How a connection ends that was made and not kept. TLS 1.3 refuses a client's certificate only after its handshake.
+/// Errors of a connection that was closed after it was made.
+///
+/// TLS 1.3 refuses a client's certificate that late.
 const CLOSED: [&str; 3] = ["connection closed", "onnection reset", "roken pipe"];
 
 /// Why there is no connection to `address`.
@@ -58,10 +62,11 @@ pub(super) fn of_status(status: &tonic::Status, address: &str) -> Error {
     let said = status.message();
     match status.code() {
         tonic::Code::Unauthenticated => {
-            Error::Settings(format!("{address} does not accept TEMPORAL_API_KEY, or asks for one: {said}"))
+            Error::Settings(format!("{address} does not accept TEMPORAL_API_KEY, or requires one: {said}"))
         }
         tonic::Code::PermissionDenied => Error::Settings(format!(
-            "{address} refuses us: {said}; see TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS_CLIENT_CERT_PATH"
+            "{address} denies access: {said}; see TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and \
+                 TEMPORAL_TLS_CLIENT_CERT_PATH"
         )),
         _ => match status.source() {
             Some(source) => of_words(&chain(source), &innermost(source), address),
@@ -70,12 +75,12 @@ pub(super) fn of_status(status: &tonic::Status, address: &str) -> Error {
     }
 }
 
-/// The namespace is not there.
+/// The error for a namespace that does not exist.
 pub(super) fn no_namespace(namespace: &str, address: &str) -> Error {
     let place = address.split_once("://").map_or(address, |(_, place)| place).trim_end_matches('/');
     Error::Settings(format!(
-        "there is no namespace `{namespace}`: name another one in TEMPORAL_NAMESPACE, or make it with `temporal operator \
-         namespace create --address {place} --namespace {namespace}`"
+        "there is no namespace `{namespace}`: name another one in TEMPORAL_NAMESPACE, or create it with `temporal \
+         operator namespace create --address {place} --namespace {namespace}`"
     ))
 }
 
@@ -84,10 +89,10 @@ fn of_words(chain: &str, innermost: &str, address: &str) -> Error {
         Some((_, meaning)) => Error::Settings(format!("no connection to {address}: {meaning} ({innermost})")),
         None if CLOSED.iter().any(|words| chain.contains(words)) => {
             let hint = if address.starts_with("https") {
-                "with TLS; so does a server that asks for a client certificate and is given none, or one that it does not \
-                 accept: see TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
+                "with TLS. A server that requires a client certificate closes a connection like this if it gets none \
+                 or refuses it: see TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
             } else {
-                "without TLS; so does a server that speaks TLS: then set TEMPORAL_TLS=true"
+                "without TLS. A server that requires TLS closes it like this: then set TEMPORAL_TLS=true"
             };
             Error::Unreachable(format!("{innermost}, {hint}"))
         }
@@ -99,7 +104,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", chain(source)))
 }
 
-/// The innermost cause: the SDK's own words quote the structure of what is in between.
+/// The innermost cause. The SDK's messages for the outer ones contain debug output.
 fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }

@@ -1,4 +1,4 @@
-//! Starting workflows: their ids, their limits, what happens when one of the id is running.
+//! Starts workflows: their ids, their limits, and what happens if the id is already running.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ use crate::{
     },
 };
 
-/// A training run that lasts a day is stuck.
+/// A training run that takes longer than a day is stuck.
 const TRAIN_TIMEOUT: Duration = Duration::from_hours(24);
-/// What a backtest has judged is kept for a day until its report is there.
+/// The verdicts of a backtest are kept for a day, until its report exists.
 const BACKTEST_TIMEOUT: Duration = Duration::from_hours(24);
-/// Promotion and rollback block each other: after an hour the next may try.
+/// Promotion and rollback block each other: after an hour the next one may start.
 const PROMOTE_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Orchestrator {
-    /// Starts a training run under an id of the caller's; the same id again is the same run.
+    /// Starts a training run with the caller's id. The same id again returns the same run.
     pub async fn train(&self, request: TrainRequest, workflow_id: &str) -> Result<Started, Error> {
         let limits = Limits { id: workflow_id, at_most: longest(&request), if_running: UseExisting };
         let options = limits.options(&request);
@@ -36,7 +36,7 @@ impl Orchestrator {
         handle.map(|h| started(workflow_id, h.run_id())).map_err(|error| not_started(workflow_id, error))
     }
 
-    /// Starts a backtest under an id of the caller's; the same id again is the same run.
+    /// Starts a backtest with the caller's id. The same id again returns the same run.
     pub async fn backtest(&self, request: BacktestRequest, workflow_id: &str) -> Result<Started, Error> {
         let limits = Limits { id: workflow_id, at_most: BACKTEST_TIMEOUT, if_running: UseExisting };
         let options = limits.options(&request);
@@ -62,7 +62,7 @@ impl Orchestrator {
             .map_err(|error| not_started(PROMOTE_WORKFLOW_ID, error))
     }
 
-    /// Deletes what nothing needs, or says what that would be; waits for the result.
+    /// Runs retention, or its dry run, and waits for the result.
     pub async fn prune(&self, request: RetentionRequest) -> Result<Pruned, Error> {
         let limits = Limits { id: RETENTION_WORKFLOW_ID, at_most: PROMOTE_TIMEOUT, if_running: Fail };
         let options = limits.options(&request);
@@ -82,7 +82,7 @@ impl Orchestrator {
     }
 }
 
-/// Under which id a run is started, how long it may take, and what happens when one of the id is running.
+/// The id of a run, its longest duration, and what happens if the id is already running.
 struct Limits<'a> {
     id: &'a str,
     at_most: Duration,
@@ -92,7 +92,7 @@ struct Limits<'a> {
 const OF_PRODUCTION: Limits<'static> = Limits { id: PROMOTE_WORKFLOW_ID, at_most: PROMOTE_TIMEOUT, if_running: Fail };
 
 impl Limits<'_> {
-    /// With what the Temporal Web UI shows of the run before a worker takes it: what is asked for, and our release.
+    /// Includes what the Temporal Web UI shows before a worker takes the run: the request and the release.
     fn options(&self, request: &impl Asked) -> WorkflowStartOptions {
         let mut memo = MemoValues::new();
         memo.insert(CODE_VERSION_MEMO, CODE_VERSION.to_owned());
@@ -106,7 +106,7 @@ impl Limits<'_> {
     }
 }
 
-/// How long a training run may take, with the time that it may wait for somebody.
+/// How long a training run may take, including the wait for approval.
 fn longest(request: &TrainRequest) -> Duration {
     match request.auto_promote {
         AutoPromote::AfterApproval => TRAIN_TIMEOUT + Duration::from_secs(u64::from(request.approval_seconds)),

@@ -15,20 +15,20 @@ pub struct BacktestRequest {
     /// The version to compare it with; without it the one in production.
     #[serde(default)]
     pub incumbent: Option<Version>,
-    /// Whose comments: `feedback` (the default), or `dataset:` and the digest of a stored dataset.
+    /// The source of the comments: `feedback` (the default), or `dataset:` and the digest of a stored dataset.
     #[serde(default)]
     pub source: Source,
 }
 
 impl BacktestRequest {
-    /// Refuses what could only fail later; the message names the field.
+    /// Refuses input that would fail later. The message names the field.
     pub fn check(&self) -> Result<(), String> {
         if self.incumbent.as_ref() == Some(&self.candidate) {
-            return Err("`incumbent` is the candidate: name another version".to_owned());
+            return Err("`incumbent` and `candidate` are the same: name another version".to_owned());
         }
         match self.source {
             Source::File(_) => {
-                Err("`source`: a file is judged where it is, by `threatwatch backtest --file`".to_owned())
+                Err("`source`: a workflow cannot read a file; use `threatwatch backtest --file`".to_owned())
             }
             Source::Feedback | Source::Dataset(_) => Ok(()),
         }
@@ -42,7 +42,7 @@ pub struct PlanBacktestInput {
     pub candidate: Version,
     /// The version to compare it with; without it the one in production.
     pub incumbent: Option<Version>,
-    /// Whose comments.
+    /// The source of the comments.
     pub source: Source,
 }
 
@@ -86,7 +86,7 @@ pub struct ReportBacktestInput {
     pub candidate: Version,
     /// The version that it was compared with.
     pub incumbent: Version,
-    /// Whose comments.
+    /// The source of the comments.
     pub source: Source,
     /// How many pieces were judged.
     pub pieces: u32,

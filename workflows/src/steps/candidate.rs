@@ -19,18 +19,18 @@ pub struct TrainInput {
     pub trainer: String,
     /// Its parameters.
     pub preset: Preset,
-    /// Decides the held-out commenters and the folds.
+    /// Seed that chooses the held-out commenters and the folds.
     pub seed: u64,
-    /// Which threshold decides.
+    /// The operating point, which gives the threshold.
     #[serde(default)]
     pub operation: Operation,
-    /// Where the dataset is too large for memory: the rows of some commenters, as a dataset.
+    /// If the dataset is too large for memory: the rows of some commenters, as a dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Digest>,
-    /// Counts of the whole dataset, for the learners that need no more.
+    /// Counts of the whole dataset, for the learners that need only counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<Digest>,
-    /// For a trainer with an encoder: what fine-tuning made.
+    /// For a trainer with an encoder: the result of fine-tuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<TunedEncoder>,
 }
@@ -48,7 +48,7 @@ pub struct Trained {
     pub features: u64,
     /// Figures of cross-validation by commenter on the training rows.
     pub cross_validation: Scores,
-    /// With an encoder: these figures if it were asked about every sentence.
+    /// With an encoder: these figures if it judged every sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub everywhere: Option<Scores>,
 }
@@ -56,9 +56,9 @@ pub struct Trained {
 /// What `evaluate` is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvaluateInput {
-    /// Whose held-out rows.
+    /// The dataset whose held-out rows are judged.
     pub dataset: Digest,
-    /// Decides the held-out commenters.
+    /// Seed that chooses the held-out commenters.
     pub seed: u64,
     /// The model.
     pub artifact: Digest,
@@ -69,7 +69,7 @@ pub struct EvaluateInput {
 pub struct Evaluated {
     /// Figures on the held-out rows.
     pub held_out: Scores,
-    /// What later comments are held against; none where too few comments are held out.
+    /// The reference for drift of later comments; none if too few comments are held out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
 }
@@ -87,9 +87,9 @@ pub struct RegisterInput {
     pub run_id: String,
     /// What was trained.
     pub input: TrainInput,
-    /// What came of it.
+    /// The result of the training.
     pub trained: Trained,
-    /// What it is worth.
+    /// Its figures.
     pub evaluated: Evaluated,
 }
 

@@ -8,17 +8,17 @@ use super::training::SENTENCES_IN_MEMORY;
 /// What `ingest` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IngestInput {
-    /// A stored dataset; without it one of a source.
+    /// A stored dataset; without it the dataset of a source.
     pub dataset: Option<Digest>,
-    /// The source that it is taken from; without it every source is asked in turn.
+    /// The source of the dataset; without it the sources are tried in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Adds what reviewers decided, as `build_dataset` does.
+    /// Whether to add reviewers' decisions, as `build_dataset` does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub with_feedback: bool,
-    /// Decides the held-out commenters.
+    /// Seed that chooses the held-out commenters.
     pub seed: u64,
-    /// A larger dataset is sampled.
+    /// Most sentences in memory. A larger dataset is sampled.
     #[serde(default = "in_memory")]
     pub sentences_in_memory: u64,
 }
@@ -32,8 +32,8 @@ fn in_memory() -> u64 {
 pub struct Ingested {
     /// The dataset.
     pub dataset: Digest,
-    /// The source's name: `import`, `sample` or another one; or `stored` where the request named it; with `_with_feedback` behind it where
-    /// that was added.
+    /// The source's name: `import`, `sample` or another one; `stored` if the request named the dataset. The suffix
+    /// `_with_feedback` means that reviewers' decisions were added.
     pub source: String,
     /// Usable sentences.
     pub sentences: u64,
@@ -45,13 +45,12 @@ pub struct Ingested {
     pub commenters: u64,
     /// Malformed rows set aside.
     pub quarantined: u64,
-    /// Sentences whose words stand in the dataset more than once, apart from the first of each; none where the dataset
-    /// is too large for memory.
+    /// Repeated sentences, by their words, without the first of each; none if the dataset is too large for memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicates: Option<u64>,
     /// Sentences of held-out commenters, of the sample if there is one.
     pub held_out: u64,
-    /// Where the dataset is too large for memory: the share of its commenters that fits.
+    /// If the dataset is too large for memory: the share of its commenters that fits.
     #[serde(default)]
     pub share: Option<f64>,
     /// The rows of these commenters, as a dataset, once they are gathered.
@@ -66,7 +65,7 @@ pub struct Ingested {
 }
 
 impl Ingested {
-    /// The rows that are held in memory: the sample, else the dataset.
+    /// The rows that are held in memory: the sample, otherwise the dataset.
     #[must_use]
     pub fn rows(&self) -> &Digest {
         self.sample.as_ref().unwrap_or(&self.dataset)
@@ -76,15 +75,15 @@ impl Ingested {
 /// What `sample_shards` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleInput {
-    /// Whose rows.
+    /// The dataset of the rows.
     pub dataset: Digest,
     /// The first shard.
     pub from: u32,
     /// One past the last.
     pub to: u32,
-    /// Decides who is sampled.
+    /// Seed that chooses the sampled commenters.
     pub seed: u64,
-    /// The share of the commenters that is.
+    /// The share of the commenters that is sampled.
     pub share: f64,
 }
 
@@ -100,13 +99,13 @@ pub struct Sampled {
 /// What `gather_sample` is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatherInput {
-    /// Of which dataset it is a sample.
+    /// The dataset of which it is a sample.
     pub dataset: Digest,
-    /// Decides the held-out commenters.
+    /// Seed that chooses the held-out commenters.
     pub seed: u64,
     /// The rows, in the order of the shards.
     pub parts: Vec<Digest>,
-    /// The sample has so many sentences at the most.
+    /// Most sentences of the sample.
     pub limit: u64,
 }
 
@@ -124,17 +123,17 @@ pub struct Gathered {
 /// What `count_shards` is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountInput {
-    /// Whose rows.
+    /// The dataset of the rows.
     pub dataset: Digest,
     /// The first shard.
     pub from: u32,
     /// One past the last.
     pub to: u32,
-    /// What is counted.
+    /// The features to count.
     pub features: FeatureSet,
-    /// Decides the held-out commenters and the folds.
+    /// Seed that chooses the held-out commenters and the folds.
     pub seed: u64,
-    /// Folds, each counted apart.
+    /// Number of folds. Each is counted separately.
     pub folds: u32,
 }
 

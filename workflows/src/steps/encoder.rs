@@ -1,4 +1,4 @@
-//! The steps that fine-tune an encoder: find what it begins with, then learn without each fold and on everything.
+//! The steps that fine-tune an encoder: find its base weights, then learn without each fold and on all rows.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What `find_encoder_base` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindBaseInput {
-    /// The digest of a base that is in the bucket; without it the one that the worker is set to.
+    /// The digest of a base in the bucket; without it the worker's configured base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
 }
@@ -18,7 +18,7 @@ pub struct FindBaseInput {
 pub struct FoundBase {
     /// Its digest.
     pub base: String,
-    /// Numbers that it has, in millions.
+    /// Number of its parameters, in millions.
     pub millions: f64,
 }
 
@@ -27,10 +27,10 @@ pub struct FoundBase {
 pub struct TuneInput {
     /// What to learn from.
     pub dataset: Digest,
-    /// Where the dataset is too large for memory: the rows of some commenters, as a dataset.
+    /// If the dataset is too large for memory: the rows of some commenters, as a dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Digest>,
-    /// Decides the held-out commenters, the folds, and everything that is drawn while learning.
+    /// Seed for the held-out commenters, the folds, and all random draws of the training.
     pub seed: u64,
     /// The digest of the base.
     pub base: String,
@@ -47,10 +47,10 @@ impl TuneInput {
     }
 }
 
-/// Where a `fine_tune` stands: the details of its heartbeats.
+/// The progress of a `fine_tune`: the details of its heartbeats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tuning {
-    /// What is learned from.
+    /// The rows that it learns from.
     pub part: String,
     /// Steps done.
     pub step: u64,
@@ -72,12 +72,12 @@ impl fmt::Display for Tuning {
 /// What `fine_tune` made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuned {
-    /// Of a fold: the blob of its rows' scores, one 32-bit float each, little-endian, in the order of the rows. Of all
-    /// folds: the blob of the encoder.
+    /// For a fold: the blob of its rows' scores, one 32-bit float each, little-endian, in the order of the rows.
+    /// For all folds: the blob of the encoder.
     pub made: Digest,
 }
 
-/// What fine-tuning made for a trainer; nothing of it crosses the wire but names.
+/// The result of fine-tuning for a trainer. Only names of blobs cross the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunedEncoder {
     /// The digest of the base.

@@ -17,14 +17,14 @@ const LEAST_DECISIONS: u32 = 20;
 pub struct FeedbackRequest {
     /// With fewer new decisions nothing is trained.
     pub least_decisions: u32,
-    /// What counts where reviewers differ.
+    /// Which decision counts if reviewers disagree.
     pub resolve: Resolve,
-    /// How to train; the dataset is the one that is built. Unless told otherwise the best version waits for approval.
+    /// How to train on the built dataset. By default the best version waits for approval.
     #[serde(deserialize_with = "waiting")]
     pub training: TrainRequest,
 }
 
-/// A training request whose `auto_promote` is `after_approval` unless it says otherwise.
+/// A training request whose `auto_promote` is `after_approval` by default.
 fn waiting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TrainRequest, D::Error> {
     let mut fields = Map::deserialize(deserializer)?;
     fields.entry("auto_promote").or_insert_with(|| "after_approval".into());
@@ -39,7 +39,7 @@ impl Default for FeedbackRequest {
 }
 
 impl FeedbackRequest {
-    /// Refuses what could only fail later; the message names the field.
+    /// Refuses input that would fail later. The message names the field.
     pub fn check(&self) -> Result<(), String> {
         if self.least_decisions == 0 {
             return Err("`least_decisions` is 0: without a decision there is nothing to learn".to_owned());
@@ -57,9 +57,9 @@ impl FeedbackRequest {
 /// What `build_dataset` is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildInput {
-    /// What counts where reviewers differ.
+    /// Which decision counts if reviewers disagree.
     pub resolve: Resolve,
-    /// Decides the held-out commenters.
+    /// Seed that chooses the held-out commenters.
     pub seed: u64,
 }
 
@@ -68,13 +68,13 @@ pub struct BuildInput {
 pub struct BuiltDataset {
     /// The dataset that it was built on.
     pub base: Digest,
-    /// The dataset; the base itself where no decision changes it.
+    /// The dataset; the base itself if no decision changes it.
     pub dataset: Digest,
-    /// Decisions that were there.
+    /// Number of decisions.
     pub decisions: u64,
-    /// Of these, those that change a row and that the newest version with feedback was not trained with.
+    /// Decisions that change a row and with which the newest version with feedback was not trained.
     pub new_decisions: u64,
-    /// Comments by what became of them: `added`, `corrected`, `known`, `near_held_out`, `disputed`, `no_sentence`.
+    /// Number of comments by outcome: `added`, `corrected`, `known`, `near_held_out`, `disputed`, `no_sentence`.
     pub comments: BTreeMap<String, u64>,
     /// Sentences that were added.
     pub added: u64,
@@ -89,7 +89,7 @@ pub struct BuiltDataset {
 pub struct FeedbackReport {
     /// What was built.
     pub built: BuiltDataset,
-    /// What was trained; none where there were too few new decisions.
+    /// The training run's report; none if there were too few new decisions.
     pub training: Option<TrainReport>,
 }
 

@@ -15,22 +15,22 @@ pub struct PromoteRequest {
     /// Refuse if production is not at this generation.
     #[serde(default)]
     pub expected_generation: Option<Generation>,
-    /// Do everything but the write.
+    /// Check everything, but write nothing.
     #[serde(default)]
     pub dry_run: bool,
-    /// Promote although the gate refuses it; needs a reason, which the history keeps.
+    /// Promote even if the gate refuses; needs a reason, which is kept in the history.
     #[serde(default)]
     pub force: bool,
-    /// Who asks, for the history.
+    /// The requesting user, for the history.
     #[serde(default)]
     pub actor: Option<String>,
-    /// Why, for the history.
+    /// The reason, for the history.
     #[serde(default)]
     pub reason: Option<String>,
 }
 
 impl PromoteRequest {
-    /// What the audit trail calls it.
+    /// Its name in the audit trail.
     #[must_use]
     pub fn action(&self) -> &'static str {
         match (self.dry_run, self.force) {
@@ -40,7 +40,7 @@ impl PromoteRequest {
         }
     }
 
-    /// Refuses what could only fail later; the message names the field.
+    /// Refuses input that would fail later. The message names the field.
     pub fn check(&self) -> Result<(), String> {
         if self.force && self.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
             return Err("`force` needs a `reason`".to_owned());
@@ -54,16 +54,16 @@ impl PromoteRequest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// Where to go back to; without it the newest version in the history that is not in production.
+    /// The version to go back to; without it the newest one in the history that is not in production.
     pub to: Option<Version>,
-    /// Who asks, for the history.
+    /// The requesting user, for the history.
     pub actor: Option<String>,
-    /// Why, for the history.
+    /// The reason, for the history.
     pub reason: Option<String>,
 }
 
 impl RollbackRequest {
-    /// Refuses what could only fail later; the message names the field.
+    /// Refuses input that would fail later. The message names the field.
     pub fn check(&self) -> Result<(), String> {
         check_note("actor", self.actor.as_deref())?;
         check_note("reason", self.reason.as_deref())
@@ -83,7 +83,7 @@ pub struct PromoteReport {
     pub previous: Option<Version>,
     /// The gate's report; none for a rollback, whose target was in production before.
     pub gate: Option<Gated>,
-    /// Which replicas serve it; none where nothing was written.
+    /// Which replicas serve it; none if nothing was written.
     #[serde(default)]
     pub replicas: Option<Replicas>,
 }
@@ -93,9 +93,9 @@ pub struct PromoteReport {
 pub struct Replicas {
     /// Those that reported it.
     pub reported: Vec<String>,
-    /// Those that live and did not report it in time.
+    /// Running replicas that did not report it in time.
     pub missing: Vec<String>,
-    /// Why nobody could look, if so; the promotion is done all the same.
+    /// Why the replicas could not be checked, if so. The promotion is done nevertheless.
     #[serde(default)]
     pub unknown: Option<String>,
 }
@@ -103,7 +103,7 @@ pub struct Replicas {
 /// What `await_replicas` is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AwaitInput {
-    /// What they must serve.
+    /// The generation that they must serve.
     pub generation: Generation,
 }
 
@@ -113,9 +113,9 @@ pub struct AwaitInput {
 pub enum Outcome {
     /// A generation was written.
     Promoted,
-    /// The version was in production already.
+    /// The version is in production already.
     AlreadyLive,
-    /// Everything was done but the write.
+    /// Everything was checked; nothing was written.
     DryRun,
 }
 
@@ -129,7 +129,7 @@ pub struct GateInput {
 /// What `find_rollback` is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindRollbackInput {
-    /// Where to go back to, if the caller says.
+    /// The version to go back to, if the caller names one.
     pub to: Option<Version>,
 }
 
@@ -138,6 +138,6 @@ pub struct FindRollbackInput {
 pub struct FoundRollback {
     /// Where to go back to.
     pub version: Version,
-    /// The generation in production, which must still be so when the rollback is written.
+    /// The generation in production. It must be unchanged when the rollback is written.
     pub generation: Generation,
 }

@@ -1,4 +1,4 @@
-//! Where a run stands.
+//! The status of a run.
 
 use model::{Digest, Version};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub struct Status {
     pub total: u32,
     /// One line for people.
     pub message: String,
-    /// What is trained on, once known.
+    /// The dataset of the training, once known.
     #[serde(default)]
     pub dataset: Option<Digest>,
     /// Start of the run: seconds since 1970, UTC; 0 before it is known.
@@ -23,7 +23,7 @@ pub struct Status {
     /// Versions registered so far, the one that is promoted, or those that are compared.
     #[serde(default)]
     pub versions: Vec<Version>,
-    /// Who asked, where somebody did.
+    /// The user who requested the run, if known.
     #[serde(default)]
     pub actor: String,
 }

@@ -16,29 +16,31 @@ use super::{Replicas, check_note};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainRequest {
-    /// Names of trainers; each makes a version, the best by cross-validated PR-AUC is proposed.
+    /// Names of trainers. Each makes a version; the best by cross-validated PR-AUC is proposed.
     pub trainers: Vec<String>,
     /// Parameters of the trainers.
     pub preset: Preset,
-    /// A stored dataset, or `latest_with_feedback`; without it the newest imported one, else the sample.
+    /// A stored dataset, or `latest_with_feedback`; without it the newest import, otherwise the sample.
     pub dataset: Option<DatasetChoice>,
-    /// The source that the dataset is taken from; without it every source is asked in turn.
+    /// The source of the dataset; without it the sources are tried in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Decides the held-out commenters and the folds.
+    /// Seed that chooses the held-out commenters and the folds.
     pub seed: u64,
     /// Whether the best version is promoted.
     pub auto_promote: AutoPromote,
-    /// Which threshold decides, and for what flood of comments and flags a day one of them is made.
+    /// The operating point, and the comments and flags per day for the point `daily_budget`.
     pub operation: Operation,
     /// Seconds that `after_approval` waits; then the run ends and nothing is promoted.
     pub approval_seconds: u32,
-    /// Sentences that a worker holds in memory at once. Of a larger dataset, whatever cannot be summed shard by shard
-    /// is learned and measured on a sample of commenters of about this size.
+    /// Most sentences in a worker's memory at once.
+    ///
+    /// For a larger dataset, models that need more than counts per shard
+    /// are trained and measured on a sample of commenters of about this size.
     pub sentences_in_memory: u64,
-    /// Who asks, for the history.
+    /// The requesting user, for the history.
     pub actor: Option<String>,
-    /// Why, for the history.
+    /// The reason, for the history.
     pub reason: Option<String>,
 }
 
@@ -61,7 +63,7 @@ impl Default for TrainRequest {
 }
 
 impl TrainRequest {
-    /// Refuses what could only fail later; the message names the field.
+    /// Refuses input that would fail later. The message names the field.
     pub fn check(&self) -> Result<(), String> {
         if self.trainers.is_empty() {
             return Err(format!("`trainers` is empty: name one or more of {}", trainers::names()));
@@ -69,17 +71,17 @@ impl TrainRequest {
         for (at, name) in self.trainers.iter().enumerate() {
             trainers::find(name).map_err(|error| format!("`trainers`: {error}"))?;
             if self.preset == Preset::Sklearn && name != "multinomial_nb" {
-                return Err(format!("`preset`: sklearn is for multinomial_nb alone, and `trainers` names `{name}`"));
+                return Err(format!("`preset`: sklearn works only for multinomial_nb, but `trainers` names `{name}`"));
             }
             if self.trainers[..at].contains(name) {
                 return Err(format!("`trainers` names `{name}` twice"));
             }
         }
         if self.source.is_some() && self.dataset.is_some() {
-            return Err("`source` and `dataset` are two places to take rows from: name one".to_owned());
+            return Err("`source` and `dataset` cannot be combined: name one".to_owned());
         }
         if self.source.as_deref() == Some("") {
-            return Err("`source` is empty: leave it out, and every source is asked".to_owned());
+            return Err("`source` is empty: leave it out to try all sources".to_owned());
         }
         check_note("source", self.source.as_deref())?;
         self.operation.check().map_err(|error| format!("`operation`: {error}"))?;
@@ -100,7 +102,7 @@ impl TrainRequest {
 pub enum DatasetChoice {
     /// A stored dataset, by its digest.
     Stored(Digest),
-    /// The newest imported dataset, else the sample, with what reviewers decided.
+    /// The newest import, otherwise the sample, with reviewers' decisions.
     LatestWithFeedback,
 }
 
@@ -139,21 +141,21 @@ impl From<DatasetChoice> for String {
 
 /// Two hundred thousand sentences: fits of every trainer stay within some hundred MB.
 pub(super) const SENTENCES_IN_MEMORY: u64 = 200_000;
-/// Thirty days: what nobody approves in a month is stale.
+/// Thirty days: a version without approval after a month is stale.
 const LONGEST_APPROVAL: u32 = 30 * 24 * 3600;
 /// Fewer would leave folds without threats.
 const LEAST_IN_MEMORY: u64 = 500;
 
-/// Whether a training run promotes what it made.
+/// Whether a training run promotes its best version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AutoPromote {
-    /// Somebody promotes by hand.
+    /// Never: an operator promotes by hand.
     #[default]
     Never,
     /// At once, when every check of the gate passes.
     IfGatePasses,
-    /// When every check passes and somebody approves: the run waits for the update `approve` or `reject`.
+    /// When every check passes and an operator approves: the run waits for the update `approve` or `reject`.
     AfterApproval,
 }
 
@@ -161,14 +163,14 @@ pub enum AutoPromote {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Say {
-    /// Who says so.
+    /// The deciding user.
     pub actor: String,
-    /// Why, for the history.
+    /// The reason, for the history.
     pub reason: String,
 }
 
 impl Say {
-    /// Refuses what says nothing; the message names the field.
+    /// Refuses empty fields. The message names the field.
     pub fn check(&self) -> Result<(), String> {
         for (field, text) in [("actor", &self.actor), ("reason", &self.reason)] {
             if text.trim().is_empty() {
@@ -180,14 +182,14 @@ impl Say {
     }
 }
 
-/// How a run that waited for somebody went on.
+/// The outcome of the wait for approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// `approved`, `rejected` or `expired`.
     pub outcome: String,
-    /// Who said so; empty where nobody did.
+    /// The deciding user; empty if there was none.
     pub actor: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -198,7 +200,7 @@ pub struct TrainReport {
     pub version: Version,
     /// Its trainer.
     pub trainer: String,
-    /// What it was trained on.
+    /// The dataset that it was trained on.
     pub dataset: Digest,
     /// Every version of this run, best first.
     pub candidates: Vec<Candidate>,
@@ -208,10 +210,10 @@ pub struct TrainReport {
     pub promoted: bool,
     /// The generation that the promotion made.
     pub generation: Option<Generation>,
-    /// Who approved or rejected it, where the run waited for that.
+    /// Who approved or rejected it, if the run waited for approval.
     #[serde(default)]
     pub approval: Option<Approval>,
-    /// Which replicas serve it, where it was promoted.
+    /// Which replicas serve it, if it was promoted.
     #[serde(default)]
     pub replicas: Option<Replicas>,
 }

@@ -9,9 +9,9 @@ use super::TrainInput;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionRequest {
-    /// The newest versions, which stay whatever becomes of them.
+    /// How many of the newest versions are always kept.
     pub keep: u32,
-    /// Say what would be deleted and delete nothing.
+    /// Show what would be deleted, but delete nothing.
     pub dry_run: bool,
 }
 
@@ -22,7 +22,7 @@ impl Default for RetentionRequest {
 }
 
 impl RetentionRequest {
-    /// Refuses what could only fail later; the message names the field.
+    /// Refuses input that would fail later. The message names the field.
     pub fn check(&self) -> Result<(), String> {
         if self.keep == 0 { Err("`keep` is 0: the newest version always stays".to_owned()) } else { Ok(()) }
     }
@@ -37,7 +37,7 @@ pub struct ReproduceRequest {
 }
 
 impl ReproduceRequest {
-    /// Everything that parses makes sense.
+    /// Every request that parses is valid.
     pub fn check(&self) -> Result<(), String> {
         Ok(())
     }
@@ -57,7 +57,7 @@ pub struct Recalled {
     pub input: TrainInput,
     /// Pieces of the dataset.
     pub shards: u32,
-    /// What came of it.
+    /// The resulting artifact.
     pub artifact: Digest,
     /// Release of threatwatch that trained it.
     pub code_version: String,
@@ -71,7 +71,7 @@ pub struct Recalled {
 pub struct ReproduceReport {
     /// The version.
     pub version: Version,
-    /// Whether the same bytes came of it.
+    /// Whether the bytes are identical.
     pub identical: bool,
     /// The registered artifact.
     pub expected: Digest,

@@ -1,4 +1,4 @@
-//! Waiting for somebody's word, durably.
+//! Waits durably for an approval or a rejection.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{
 pub(super) const APPROVED: &str = "approved";
 pub(super) const REJECTED: &str = "rejected";
 const EXPIRED: &str = "expired";
-/// The stage in which somebody is waited for.
+/// The stage in which the run waits for approval.
 const APPROVAL: &str = "approval";
 
-/// Why an update is refused; nothing of it is kept in the run's history.
+/// Why an update is refused. A refused update does not appear in the run's history.
 pub(super) type Refusal = Box<dyn std::error::Error + Send + Sync>;
 
 impl TrainWorkflow {
@@ -27,9 +27,9 @@ impl TrainWorkflow {
         say.0.as_ref().map_err(Clone::clone)?.check()?;
         match &self.approval {
             Some(approval) if approval.actor.is_empty() => {
-                Err("nobody answered in time: the run goes on without".into())
+                Err("the approval came too late: the run continues without it".into())
             }
-            Some(approval) => Err(format!("{} has {} it already", approval.actor, approval.outcome).into()),
+            Some(approval) => Err(format!("{} has already {} it", approval.actor, approval.outcome).into()),
             None if self.progress.status.stage == APPROVAL => Ok(()),
             None => {
                 Err(format!("the run does not wait for approval: it is in the stage `{}`", self.progress.status.stage)
@@ -39,7 +39,7 @@ impl TrainWorkflow {
     }
 
     pub(super) fn hear(&mut self, outcome: &str, say: Lenient<Say>) -> String {
-        // Two updates may be let in together: the first counts.
+        // Two updates may be accepted at the same time: the first one counts.
         if let Ok(Say { actor, reason }) = say.0 {
             self.approval.get_or_insert(Approval { outcome: outcome.to_owned(), actor, reason });
         }
@@ -47,7 +47,7 @@ impl TrainWorkflow {
     }
 }
 
-/// Waits until somebody approves or rejects, or the time is up.
+/// Waits for an approval or a rejection until the time is up.
 pub(super) async fn await_approval(
     ctx: &Context,
     request: &TrainRequest,
@@ -57,9 +57,9 @@ pub(super) async fn await_approval(
     let until = seconds(ctx) + i64::from(request.approval_seconds);
     tell(ctx, Section::Waiting, how_to_answer(ctx.workflow_id(), until));
     let timer = TimerOptions::builder(Duration::from_secs(u64::from(request.approval_seconds)))
-        .summary(format!("{time} for somebody to approve or reject {}", best.version))
+        .summary(format!("{time} for an approval or a rejection of {}", best.version))
         .build();
-    enter(ctx, APPROVAL, format!("waiting up to {time} for somebody to approve or reject {}", best.version));
+    enter(ctx, APPROVAL, format!("waiting up to {time} for an approval or a rejection of {}", best.version));
     select! {
         said = ctx.wait_condition(|w| w.approval.is_some()) => said?,
         _ = ctx.timer(timer) => {}
@@ -73,14 +73,14 @@ pub(super) async fn await_approval(
     Ok(ctx.state_mut(|w| w.approval.get_or_insert_with(expired).clone()))
 }
 
-/// What the details say while somebody is waited for. Lines are short: the Web UI cuts off what is wider than its half.
+/// The details while the run waits. Lines are short: the Web UI cuts off long lines.
 fn how_to_answer(id: &str, until: i64) -> String {
     let until = when(until);
     let decide = format!(
         "**Somebody has to decide, until {until}**; after that the run ends and nothing is promoted. On the web page under \
          *Training*"
     );
-    // Whoever starts a run chooses its id, and people copy this into their shells.
+    // The caller chooses the id of a run, and people copy these lines into their shells.
     if !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':')) {
         return format!("{decide}, or with `threatwatch approve` or `threatwatch reject`.");
     }

@@ -1,4 +1,4 @@
-//! `TrainWorkflow`: ingest, train every trainer side by side, evaluate, register, gate the best, promote when asked.
+//! `TrainWorkflow`: ingest, train all trainers in parallel, evaluate, register, gate the best, promote if requested.
 
 mod approval;
 mod steps;
@@ -19,7 +19,7 @@ use crate::{
     steps::{Approval, AutoPromote, Candidate, Gated, Promoted, Replicas, Say, Status, TrainReport, TrainRequest},
 };
 
-/// Trains models; see [`TrainRequest`] for what it takes and [`TrainReport`] for what it gives.
+/// Trains models. Takes a [`TrainRequest`], gives a [`TrainReport`].
 #[workflow]
 pub struct TrainWorkflow {
     request: Lenient<TrainRequest>,
@@ -36,13 +36,13 @@ impl TrainWorkflow {
         let takes_encoder =
             request.0.iter().flat_map(|r| &r.trainers).any(|trainer| fine_tuning::takes_encoder(trainer));
         let of_encoder = if takes_encoder { fine_tuning::STEPS } else { 0 };
-        // ingest, three steps a trainer, gate
+        // ingest, three steps per trainer, gate
         let total = 2 + 3 * trainers + of_encoder;
         let status = Status { stage: "ingest".to_owned(), total, ..Status::default() };
         Self { request, progress: status.into(), approval: None }
     }
 
-    /// The whole story.
+    /// Runs all steps.
     #[run(name = "TrainWorkflow")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<TrainReport> {
         begin(ctx);
@@ -50,13 +50,13 @@ impl TrainWorkflow {
         end(ctx, ended)
     }
 
-    /// Where the run stands, at any time.
+    /// The status of the run, at any time.
     #[query(name = "status")]
     pub fn status(&self, _: &WorkflowContextView) -> Status {
         self.progress.status.clone()
     }
 
-    /// Lets the best version go into production; refused unless the run waits for that.
+    /// Approves the promotion of the best version. Refused unless the run waits for approval.
     #[update(name = "approve")]
     pub fn approve(&mut self, _: &mut SyncWorkflowContext<Self>, say: Lenient<Say>) -> String {
         self.hear(APPROVED, say)
@@ -68,7 +68,7 @@ impl TrainWorkflow {
         self.may_be_said(say)
     }
 
-    /// Ends the run without a promotion; refused unless the run waits for that.
+    /// Ends the run without a promotion. Refused unless the run waits for approval.
     #[update(name = "reject")]
     pub fn reject(&mut self, _: &mut SyncWorkflowContext<Self>, say: Lenient<Say>) -> String {
         self.hear(REJECTED, say)
@@ -119,14 +119,14 @@ async fn train(ctx: &Context) -> Result<TrainReport, WorkflowTermination> {
     Ok(report)
 }
 
-/// What becomes of the best version, and why.
+/// The decision on the best version, and its reason.
 struct Decided {
     gate: Gated,
     approval: Option<Approval>,
     goes_live: bool,
 }
 
-/// Asks the gate, and somebody, if the request says so.
+/// Runs the gate and, if requested, waits for approval.
 async fn decide(ctx: &Context, request: &TrainRequest, best: &Candidate) -> Result<Decided, WorkflowTermination> {
     let gate = steps::gate(ctx, best).await?;
     if !gate.passed || request.auto_promote != AutoPromote::AfterApproval {
@@ -137,14 +137,14 @@ async fn decide(ctx: &Context, request: &TrainRequest, best: &Candidate) -> Resu
     if said.outcome != APPROVED {
         return Ok(Decided { gate, approval: Some(said), goes_live: false });
     }
-    // Days may have passed: what it is compared with may be another model now.
+    // Days may have passed: another model may be in production now.
     ctx.state_mut(|w| w.progress.status.total += 1);
     let gate = steps::gate(ctx, best).await?;
     let goes_live = gate.passed;
     Ok(Decided { gate, approval: Some(said), goes_live })
 }
 
-/// Promotes the best version, if that was decided, and waits for the replicas.
+/// Promotes the best version if the decision says so, and waits for the replicas.
 async fn go_live(
     ctx: &Context,
     request: &TrainRequest,

@@ -1,4 +1,4 @@
-//! The run's steps, each of one activity or of one for every trainer.
+//! The run's steps. Each has one activity, or one per trainer.
 
 use model::{Digest, Version};
 use temporalio_sdk::WorkflowTermination;
@@ -42,7 +42,7 @@ async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, Workf
     Ok(ingested)
 }
 
-/// Finds the dataset; of one that is larger than memory it draws a sample and has the rest counted.
+/// Finds the dataset. If it is larger than memory, draws a sample and counts the rest in shards.
 pub(super) async fn prepare(
     ctx: &Context,
     request: &TrainRequest,
@@ -86,7 +86,7 @@ pub(super) async fn train(
         encoder: None,
     };
     let inputs: Vec<TrainInput> = request.trainers.iter().map(input).collect();
-    // One encoder for all that take one.
+    // One encoder for all trainers that use one.
     let encoder = match inputs.iter().find(|input| takes_encoder(&input.trainer)) {
         Some(input) => Some(fine_tune(ctx, input, None).await?),
         None => None,
@@ -164,7 +164,7 @@ pub(super) async fn register(
 
 pub(super) async fn gate(ctx: &Context, best: &Candidate) -> Result<Gated, WorkflowTermination> {
     ctx.upsert_search_attributes(search::of_candidate(best));
-    enter(ctx, "gate", format!("holding {} against the checks", best.version));
+    enter(ctx, "gate", format!("checking {}", best.version));
     let input = GateInput { version: best.version.clone() };
     let judged = ctx
         .execute_activity(Steps::gate, input, policy::long(format!("gate {}, {}", best.version, best.trainer)))
@@ -188,7 +188,7 @@ pub(super) async fn promote(
     let input = PromoteInput {
         version: best.version.clone(),
         change_id: change_id(ctx.workflow_id(), ctx.run_id()),
-        // What the gate compared with must still be in production.
+        // The version that the gate compared with must still be in production.
         expected_generation: Some(gate.generation.unwrap_or_default()),
         actor: match approval {
             Some(approval) => approval.actor.clone(),

@@ -1,4 +1,4 @@
-//! What the Temporal Web UI shows of a run that has ended.
+//! What the Temporal Web UI shows for a run that has ended.
 
 use super::{Context, approval::APPROVED};
 use crate::{

@@ -1,4 +1,4 @@
-//! A dataset's manifest, made from its rows in order.
+//! Makes a dataset's manifest from its rows.
 
 use model::{Digest, Row, corpus::Tally, version::Digester};
 
@@ -7,7 +7,7 @@ use super::{
     shard::{ShardText, write_line},
 };
 
-/// A dataset's manifest, from its rows in order.
+/// Makes a dataset's manifest from its rows, which are added in order.
 #[derive(Default)]
 pub(super) struct Builder {
     pub(super) tally: Tally,
@@ -24,7 +24,7 @@ impl Builder {
         self.rows += 1;
     }
 
-    /// Ends a shard, if any row was added since the last.
+    /// Ends a shard, if any row was added since the last one.
     pub(super) fn cut(&mut self) -> Option<ShardText> {
         if self.rows == 0 {
             return None;

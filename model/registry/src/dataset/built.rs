@@ -1,8 +1,8 @@
-//! Datasets that are built from another one and from what reviewers decided.
+//! Builds datasets from another dataset and from reviewers' decisions.
 //!
-//! - Held-out commenters stay as they are, so that models before and after are judged by the same sentences. A sentence that
-//!   nearly repeats one of theirs is left out.
-//! - A sentence of the others that a reviewer labelled differently gets the reviewer's label.
+//! - Rows of held-out commenters stay as they are, so that models before and after are judged by the same sentences. A
+//!   reviewed sentence that nearly repeats one of them is left out.
+//! - A sentence of the other commenters gets the reviewer's label, if that is another one.
 //! - Every other reviewed sentence is added, under a commenter of its own that is never held out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,36 +27,65 @@ use super::{
 use crate::{Error, FeedbackId, FeedbackItem, FeedbackList, Key, Label, Registry, blocking};
 
 /// Which decisions go into a dataset, and how.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use model::protocol::Resolve;
+/// use registry::{Choice, Feedback, Label, MemoryStore, Registry};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::new(Arc::new(MemoryStore::default()));
+/// let base = registry.put_dataset("sample.txt", model::SAMPLE_CORPUS).await?;
+/// let decision = Feedback {
+///     text: "I am going to burn your barn down tonight.".to_owned(),
+///     label: Label::Threat,
+///     sentences: [0].into(),
+///     reviewer: "anna".parse()?,
+///     note: None,
+///     model: None,
+///     request_id: None,
+/// };
+/// registry.put_feedback(decision).await?;
+///
+/// let choice = Choice { since: None, resolve: Resolve::Majority, seed: 42 };
+/// let built = registry.build_dataset(&base.digest, &choice).await?;
+/// assert_eq!((built.added, built.threats, built.corrected), (1, 1, 0));
+/// assert_eq!(built.dataset.sentences, base.sentences + 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// Only decisions from this moment on: milliseconds since 1970, UTC.
     pub since: Option<i64>,
-    /// What counts where reviewers differ.
+    /// Which label counts if reviewers differ.
     pub resolve: Resolve,
-    /// Decides the held-out commenters, as in training.
+    /// The seed, which decides the held-out commenters, as in training.
     pub seed: u64,
 }
 
-/// What became of a comment that was reviewed.
+/// What became of a reviewed comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// Its sentences are in the dataset.
+    /// Its sentences were added to the dataset.
     Added,
-    /// A sentence of the base has its label now.
+    /// A sentence of the base has the reviewer's label now.
     Corrected,
-    /// The base says the same already.
+    /// The base has the same sentence with the same label already.
     Known,
     /// It nearly repeats a held-out sentence.
     NearHeldOut,
     /// Reviewers differ about it.
     Disputed,
-    /// It is a threat, and nobody said which of its sentences.
+    /// It is a threat, but nobody named the sentences that are.
     NoSentence,
 }
 
 impl Fate {
-    /// Its word.
+    /// The name, as reports have it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -70,42 +99,42 @@ impl Fate {
     }
 }
 
-/// From what a dataset was built.
+/// What a dataset was built from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The dataset that it was built on.
     pub base: Digest,
-    /// Which decisions, and how.
+    /// Which decisions were used, and how.
     pub choice: Choice,
-    /// Who reviewed.
+    /// The reviewers.
     pub reviewers: BTreeSet<String>,
-    /// What became of each decision: its revision and its comment's fate.
+    /// For each decision its revision and the fate of its comment.
     pub items: BTreeMap<FeedbackId, (u32, Fate)>,
 }
 
-/// What was built.
+/// The result of building a dataset.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// The dataset; the base itself where no decision changes it.
+    /// The dataset; the base itself if no decision changes it.
     pub dataset: DatasetManifest,
-    /// From what.
+    /// What it was built from.
     pub provenance: Provenance,
-    /// Comments by what became of them.
+    /// Number of comments by fate.
     pub fates: BTreeMap<Fate, u64>,
-    /// Sentences that the base does not have.
+    /// Number of sentences that the base does not have.
     pub added: u64,
-    /// Threats among them.
+    /// Number of threats among them.
     pub threats: u64,
-    /// Sentences of the base that have another label now.
+    /// Number of rows of the base that have another label now.
     pub corrected: u64,
 }
 
 /// A reviewed comment: its decisions and its sentences with their labels.
 struct Reviewed {
     items: Vec<(FeedbackId, u32)>,
-    /// What its reviewers say together.
+    /// What its reviewers say together: whether it is a threat.
     is_threat: bool,
-    /// Why it cannot be used, if so.
+    /// Why it cannot be used, if it cannot.
     refused: Option<Fate>,
     sentences: Vec<Sentence>,
 }
@@ -116,15 +145,15 @@ struct Sentence {
     fate: Fate,
 }
 
-/// Reviewed comments on their way into a dataset.
+/// The reviewed comments, while they are merged with the rows of the base.
 #[derive(Default)]
 struct Merge {
     seed: u64,
     comments: Vec<Reviewed>,
     near: Near,
-    /// By number in `near`: comment and sentence.
+    /// Comment and sentence, by number in `near`.
     places: Vec<(usize, usize)>,
-    /// The same by the sentence's [`plain`] text.
+    /// The same, by the sentence's [`plain`] text.
     by_text: BTreeMap<String, Vec<(usize, usize)>>,
     /// Comments of several sentences by their [`plain`] text: some bases have whole comments as rows.
     whole: BTreeMap<String, usize>,
@@ -163,7 +192,9 @@ impl Merge {
         this
     }
 
-    /// A sentence that two comments have is learnt once; where its labels differ, not at all.
+    /// A sentence of two comments is used once.
+    ///
+    /// If its labels differ, it is not used.
     fn settle_among_themselves(&mut self) {
         let mut labels: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
         for sentence in self.comments.iter().flat_map(|comment| &comment.sentences) {
@@ -180,10 +211,10 @@ impl Merge {
         }
     }
 
-    /// Holds a row of the base against what was reviewed.
+    /// Compares a row of the base with the reviewed sentences.
     fn see(&mut self, row: &Row) {
         if is_held_out(self.seed, &row.commenter) {
-            // A row may have several sentences, each of which is learnt by itself.
+            // A row may have several sentences, and reviewed comments are learnt by sentence.
             let parts = text::sentences(&row.text).into_iter().map(|place| &row.text[place]);
             for number in parts.chain([row.text.as_str()]).flat_map(|part| self.near.find(part)) {
                 let (at, number) = self.places[number as usize];
@@ -199,7 +230,7 @@ impl Merge {
         self.last_comment = self.last_comment.max(Some(row.comment));
     }
 
-    /// What changes in the base: by row, whether it is a threat.
+    /// The new labels of the base, by row: whether it is a threat.
     fn corrections(&mut self, base: &BTreeMap<u64, bool>) -> BTreeMap<u64, bool> {
         let mut corrections = BTreeMap::new();
         for &(row, (at, number)) in &self.equal {
@@ -230,7 +261,7 @@ impl Merge {
         corrections
     }
 
-    /// The rows that are added: comments after those of the base.
+    /// The rows to add. Their comment numbers follow those of the base.
     fn added(&self) -> Vec<Row> {
         let mut next = self.last_comment.map_or(0, |last| last.saturating_add(1));
         let mut rows = Vec::new();
@@ -282,8 +313,9 @@ fn resolved(items: &[&FeedbackItem], resolve: Resolve) -> Reviewed {
     let sentences: Vec<Sentence> = match label {
         Label::Harmless => (0..places.len()).map(|number| sentence(number, false)).collect(),
         Label::Threat if places.len() == 1 => vec![sentence(0, true)],
-        // What somebody named counts, else what production found. The others are learnt as harmless: a model that learns threats
-        // without the sentences around them takes every sentence that stands alone for a threat.
+        // The sentences that a reviewer named count, else those that the model in production found. The others are
+        // learnt as harmless: a model that learns threats without the sentences around them takes every single sentence
+        // for a threat.
         Label::Threat => {
             let mut who = if resolve == Resolve::Latest { latest(items).into_iter().collect() } else { items.to_vec() };
             let names =
@@ -309,10 +341,10 @@ fn latest<'a>(items: &[&'a FeedbackItem]) -> Option<&'a FeedbackItem> {
 }
 
 impl Registry {
-    /// Builds a dataset from `base` and from what reviewers decided. The same base and decisions make the same dataset.
+    /// Builds a dataset from `base` and from reviewers' decisions.
     ///
-    /// Of the base's rows a few shards are in memory at a time; they are read three times, since a dataset's name is known
-    /// only at its end.
+    /// The same input makes the same dataset. A few shards of the base are in memory at a time. They are read three
+    /// times, because the dataset's name is known only at the end.
     pub async fn build_dataset(&self, base: &Digest, choice: &Choice) -> Result<Built, Error> {
         let base = self.claim_dataset(base).await?;
         let feedback = self.feedback().await?;
@@ -358,7 +390,7 @@ impl Registry {
         Ok(Built { dataset, provenance, fates, added: sentences, threats, corrected })
     }
 
-    /// Writes the base's rows, some with other labels, and then the added ones.
+    /// Writes the rows of the base, some with new labels, and then the added rows.
     async fn put_built(
         &self,
         base: &DatasetManifest,
@@ -374,7 +406,7 @@ impl Registry {
             writing.cut();
             writing
         };
-        // Once for the name, once for the shards.
+        // The rows are read once for the name and once for the shards.
         let take = |writing: &mut Writing, rows: Vec<Row>| {
             writing.take_all(rows);
             writing.texts.clear();
@@ -409,13 +441,13 @@ impl Registry {
         Ok(number)
     }
 
-    /// From what a dataset was built; none for one that was imported.
+    /// What a dataset was built from; `None` if it was imported.
     pub async fn provenance(&self, dataset: &Digest) -> Result<Option<Provenance>, Error> {
         Ok(self.read_json(Key::Provenance(dataset)).await?.map(|(provenance, _)| provenance))
     }
 }
 
-/// Rows on their way into shards.
+/// Rows that are being written into shards.
 struct Writing {
     builder: Builder,
     corrections: BTreeMap<u64, bool>,
@@ -424,7 +456,7 @@ struct Writing {
 }
 
 impl Writing {
-    /// Rows of the base, in order.
+    /// Adds rows of the base, in order, with their new labels.
     fn take_all(&mut self, rows: Vec<Row>) {
         for mut row in rows {
             if let Some(&is_threat) = self.corrections.get(&self.row) {

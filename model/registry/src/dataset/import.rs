@@ -1,4 +1,6 @@
-//! A file on its way into a dataset: read twice, since a dataset's name is known only at its end.
+//! Imports a file as a dataset.
+//!
+//! It is read twice, because the dataset's name is known only at the end.
 
 use std::{
     fs::File,
@@ -20,9 +22,11 @@ use super::{
 };
 use crate::{Error, Key, Registry, blocking};
 
-/// Where a dataset's bytes come from: read twice, since a dataset's name is known only at its end.
+/// A source of a dataset's bytes.
+///
+/// It is opened twice, because the dataset's name is known only at the end.
 pub trait Open: Send + Sync {
-    /// Begins to read from the start.
+    /// Opens it for reading from the start.
     fn open(&self) -> io::Result<Box<dyn BufRead + Send>>;
 }
 
@@ -45,10 +49,10 @@ impl Open for PathBuf {
 }
 
 impl Registry {
-    /// Stores a file's rows. The same rows make the same dataset, whatever the file's format.
+    /// Stores a file's rows. The same rows make the same dataset in every format.
     ///
-    /// Malformed rows are set aside and reported in the manifest; too many of them, or too few threats, and the file is
-    /// refused before anything is stored. Importing again changes nothing. Of the rows, one shard is in memory at a time.
+    /// Malformed rows are left out and reported in the manifest. A file with too many of them, or with too few threats,
+    /// is refused before anything is stored. A second import changes nothing. One shard of rows is in memory at a time.
     pub async fn put_dataset(&self, name: &str, file: impl Open + 'static) -> Result<DatasetManifest, Error> {
         let file: Arc<dyn Open> = Arc::new(file);
         let (manifest, format) = {
@@ -74,7 +78,9 @@ impl Registry {
         self.dataset(&manifest.digest).await
     }
 
-    /// Stores a file's rows and makes them the newest import. `now` is in milliseconds since 1970, UTC.
+    /// Stores a file's rows and makes them the newest import.
+    ///
+    /// `now` is in milliseconds since 1970, UTC.
     pub async fn import_dataset(
         &self,
         name: &str,
@@ -98,7 +104,7 @@ fn unreadable(error: io::Error) -> Error {
     Error::Corpus(corpus::Error::Unreadable { line: 0, kind: error.kind() })
 }
 
-/// Reads a file once: what its dataset will be.
+/// Reads a file once and makes the manifest of its dataset.
 fn survey(name: &str, file: &dyn Open) -> Result<(DatasetManifest, Format), Error> {
     let mut input = Digesting { inner: file.open().map_err(unreadable)?, sha256: Digester::default(), bytes: 0 };
     let format = Format::guess(name, input.fill_buf().map_err(unreadable)?);
@@ -121,7 +127,7 @@ fn survey(name: &str, file: &dyn Open) -> Result<(DatasetManifest, Format), Erro
     Ok((manifest, format))
 }
 
-/// Digests whatever is read through it.
+/// Digests and counts the bytes that are read through it.
 struct Digesting {
     inner: Box<dyn BufRead + Send>,
     sha256: Digester,
@@ -150,7 +156,7 @@ impl BufRead for Digesting {
     }
 }
 
-/// The next shard's rows; none at the end.
+/// The next shard's rows; `None` at the end.
 fn next_shard(reader: &mut Input) -> Result<Option<ShardText>, Error> {
     let (mut lines, mut rows) = (Vec::new(), 0);
     while rows < SHARD_ROWS {

@@ -1,4 +1,4 @@
-//! Datasets: content-addressed, immutable, in compressed shards, with the report of what was set aside.
+//! Datasets: named by their content, immutable, in compressed shards, with a report of malformed rows.
 
 mod builder;
 mod built;
@@ -19,52 +19,52 @@ pub use self::{
 };
 use crate::{Error, Key, Registry};
 
-/// What a dataset holds and where it came from. Written once, after its shards.
+/// What a dataset contains and where it came from. Written once, after its shards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetManifest {
     /// SHA-256 of the rows as JSON lines: the dataset's name.
     pub digest: Digest,
-    /// The file it was read from.
+    /// The file that it was read from.
     pub source: Source,
-    /// Usable sentences.
+    /// Number of usable sentences.
     pub sentences: u64,
-    /// Threats among them.
+    /// Number of threats among them.
     pub threats: u64,
-    /// Comments.
+    /// Number of comments.
     pub comments: u64,
-    /// Commenters.
+    /// Number of commenters.
     pub commenters: u64,
-    /// Malformed rows set aside.
+    /// Number of malformed rows that were left out.
     pub quarantined: u64,
-    /// The first of them, by line, with the reason.
+    /// The first malformed rows, by line, with the reason.
     pub quarantine: Vec<Quarantined>,
-    /// The rows, in order.
+    /// The shards with the rows, in order.
     pub shards: Vec<Shard>,
-    /// The dataset whose commenters these are some of; none for a whole one.
+    /// The dataset that this one is a sample of; `None` if it is no sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_of: Option<Digest>,
-    /// The dataset that it was built on with reviewers' decisions; none for one that was imported.
+    /// The dataset that it was built on, with reviewers' decisions; `None` if it was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built_on: Option<Digest>,
 }
 
-/// A file that a dataset was read from.
+/// The file that a dataset was read from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The file's name, without folders.
     pub name: String,
-    /// How it was read.
+    /// The format that it was read as.
     pub format: Format,
     /// SHA-256 of its bytes.
     pub sha256: Digest,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
 /// A piece of a dataset: rows as JSON lines, zstd-compressed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
-    /// From 0.
+    /// Its number, from 0.
     pub number: u32,
     /// Rows in it.
     pub rows: u64,
@@ -72,12 +72,12 @@ pub struct Shard {
     pub sha256: Digest,
 }
 
-/// When a dataset was imported: "the newest imported dataset" is the last of these.
+/// When a dataset was imported. The last of these records names the newest imported dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportRecord {
-    /// What was imported.
+    /// The imported dataset.
     pub dataset: Digest,
-    /// Milliseconds since 1970, UTC.
+    /// When: milliseconds since 1970, UTC.
     pub at: i64,
 }
 
@@ -86,12 +86,14 @@ impl Registry {
     pub async fn newest_import(&self) -> Result<Option<DatasetManifest>, Error> {
         let Some(path) = self.store.list(Key::IMPORTS).await?.pop() else { return Ok(None) };
         let corrupt = |reason: &str| Error::Corrupt { path: path.clone(), reason: reason.to_owned() };
-        let bytes = self.store.get(&path).await?.ok_or_else(|| corrupt("it is listed and cannot be read"))?;
+        let bytes = self.store.get(&path).await?.ok_or_else(|| corrupt("it is listed but cannot be read"))?;
         let record: ImportRecord = serde_json::from_slice(&bytes).map_err(|_| corrupt("it is not an import record"))?;
         Ok(Some(self.dataset(&record.dataset).await?))
     }
 
-    /// A dataset's manifest, for a run that is going to use it: keeps it from retention.
+    /// A dataset's manifest, for a run that is going to use it.
+    ///
+    /// Protects the dataset from retention.
     pub async fn claim_dataset(&self, digest: &Digest) -> Result<DatasetManifest, Error> {
         self.claim(&Key::Dataset(digest).path()).await?;
         self.dataset(digest).await

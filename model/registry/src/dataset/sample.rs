@@ -1,4 +1,4 @@
-//! Rows that were chosen from a dataset, on their way into one of their own.
+//! Samples: rows that are chosen from a dataset become a dataset of their own.
 
 use model::{Digest, Row};
 
@@ -10,7 +10,7 @@ use super::{
 use crate::{Error, Key, Registry, blocking, compression::decompress};
 
 impl Registry {
-    /// Stores rows on their way into a sample, compressed, under the digest of their bytes.
+    /// Stores rows for a sample, compressed, under the digest of the compressed bytes.
     pub async fn put_part(&self, rows: Vec<Row>) -> Result<Digest, Error> {
         let compress = move || {
             let mut lines = Vec::new();
@@ -22,7 +22,7 @@ impl Registry {
         self.put_artifact(blocking(compress).await?.expect("compression in memory")).await
     }
 
-    /// Rows that [`Self::put_part`] stored, checked against the digest.
+    /// The rows that [`Self::put_part`] stored, checked against the digest.
     pub async fn part(&self, digest: &Digest) -> Result<Vec<Row>, Error> {
         let body = self.artifact(digest).await?;
         let decoded = blocking(move || parse_lines(&decompress(&body)?)).await?;

@@ -1,4 +1,4 @@
-//! The shards of a dataset: written, read back and checked.
+//! Writes, reads and checks the shards of a dataset.
 
 use std::ops::Range;
 
@@ -8,11 +8,13 @@ use model::{Digest, Row, version::Digester};
 use super::{DatasetManifest, Shard};
 use crate::{Error, Key, Registry, blocking, compression::decompress};
 
-/// Rows of a shard: some MB of text, so a shard is one object and one unit of work.
+/// Rows of a shard: some MB of text.
+///
+/// A shard is one object and one unit of work.
 pub(super) const SHARD_ROWS: usize = 20_000;
-/// Shards that are fetched and decoded while one is worked on.
+/// Shards that are fetched and decoded while another one is processed.
 const SHARDS_AT_ONCE: usize = 3;
-/// zstd's default: fast, and text shrinks to a third.
+/// zstd's default level: fast, and text shrinks to a third.
 pub(super) const COMPRESSION_LEVEL: i32 = 3;
 
 impl Registry {
@@ -28,9 +30,9 @@ impl Registry {
         self.fold_rows(manifest, 0..manifest.shards.len(), Vec::new(), Extend::extend).await
     }
 
-    /// Gives the rows of some shards to `each`, shard by shard in order, and answers what it gathered.
+    /// Calls `each` with the rows of each shard, in order. Returns what it gathered.
     ///
-    /// A few shards are in memory at a time; each is checked against its digest. `each` runs on a thread of its own.
+    /// A few shards are in memory at a time. Each is checked against its digest. `each` runs on another thread.
     pub async fn fold_rows<T: Send + 'static>(
         &self,
         manifest: &DatasetManifest,
@@ -71,7 +73,7 @@ pub(super) fn write_line(lines: &mut Vec<u8>, row: &Row) {
     lines.push(b'\n');
 }
 
-/// The name that a dataset of these rows has, in this order.
+/// The digest that names a dataset of these rows, in this order.
 #[must_use]
 pub fn dataset_digest(rows: &[Row]) -> Digest {
     let (mut digester, mut line) = (Digester::default(), Vec::new());
@@ -83,16 +85,16 @@ pub fn dataset_digest(rows: &[Row]) -> Digest {
     digester.finish()
 }
 
-/// The rows of a shard's bytes.
+/// Decodes the rows of a shard.
 fn decode(body: &[u8], expected: &Digest) -> Result<Vec<Row>, &'static str> {
     let text = decompress(body)?;
     if Digest::of(&text) != *expected {
-        return Err("its rows do not have the digest in the manifest");
+        return Err("the digest of its rows is not the one in the manifest");
     }
     parse_lines(&text)
 }
 
 pub(super) fn parse_lines(text: &[u8]) -> Result<Vec<Row>, &'static str> {
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).map_err(|_| "a line of it is not a row")).collect()
+    lines.map(|line| serde_json::from_slice(line).map_err(|_| "one of its lines is not a row")).collect()
 }

@@ -1,4 +1,4 @@
-//! A small model under any name, and requests to promote it.
+//! A small model that can be registered under any name, and requests to promote it.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic; a module of tests is shared")]
 
@@ -50,7 +50,7 @@ pub fn manifest(number: usize) -> ModelManifest {
     ModelManifest { version: version(number), started: number as i64, ..TEMPLATE.1.clone() }
 }
 
-/// A version with the small model, registered; the same number gives the same version.
+/// Registers a version with the small model. The same number gives the same version.
 pub async fn registered(registry: &Registry, number: usize) -> Version {
     let manifest = manifest(number);
     assert_eq!(registry.put_artifact(TEMPLATE.0.clone()).await.unwrap(), manifest.artifact);

@@ -1,7 +1,6 @@
 //! Promotion, rollback, registration and retention in every order of their operations on the store.
 //!
-//! What protects an object from retention is argued in docs/design/registry.md; here each argument is tried, without
-//! chance.
+//! `docs/design/registry.md` says why objects are safe from retention. These tests check each argument in all orders.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../common/mod.rs"]
@@ -16,20 +15,20 @@ use model::{Digest, Generation, Version, protocol::PruneInput};
 use registry::{DatasetManifest, Error, Key, MemoryStore, ModelManifest, Registry, Store};
 use scheduler::{Actor, DAY, Ending, Scenario, Told, explore, now};
 
-/// What a promotion writes; it takes stale marks away.
+/// What a promotion writes. It removes stale marks.
 const PROMOTES: &[&str] = &[Key::HISTORY, Key::MARKS];
-/// What retention writes where there are versions to delete and nothing else.
+/// What retention writes if only versions are to be deleted.
 const RETAINS: &[&str] = &[Key::MODELS, Key::MARKS, Key::ANNOUNCEMENTS];
-/// What retention writes where there is everything to delete.
+/// What retention writes if objects of every kind are to be deleted.
 const RETAINS_ALL: &[&str] = &[Key::MODELS, Key::BLOBS, Key::DATASETS, Key::MARKS, Key::ANNOUNCEMENTS];
 /// What a training run writes.
 const TRAINS: &[&str] = &[Key::MODELS, Key::BLOBS, Key::MARKS];
-/// What retention is told when it deleted something.
+/// The answer of a retention run that deleted something.
 const DELETED: &str = "deleted";
-/// How often an actor tries again what failed for a moment.
+/// Tries of an actor after transient errors.
 const TRIES: usize = 2;
 
-/// Objects of a store on which something was done: name, bytes, when written.
+/// Runs something on a new store and returns its objects: name, bytes, when written.
 fn prepared(what: impl AsyncFnOnce(&MemoryStore, Registry)) -> Vec<(String, Bytes, i64)> {
     let store = Arc::new(MemoryStore::default());
     now(what(&store, Registry::new(Arc::clone(&store) as Arc<dyn Store>)));
@@ -63,7 +62,9 @@ fn keep(keep: u32) -> PruneInput {
     PruneInput { keep, ..PruneInput::default() }
 }
 
-/// Versions 0, 1 and 2, of which 1 and then 2 were promoted. Retention that keeps one version may delete 0 alone.
+/// Versions 0, 1 and 2.
+///
+/// First 1 and then 2 was promoted. Retention that keeps one version may delete only 0.
 async fn three_versions(registry: &Registry) {
     for number in 0..3 {
         register(registry, &manifest(number)).await.unwrap();
@@ -73,7 +74,7 @@ async fn three_versions(registry: &Registry) {
     }
 }
 
-/// Version 0 was marked a day ago: it may be deleted now.
+/// Three versions. Version 0 was marked a day ago and may be deleted now.
 async fn with_a_mark(store: &MemoryStore, registry: Registry) {
     three_versions(&registry).await;
     store.set_clock(2 * DAY);
@@ -103,13 +104,13 @@ fn roller() -> Actor {
     })
 }
 
-/// Retention, once for each number of versions to keep.
+/// Runs retention once for each number of versions to keep.
 fn retention(writes: &'static [&'static str], keeps: &'static [u32]) -> Actor {
     Actor::new(writes, move |registry, store| async move {
         let mut deleted = 0;
         let mut last = Ok(());
         for number in keeps {
-            // Others may go on before this night begins, and a day may pass.
+            // Others may run before this retention run begins, and a day may pass.
             let _ = store.get(Key::MARKS).await;
             let pruned = registry.prune(&keep(*number), store.now()).await;
             deleted +=
@@ -120,7 +121,7 @@ fn retention(writes: &'static [&'static str], keeps: &'static [u32]) -> Actor {
     })
 }
 
-/// Stores bytes that are there already and registers a version with them, as a run does that repeats another.
+/// A run that repeats another: stores the same bytes and registers a version with them.
 fn trainer(number: usize) -> Actor {
     Actor::new(TRAINS, move |registry, _| async move {
         let mut done = register(&registry, &manifest(number)).await;
@@ -133,7 +134,7 @@ fn trainer(number: usize) -> Actor {
     })
 }
 
-/// Whatever happened: what the history names loads, and one can go back to all of it; registered is registered.
+/// In every ending, each version in the history loads, and a rollback to each succeeds.
 fn holds(ending: &Ending) {
     let registry = Registry::new(Arc::clone(&ending.store) as Arc<dyn Store>);
     let order = &ending.order;
@@ -144,7 +145,7 @@ fn holds(ending: &Ending) {
             let back = roll_back(&registry, Some(&promotion.record.version), &format!("{:?}", promotion.digest)).await;
             assert!(back.is_ok(), "{}: {back:?} after {order:?}", promotion.record.version);
         }
-        // A week later retention has looked again, and no mark and no announcement stays that nothing needs.
+        // After retention has run again, days later, no needless mark or announcement stays.
         let store = &ending.store;
         for day in [7, 9] {
             let later = day * DAY + store.now();
@@ -161,8 +162,9 @@ fn told_by(ending: &Ending, actor: usize) -> Option<&Told> {
     ending.told[actor].as_ref()
 }
 
-/// How often the first actor did what it wanted, and how often retention deleted something: a scenario in which one of
-/// them never happens proves nothing.
+/// How often the first actor succeeded, and how often retention deleted something.
+///
+/// A scenario in which one of them never happens proves nothing.
 #[derive(Debug, Default)]
 struct Balance {
     done: usize,
@@ -180,7 +182,7 @@ impl Balance {
     }
 }
 
-/// What holds in every ending, and `also` what the scenario is about.
+/// Checks what must hold in every ending, and `also`, the scenario's own check.
 fn always_holds(scenario: &Scenario, mut also: impl FnMut(&Ending)) {
     let mut balance = Balance::default();
     let explored = explore(scenario, |ending| {
@@ -269,7 +271,7 @@ fn a_version_that_is_registered_and_promoted_again_stays() {
     always_holds(&scenario, |_| {});
 }
 
-/// The blob of a version that is gone, marked a day ago.
+/// The blob of a deleted version, marked a day ago.
 async fn with_a_marked_blob(store: &MemoryStore, registry: Registry) {
     registry.put_artifact(TEMPLATE.0.clone()).await.unwrap();
     store.set_clock(2 * DAY);
@@ -298,14 +300,14 @@ fn bytes_that_are_stored_again_stay_over_nights() {
         actors: vec![trainer(0), retention(RETAINS_ALL, &[1, 1])],
         days: 2,
         late: 1,
-        // A run that needs longer is one that retention knows of: it leaves blobs alone then.
+        // Retention knows of runs that need longer, and leaves blobs alone while they run.
         brisk: &[0],
         ..Scenario::default()
     };
     always_holds(&scenario, |_| {});
 }
 
-/// A dataset that no version names, marked a day ago: a manifest and a shard that only retention looks at.
+/// A dataset that no version names, marked a day ago. Only retention reads its shard.
 async fn with_a_marked_dataset(store: &MemoryStore, registry: Registry) {
     let digest = Digest::of(b"a dataset");
     let source = registry::Source {

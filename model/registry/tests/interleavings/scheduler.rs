@@ -1,9 +1,9 @@
-//! Every order in which actors can work on one store, tried one after the other.
+//! Tries every order in which actors can work on one store.
 //!
-//! An actor is a future on a registry of its own. Each of its operations on the store waits until it is let go, so
-//! between two operations a choice is made: who goes on, does a day pass, does somebody die, is a reply lost. A search in
-//! depth makes every sequence of choices, and does not go on from a state that it has seen: the store's objects, the
-//! clock, and all that each actor was answered so far, which is all that an actor's next step can depend on.
+//! An actor is a future with its own registry. Each of its operations on the store waits until it is released, so
+//! between two operations there is a choice: which actor continues, whether a day passes, an actor dies, or a reply is
+//! lost. A depth-first search makes every sequence of choices. It stops at a state that it has seen. A state is the
+//! store's objects, the clock, and all answers that each actor got: an actor's next step depends on nothing else.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic; a module of tests is shared")]
 
 use std::{
@@ -22,11 +22,13 @@ pub const DAY: i64 = 24 * 3600 * 1000;
 
 type Work = Pin<Box<dyn Future<Output = Told>>>;
 
-/// Somebody who works on the store.
+/// A process that works on the store.
 pub struct Actor {
-    /// Prefixes of all names that it creates or deletes. Reads of what nobody else writes are let go at once.
+    /// Prefixes of all names that it creates or deletes.
+    ///
+    /// Reads of objects that no other actor writes do not wait.
     writes: &'static [&'static str],
-    /// What it does, by a registry and its store; answers what it was told in the end.
+    /// What it does, with a registry and its store. Returns its last answer.
     work: Box<dyn Fn(Registry, Arc<dyn Store>) -> Work>,
 }
 
@@ -39,10 +41,10 @@ impl Actor {
     }
 }
 
-/// What an actor was told, in words that the scenario's check understands.
+/// An actor's last answer, in words that the scenario's check knows.
 pub type Told = Result<String, String>;
 
-/// Some actors on a prepared store.
+/// Several actors on a prepared store.
 #[derive(Default)]
 pub struct Scenario {
     pub name: &'static str,
@@ -56,33 +58,33 @@ pub struct Scenario {
     pub deaths: usize,
     /// How many replies may be lost.
     pub losses: usize,
-    /// How many deletions may take effect later than their deleter was told that they failed.
+    /// How many deletions may take effect after their deleter got an error.
     pub late: usize,
-    /// Actors who end what they began before a day has passed.
+    /// Actors that, once begun, end before a day passes.
     pub brisk: &'static [usize],
 }
 
-/// How an order of things ended.
+/// The end of one order of operations.
 pub struct Ending {
     pub store: Arc<MemoryStore>,
-    /// None for an actor that died.
+    /// The answers; `None` for an actor that died.
     pub told: Vec<Option<Told>>,
     pub order: Vec<Choice>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Choice {
-    /// This actor's next operation is done.
+    /// The actor's next operation is done.
     Go(usize),
-    /// It is done, and the actor is told that it failed.
+    /// It is done, but the actor gets an error.
     LoseReply(usize),
-    /// A day passes. Writes that are on their way fail: no client waits for a day.
+    /// A day passes. Waiting writes fail, because no client waits for a day.
     Day,
-    /// Nothing of this actor is heard any more.
+    /// The actor dies.
     Die(usize),
-    /// Its next operation, a deletion, is on its way for longer than the actor waits: it is told that it failed.
+    /// The actor's next operation, a deletion, is delayed, and the actor gets an error.
     Delay(usize),
-    /// The first deletion that is on its way takes effect. After a day the store would refuse it.
+    /// The first delayed deletion takes effect. After a day the store would refuse it.
     Arrive,
 }
 
@@ -94,7 +96,7 @@ pub struct Explored {
     pub endings: usize,
 }
 
-/// Tries every order; gives each ending to `check`.
+/// Tries every order and calls `check` with each ending.
 pub fn explore(scenario: &Scenario, mut check: impl FnMut(&Ending)) -> Explored {
     let mut explored = Explored::default();
     let mut seen = HashSet::new();
@@ -123,7 +125,7 @@ pub fn explore(scenario: &Scenario, mut check: impl FnMut(&Ending)) -> Explored 
     explored
 }
 
-/// One order, as far as it has come.
+/// One order, as far as it is done.
 struct Run<'a> {
     scenario: &'a Scenario,
     store: Arc<MemoryStore>,
@@ -134,16 +136,16 @@ struct Run<'a> {
     clock: i64,
 }
 
-/// The operations that wait, and what the actors have seen.
+/// The waiting operations, and what the actors have seen.
 #[derive(Debug, Default)]
 struct Board {
     waiting: BTreeMap<(usize, u64), Waiting>,
     tickets: u64,
-    /// Deletions that are on their way, by name.
+    /// Delayed deletions, by name.
     late: Vec<String>,
-    /// Of each actor: all that it was answered.
+    /// For each actor, a hash of all answers that it got.
     seen: BTreeMap<usize, DefaultHasher>,
-    /// Of each actor: the deleters that it was, in order.
+    /// The names under which each actor announced deletions, numbered in order.
     deleters: BTreeMap<(usize, String), usize>,
 }
 
@@ -189,7 +191,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// Lets every actor work until it waits for an operation that matters to others, or ends.
+    /// Runs every actor until it ends or waits for an operation that matters to others.
     fn settle(&mut self) {
         struct Nobody;
         impl Wake for Nobody {
@@ -278,7 +280,7 @@ impl<'a> Run<'a> {
         self.settle();
     }
 
-    /// All that the rest of an order can depend on.
+    /// A hash of everything that the rest of an order can depend on.
     fn state(&self) -> u64 {
         let mut state = DefaultHasher::new();
         self.clock.hash(&mut state);
@@ -305,7 +307,7 @@ impl<'a> Run<'a> {
 }
 
 impl Board {
-    /// An actor's operations go in the order in which it asked for them, also those that are under way together.
+    /// An actor's operations are released in the order in which it began them.
     fn next(&self, number: usize) -> Option<(&(usize, u64), &Waiting)> {
         self.waiting.range((number, 0)..(number + 1, 0)).next()
     }
@@ -318,10 +320,10 @@ impl Board {
     }
 }
 
-/// The end of a future that waits for nothing.
+/// Runs a future that waits for nothing, and returns its result.
 pub fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = Box::pin(future);
-    // Streams of many futures give way now and then, though nothing waits.
+    // Streams of many futures yield now and then, although nothing waits.
     for _ in 0..1000 {
         if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return value;
@@ -359,7 +361,7 @@ impl Stepped {
         let is_in =
             |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix) || prefix.starts_with(name));
         assert!(!is_write || is_in(self.writes), "{name} is written, and the actor does not say so");
-        // A record that is there stays as it is: when it is read makes no difference.
+        // A record never changes: it does not matter when it is read.
         let is_record = name.starts_with(Key::HISTORY) && name != Key::HISTORY;
         let may_change = is_in(&self.written_by_others) && (!is_record || now(self.inner.get(name))?.is_none());
         let is_shared = is_write || may_change;
@@ -404,12 +406,14 @@ impl Stepped {
         result
     }
 
-    /// A deleter's name is chance; here it is the actor's number and how many it was before.
+    /// A deleter's name is random.
+    ///
+    /// Here it is replaced by the actor's number and a counter.
     fn known(&self, name: &str) -> String {
         let Some((path, deleter)) = name.strip_prefix(Key::ANNOUNCEMENTS).and_then(|rest| rest.rsplit_once('/')) else {
             return name.to_owned();
         };
-        // A prefix, or a name that was made here and read back.
+        // It is a prefix, or a name that was made here and read back.
         if deleter.is_empty() || deleter.contains('-') {
             return name.to_owned();
         }
