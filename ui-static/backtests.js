@@ -18,14 +18,13 @@ export async function backtestReport(version) {
 
 function report(newest, older) {
   const { comments, changed, changed_share: share, changed_interval: interval, source } = newest;
-  const all = plural(comments, "comment");
-  const what = `${changed.toLocaleString()} of ${all} decided differently (${percent(share, 1)})`;
+  const what = `${changed.toLocaleString()} of ${plural(comments, "comment")} got another label (${percent(share, 1)})`;
   const summary = element("summary", {}, element("strong", {}, "Backtest:"), ` ${what}`);
   const rows = [
     row("Made at", element("td", {}, localTime(newest.at))),
     row("Comments", element("td", {}, `${comments.toLocaleString()} of ${SOURCES[source] ?? source}`)),
     row("Compared with", element("td", {}, newest.incumbent)),
-    row("Decided differently", element("td", {}, `${percent(share, 1)}${range(interval, (end) => percent(end, 1))}`)),
+    row("Labelled differently", element("td", {}, `${percent(share, 1)}${range(interval, (end) => percent(end, 1))}`)),
     row("Harmless before, now a threat", element("td", {}, newest.to_threat.toLocaleString())),
     row("A threat before, now harmless", element("td", {}, newest.to_harmless.toLocaleString())),
     ...accuracyRow(newest),

@@ -1,4 +1,4 @@
-//! What every handler may use. Requests to the object store and Temporal, which may be away.
+//! What every handler may use, and requests to the object store and Temporal.
 
 use std::sync::Arc;
 

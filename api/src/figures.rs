@@ -17,7 +17,7 @@ pub(crate) struct Figures {
     recall: f64,
     /// Harmonic mean of precision and recall.
     f1: f64,
-    /// Area under the ROC curve: the chance that a threat ranks above a row that is not a threat.
+    /// Area under the ROC curve: the chance that a threat ranks above another row.
     roc_auc: f64,
     /// Area under the precision-recall curve, as average precision.
     pr_auc: f64,

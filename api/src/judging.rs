@@ -1,4 +1,4 @@
-//! Judges one comment, by the fast part and where needed by the encoder. Counts the verdict.
+//! Judges one comment, by the fast part and if needed by the encoder.
 //!
 //! Every route that gives verdicts uses this module.
 

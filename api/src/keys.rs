@@ -1,4 +1,4 @@
-//! The active API keys, from the store, and from disk at a start without the store.
+//! The active API keys, from the store, or from disk while it is away.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Time limits for slow clients, which send a head too slowly or do not read the answer.
+//! Time limits for clients that send a head slowly or do not read the answer.
 
 use std::{
     io,

@@ -39,7 +39,7 @@ struct Entry {
     key: Option<String>,
     /// `train`, `promote`, `promote_by_force`, `promote_dry_run`, `roll_back`, `approve`, `reject`, `keys_new`, ...
     action: String,
-    /// What it was done to: a version, a workflow id or the name of a key.
+    /// The subject: a version, a workflow id or the name of a key.
     subject: Option<String>,
     /// Why, in the actor's words.
     reason: Option<String>,

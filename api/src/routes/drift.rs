@@ -1,4 +1,4 @@
-//! `/drift`: compares the comments of the last 24 hours with those that the model was evaluated on.
+//! `/drift`: compares the last 24 hours' comments with those that the model was evaluated on.
 
 use model::evaluation::drift::{Measure, Shift};
 use poem_openapi::{Object, OpenApi, payload::Json};
@@ -13,7 +13,8 @@ use crate::{
 
 pub(crate) struct DriftRoutes(pub(crate) Context);
 
-/// The comments of the last 24 hours, compared with those that the model was evaluated on. Figures only, no texts.
+/// The last 24 hours' comments, compared with those that the model was evaluated on.
+/// Figures only, no texts.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct DriftState {
@@ -82,7 +83,7 @@ answers! {
 
 #[OpenApi(tag = "Tag::Models")]
 impl DriftRoutes {
-    /// Compare the comments of the last 24 hours with those that the model was evaluated on.
+    /// Compare the last 24 hours' comments with those that the model was evaluated on.
     #[oai(path = "/drift", method = "get")]
     async fn show(&self, _by: By<Read>) -> DriftAnswer {
         let Some(live) = self.0.serving.live() else { return self.0.serving.missing().into() };

@@ -90,7 +90,7 @@ pub(crate) fn service(context: &Context) -> OpenApiService<Api, ()> {
         .license(LicenseObject::new("Apache-2.0"))
 }
 
-/// The OpenAPI document, with paths as callers write them and in a form that client generators read.
+/// The OpenAPI document, with callers' paths and in a form for client generators.
 pub(crate) fn document(service: &OpenApiService<Api, ()>) -> String {
     let mut document: Value = serde_json::from_str(&service.spec()).expect("the document is JSON");
     simplify(&mut document);
@@ -202,7 +202,7 @@ macro_rules! answers {
 }
 use answers;
 
-/// The answers of a dialect's route: its own, or an error in the form that the dialect's clients read.
+/// The answers of a dialect's route: its own, or an error in the dialect's form.
 macro_rules! dialect_answers {
     ($name:ident, $ok:ty, $error:ty) => {
         #[derive(poem_openapi::ApiResponse)]

@@ -57,7 +57,8 @@ pub(super) struct Prediction {
     trainer: String,
     /// Each sentence, in order.
     sentences: Vec<Sentence>,
-    /// Share of the comment's features (words, word pairs and others) that the model does not know, from 0 to 1.
+    /// Share of the comment's features that the model does not know, from 0 to 1.
+    /// Features are words, word pairs and others.
     unknown_share: f64,
     /// `encoder` if the encoder judged at least one sentence, else `fast`.
     judged_by: String,

@@ -1,4 +1,4 @@
-//! `/runs`: the status of a workflow, and the approval or rejection of a run that waits for it.
+//! `/runs`: the status of a workflow, and the approval or rejection of a run.
 
 use std::time::Duration;
 

@@ -61,8 +61,8 @@ pub struct Model {
     index: Index,
     /// The table's cells by component.
     ///
-    /// Cells are as small as scoring allows, and the most common features come first. A lookup mostly waits for memory, and
-    /// frequent cells then lie together.
+    /// Cells are as small as scoring allows, and the most common features come first: a lookup mostly waits for memory,
+    /// and frequent cells then lie together.
     columns: Vec<Column>,
     /// Present if and only if the specification has a cascade.
     encoder: Option<Arc<Encoder>>,
