@@ -3,6 +3,7 @@
 mod answer;
 mod audit;
 mod backtest;
+mod backup;
 mod completions;
 mod dataset;
 mod doctor;
@@ -87,6 +88,10 @@ enum Command {
     Backtest(backtest::Arguments),
     /// Import corpora, build datasets, audit labels
     Dataset(dataset::Arguments),
+    /// Copy the whole bucket into one file, or check such a file
+    Backup(backup::Arguments),
+    /// Write a backup into an empty bucket
+    Restore(backup::RestoreArguments),
     /// Keep the history of a run, to be replayed by later releases
     History(history::Arguments),
     /// Check every part and say what is wrong
@@ -161,6 +166,8 @@ async fn dispatch(command: Command, settings: &Settings, extensions: Added) -> a
         Command::Label(arguments) => return label::run(arguments, settings).await,
         Command::Backtest(arguments) => return backtest::run(arguments, settings).await,
         Command::Dataset(arguments) => dataset::run(arguments, settings).await?,
+        Command::Backup(arguments) => backup::run(arguments, settings).await?,
+        Command::Restore(arguments) => return backup::restore(arguments, settings).await,
         Command::History(arguments) => history::run(arguments, settings).await?,
         Command::Doctor(arguments) => return doctor::run(arguments, settings).await,
         Command::Evaluate(arguments) => evaluate::run(arguments, settings).await?,

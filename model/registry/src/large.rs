@@ -14,8 +14,9 @@ const AT_ONCE: usize = 4;
 
 /// What was put together from which parts.
 #[derive(Debug, Serialize, Deserialize)]
-struct Index {
-    parts: Vec<Digest>,
+pub(crate) struct Index {
+    /// Their digests, in order.
+    pub(crate) parts: Vec<Digest>,
 }
 
 impl Registry {
