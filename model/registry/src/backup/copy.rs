@@ -120,8 +120,7 @@ impl Plan {
         }
         // A deletion that was cut short: what somebody wanted deleted is not kept for longer.
         let marks = entries.get(&Kind::FeedbackDeleted).into_iter().flatten();
-        let deleted: BTreeMap<String, u32> =
-            marks.filter_map(|entry| decision(&entry.name)).map(|(of, revision)| (of, revision)).collect();
+        let deleted: BTreeMap<String, u32> = marks.filter_map(|entry| decision(&entry.name)).collect();
         if let Some(feedback) = entries.get_mut(&Kind::Feedback) {
             feedback.retain(|entry| {
                 decision(&entry.name)
@@ -192,12 +191,11 @@ impl Copy<'_> {
         let mut items = Vec::new();
         let mut gone = BTreeSet::new();
         for (Entry { name, written, .. }, bytes) in read {
-            match bytes {
-                Some(bytes) => items.push(Item { kind, name, written, bytes }),
-                None => {
-                    self.left_out.deleted += 1;
-                    gone.extend(decision(&name).map(|(of, _)| of));
-                }
+            if let Some(bytes) = bytes {
+                items.push(Item { kind, name, written, bytes });
+            } else {
+                self.left_out.deleted += 1;
+                gone.extend(decision(&name).map(|(of, _)| of));
             }
         }
         // Of a decision that is being deleted, no earlier revision may count again.

@@ -26,6 +26,8 @@ const OBJECTS: &str = "objects/";
 const INDEX: &str = "index.jsonl";
 /// zstd's default. Shards are compressed already; feedback and manifests shrink to a tenth.
 const COMPRESSION_LEVEL: i32 = 3;
+/// How a zstd frame begins.
+const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// No manifest or record is longer; what claims to be is not read into memory.
 const LONGEST_REFERRER: u64 = 64 << 20;
 /// `backup.json` is a few hundred bytes.
@@ -119,7 +121,6 @@ pub(super) trait Visit {
 /// Reads a file to its end, and each object once.
 pub(super) fn walk(file: impl Read, visit: &mut impl Visit) -> Result<About, Error> {
     let mut file = BufReader::with_capacity(1 << 16, file);
-    const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
     let start = file.fill_buf().map_err(unreadable)?;
     if start.is_empty() || !MAGIC.starts_with(&start[..start.len().min(MAGIC.len())]) {
         return Err(Error::NoBackup);

@@ -97,7 +97,7 @@ impl Place {
                     None => None,
                 }
             }),
-            Key::IMPORTS => path.ends_with(".json").then_some(Kind::Import),
+            Key::IMPORTS => path.strip_suffix(".json").map(|_| Kind::Import),
             Key::MODELS => Key::version_of(path).map(|_| Kind::Model),
             "history/" => Key::generation_of(path).map(|_| Kind::Record),
             Key::API_KEYS if Key::is_api_key(path) => Some(Kind::ApiKey),
