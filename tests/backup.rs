@@ -154,7 +154,7 @@ fn a_file_is_refused_where_it_is_wrong_and_never_replaced_unasked() {
     assert!(working.back_up(&[]).status.success());
     let name = file.to_str().unwrap();
     assert_eq!(json_of(&check(name))["generation"], 2);
-    refused(&working.back_up(&[]), "is there already");
+    refused(&working.back_up(&[]), "exists: name another file");
     let before = fs::metadata(file).unwrap().modified().unwrap();
     assert!(working.back_up(&["--force"]).status.success());
     assert!(fs::metadata(file).unwrap().modified().unwrap() > before);
@@ -163,9 +163,12 @@ fn a_file_is_refused_where_it_is_wrong_and_never_replaced_unasked() {
     let spoilt = up.dir.path().join("spoilt");
     let mut flipped = bytes.clone();
     flipped[bytes.len() / 2] ^= 1;
-    for (bytes, words) in
-        [(&bytes[..bytes.len() - 1], "cut short"), (&flipped, "damaged"), (b"a text", "no backup"), (b"", "no backup")]
-    {
+    for (bytes, words) in [
+        (&bytes[..bytes.len() - 1], "cut short"),
+        (&flipped, "damaged"),
+        (b"a text", "it is not a backup"),
+        (b"", "it is not a backup"),
+    ] {
         fs::write(&spoilt, bytes).unwrap();
         refused(&check(spoilt.to_str().unwrap()), words);
         refused(&up.run(&["restore", spoilt.to_str().unwrap(), "--bucket", "spoilt"]), words);
@@ -185,6 +188,12 @@ fn a_file_is_refused_where_it_is_wrong_and_never_replaced_unasked() {
     }
     let away = on_bucket_at(up, "http://127.0.0.1:9", &["backup", up.dir.path().join("away").to_str().unwrap()]);
     assert!(!away.status.success() && !partial(&up.dir.path().join("away")).exists(), "{}", both(&away));
+
+    // A mistyped name makes no empty backup, and no bucket.
+    for _ in 0..2 {
+        let mistyped = on_bucket(up, "mistyped", &["backup", up.dir.path().join("mistyped").to_str().unwrap()]);
+        refused(&mistyped, "NoSuchBucket");
+    }
 
     // By a pipe, to and from another machine.
     let piped = up.dir.path().join("piped");

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read},
+    io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -30,12 +30,12 @@ const MOST_NAMES: usize = 20;
 /// Which file, and what to do with it
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The file, or `-` for standard output. It holds comments: only its owner may read it
+    /// The file, or `-` for standard output. It holds comments; its mode is 0600
     file: PathBuf,
-    /// Replace a file that is there
+    /// Replace the file if it exists
     #[arg(long, conflicts_with = "verify")]
     force: bool,
-    /// Check a backup and write nothing; needs no bucket. `-` is standard input
+    /// Check an existing backup and write nothing; needs no bucket. `-` is standard input
     #[arg(long)]
     verify: bool,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
 /// Which file, and where to
 #[derive(Debug, clap::Args)]
 pub(super) struct RestoreArguments {
-    /// A file that `threatwatch backup` wrote, or `-` for standard input, which is kept in a temporary file meanwhile
+    /// A file that `threatwatch backup` wrote, or `-` for standard input, which goes to a temporary file first
     file: PathBuf,
     /// Another bucket of the same store; it is created if it is not there
     #[arg(long, value_name = "NAME")]
@@ -58,14 +58,13 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let Arguments { file, force, verify, answer } = arguments;
     if verify {
         let contents = verified(&file).with_context(|| format!("check {}", file.display()))?;
-        return answer.give(&told(&contents), || print(&contents, "is a whole backup", &file));
+        return answer.give(&told(&contents), || print(&contents, "complete", &file));
     }
     if file == Path::new(STREAM) {
         if answer.json {
-            return Err(usage("standard output is for the backup or for JSON, not for both"));
+            return Err(usage("standard output takes the backup or the JSON, not both: name a file"));
         }
-        let registry = settings.registry().await?;
-        let (_, written) = registry.back_up(io::stdout(), env!("CARGO_PKG_VERSION")).await.context("back up")?;
+        let written = copy(io::stdout(), settings).await.context("back up to standard output")?.1;
         warn(&written);
         return Ok(());
     }
@@ -85,8 +84,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     answered["deleted_meanwhile"] = json!(left_out.deleted);
     answered["unknown"] = json!(left_out.unknown);
     answer.give(&answered, || {
-        print(&contents, "is written and checked", &file);
-        println!("{file_bytes} bytes in the file, which holds comments: keep it to yourself");
+        print(&contents, "written and checked", &file);
+        println!("The file has {file_bytes} bytes. It holds comments: keep it private.");
     })
 }
 
@@ -103,7 +102,7 @@ impl Place {
             return Err(usage(format!("{} is a folder: name a file", file.display())));
         }
         if file.exists() && !force {
-            bail!("{} is there already: name another file, or replace it with --force", file.display());
+            bail!("{} exists: name another file, or replace it with --force", file.display());
         }
         let mut partial = file.as_os_str().to_owned();
         partial.push(".partial");
@@ -142,12 +141,20 @@ impl Place {
     }
 }
 
+/// Copies the bucket, and does not create it: that of a mistyped name would be backed up as an empty one every night.
+async fn copy<W: Write + Send + 'static>(to: W, settings: &Settings) -> anyhow::Result<(W, BackedUp)> {
+    let registry = Registry::new(Arc::new(settings.store()?));
+    let (to, written) = registry.back_up(to, env!("CARGO_PKG_VERSION")).await?;
+    if written.contents.objects == 0 {
+        bail!("the bucket {} is empty", settings.s3()?.place());
+    }
+    Ok((to, written))
+}
+
 /// Writes the file, and reads it again.
 async fn write(place: &Place, settings: &Settings) -> anyhow::Result<BackedUp> {
-    let registry = settings.registry().await?;
-    let into = place.open.try_clone()?;
     let writing = || format!("back up into {}", place.partial.display());
-    let (file, written) = registry.back_up(into, env!("CARGO_PKG_VERSION")).await.with_context(writing)?;
+    let (file, written) = copy(place.open.try_clone()?, settings).await.with_context(writing)?;
     file.sync_all().with_context(writing)?;
     let read = File::open(&place.partial).with_context(writing)?;
     let again = tokio::task::spawn_blocking(move || verify_backup(BufReader::new(read))).await?;
@@ -186,9 +193,9 @@ pub(super) async fn restore(arguments: RestoreArguments, settings: &Settings) ->
         for problem in &restored.verification.problems {
             println!("WRONG {problem}");
         }
-        print(&restored.contents, &format!("is restored into the bucket {}", place.bucket), &file);
+        print(&restored.contents, &format!("restored into the bucket {}", place.bucket), &file);
         if restored.already > 0 {
-            println!("{} objects were there already", restored.already);
+            println!("{} objects were there from an earlier try", restored.already);
         }
         let found = &restored.verification;
         println!("{} generations, {} versions checked", found.generations, found.versions);
@@ -228,10 +235,10 @@ async fn record(registry: &Registry, restored: &Restored) {
 fn warn(written: &BackedUp) {
     let unknown = &written.left_out.unknown;
     for name in unknown.iter().take(MOST_NAMES) {
-        eprintln!("! not in the backup, because this release does not know it: {name}");
+        eprintln!("! left out, because this release does not know what it is: {name}");
     }
     if unknown.len() > MOST_NAMES {
-        eprintln!("! nor are {} more objects of the bucket", unknown.len() - MOST_NAMES);
+        eprintln!("! left out for the same reason: {} more objects", unknown.len() - MOST_NAMES);
     }
 }
 
@@ -262,12 +269,8 @@ fn answered(restored: &Restored, bucket: &str) -> Value {
 fn print(contents: &Contents, what: &str, file: &Path) {
     let Contents { about, objects, bytes, versions, datasets, decisions, keys } = contents;
     let at = rfc3339(about.at);
-    println!(
-        "{} {what}: the bucket at {at}, generation {}, by release {}",
-        file.display(),
-        about.generation,
-        about.program
-    );
+    println!("{}: {what}", file.display());
+    println!("State of {at}: generation {}, copied by release {}", about.generation, about.program);
     println!("{versions} versions, {datasets} datasets, {decisions} decisions of reviewers, {keys} API keys");
     println!("{objects} objects of {bytes} bytes");
 }

@@ -254,14 +254,14 @@ fn a_file_that_was_packed_anew_is_held_to_its_index_and_its_references() {
         };
         let model = Key::Model(&versions[0]).path();
         for (gone, said) in [
-            ("blobs/", "which does not stand before it"),
-            ("shard-00000", "which does not stand before it"),
-            (&model, "which does not stand before it"),
+            ("blobs/", "which is not in the file before it"),
+            ("shard-00000", "which is not in the file before it"),
+            (&model, "which is not in the file before it"),
             ("history/production/0000000002", "generation 2 is missing"),
             ("history/production/0000000003", "is in the index and not in the file"),
             ("keys/anna", "is in the index and not in the file"),
             ("index.jsonl", "cut short"),
-            ("backup.json", "no backup"),
+            ("backup.json", "not a backup"),
         ] {
             assert!(told(&without(gone)).contains(said), "{gone}: {}", told(&without(gone)));
         }
@@ -286,7 +286,7 @@ fn a_file_that_was_packed_anew_is_held_to_its_index_and_its_references() {
             let copies = if name.contains("keys/anna") { 2 } else { 1 };
             vec![(name.to_owned(), bytes); copies]
         });
-        assert!(told(&twice).contains("is there twice"));
+        assert!(told(&twice).contains("is in the file twice"));
         let more = rewritten(&file, |name, bytes| vec![(name.replace("keys/anna", "secrets/anna"), bytes)]);
         assert!(told(&more).contains("which this program does not know"));
     });
@@ -303,7 +303,7 @@ fn only_a_bucket_that_holds_nothing_else_is_written_to() {
         for (name, said) in [
             ("zzz", "zzz, which is not in the backup"),
             (&Key::Record(Generation(4)).path(), "0000000004.json, which is not in the backup"),
-            (&Key::Record(Generation(1)).path(), "0000000001.json, which is another one in the backup"),
+            (&Key::Record(Generation(1)).path(), "0000000001.json, which differs from the one in the backup"),
             (&Key::Retired("models/a.json").path(), "retired/models/a.json, which is not in the backup"),
         ] {
             put(&target, name, "of others").await;
@@ -315,7 +315,7 @@ fn only_a_bucket_that_holds_nothing_else_is_written_to() {
         let mut bytes = store.get(&record).await.unwrap().unwrap().to_vec();
         bytes[20] ^= 1;
         target.create(&record, bytes.into()).await.unwrap();
-        assert!(refused().await.contains("another one"), "{}", refused().await);
+        assert!(refused().await.contains("differs"), "{}", refused().await);
         assert_eq!(target.list("").await.unwrap(), std::slice::from_ref(&record), "nothing was written");
         target.delete(&record).await.unwrap();
         // A replica that waits for a model disturbs nothing.

@@ -148,7 +148,7 @@ pub(super) fn walk(file: impl Read, visit: &mut impl Visit) -> Result<About, Err
             return Err(Error::NoBackup);
         }
         if has_index {
-            return Err(Error::Damaged(format!("{object} stands behind the index")));
+            return Err(Error::Damaged(format!("{object} follows the index")));
         }
         let Place::Kept(kind) = Place::at(object) else {
             return Err(Error::Damaged(format!("it holds {object}, which this program does not know")));
@@ -271,12 +271,12 @@ impl Check {
             Vec::new()
         };
         if let Some(missing) = missing.first() {
-            return Err(Error::Damaged(format!("{name} names {missing}, which does not stand before it")));
+            return Err(Error::Damaged(format!("{name} names {missing}, which is not in the file before it")));
         }
         if self.references.add(kind, name, object) {
             Ok(())
         } else {
-            Err(Error::Damaged(format!("{name} is there twice")))
+            Err(Error::Damaged(format!("{name} is in the file twice")))
         }
     }
 

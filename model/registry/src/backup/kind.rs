@@ -4,8 +4,8 @@ use crate::Key;
 
 /// The kinds of objects that a backup holds, in the order of a file, which is the order in which a restore writes them.
 ///
-/// An object stands behind everything that it refers to. What takes something away stands before what it takes away: a
-/// revoked key never opens anything, and a deleted decision never counts, not even for a moment.
+/// An object stands behind everything that it refers to. Revocations stand before keys, and deletions before decisions: a
+/// revoked key never opens anything, and a deleted decision never counts, not even while a restore is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     KeyRevocation,
@@ -33,11 +33,11 @@ pub(super) enum Kind {
 pub(super) enum Place {
     /// It holds it.
     Kept(Kind),
-    /// It leaves it out, and a restore is not disturbed by it: somebody looks at the bucket, and that is all.
+    /// It leaves it out. A restore ignores it: it shows only that a process looks at the bucket.
     Moment,
-    /// It leaves it out, and a restore refuses a bucket that has one: somebody works there.
+    /// It leaves it out. A restore refuses a bucket that has one: somebody works there.
     Work,
-    /// This program does not know it. It is left out and named; a restore refuses a bucket that has one.
+    /// This program does not know it. It is left out and named. A restore refuses a bucket that has one.
     Unknown,
 }
 
@@ -58,7 +58,7 @@ impl Place {
             Key::KeyRevocation(..) => Self::Kept(Kind::KeyRevocation),
             Key::Audit(_) => Self::Kept(Kind::Audit),
             Key::AuditOutcome(_) => Self::Kept(Kind::AuditOutcome),
-            // All orders: the number of the last one goes on.
+            // All orders, so that the numbers go on.
             Key::Shadow(_) => Self::Kept(Kind::Shadow),
             // All revisions: a number is never given twice.
             Key::Feedback(..) => Self::Kept(Kind::Feedback),

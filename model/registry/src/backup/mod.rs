@@ -1,27 +1,44 @@
 //! The whole bucket in one file, and back.
 //!
-//! **What a backup is a picture of.** The history is listed first: its newest generation is the one that is backed up. Then
-//! everything is listed, then copied, while people go on working. Nothing is locked, because an object is written once and
-//! never changed: an object that can be read is the object that was listed. Later promotions and versions are in the next
-//! backup.
+//! # The state that a backup holds
 //!
-//! **Nothing in it refers to what is not in it.** Writers store what is referred to before what refers to it: a blob and the
-//! shards of a dataset, then manifests, then the record. So whatever a listed referrer names was there when it was listed.
-//! Deletions go the other way round: retention deletes a version, and its blob and its dataset at least a day later; of a
-//! dataset it deletes the manifest first. The copy therefore reads what is referred to first and what refers to it last
-//! ([`kind`]). A referrer that can still be read at that time had everything that it names when that was read. What
-//! retention deletes between the listing and the copy is left out, and so is what referred to it: that was deleted before.
-//! Two things may still be missing at that moment, because they came back or came late. They are fetched then, and stand in
-//! the file before what names them. A referrer whose object is not in the bucket at all is an error that names both: such a
-//! backup could not be restored.
+//! The history is listed first. Its newest generation is the generation of the backup. Then the bucket is listed, and then
+//! copied, while people go on working. No lock is needed, because an object is written once and never changed: an object
+//! that can be read is the object that was listed. Later versions and promotions are in the next backup.
 //!
-//! **A file is declared good** when it was written to its end. It can be checked without a bucket ([`verify_backup`]): every
-//! digest, every reference, the index, and that nothing follows.
+//! # No reference to an object that is not in the file
 //!
-//! **A restore** checks the whole file before its first write, and writes in the order of the file, a batch of one kind
-//! after the other. So whoever looks at the bucket meanwhile finds behind every reference an object; the history comes last,
-//! in ascending order. It writes into a bucket that is empty or holds nothing but objects of this backup, byte for byte, so
-//! one that was interrupted is run again.
+//! Writers store an object before the object that refers to it: a blob or the shards of a dataset first, then the manifest,
+//! then the promotion record. So everything that a listed object refers to existed at that time. Deletions take the other
+//! direction: retention deletes a version first, and its blob and its dataset at least a day later. Of a dataset, it deletes
+//! the manifest first. The copy therefore reads what is referred to first, and what refers to it last (the order of `Kind`).
+//! If a manifest can still be read at that time, everything that it names existed when it was read.
+//!
+//! - An object that retention deletes between the listing and the copy is left out. What referred to it was deleted earlier,
+//!   so it is left out, too.
+//! - A named object that is not in the file yet is fetched when the object that names it is copied, and stands before it in
+//!   the file. This happens if a dataset is deleted and imported again during the copy.
+//! - An object that names something which is nowhere in the bucket ends the backup with an error that names both.
+//!
+//! Where something came from is not such a reference, because nobody follows it: the base of a dataset, the version that a
+//! reviewer saw, older orders of shadows. An import of a dataset that retention has deleted is left out, unless it is the
+//! newest import; a backtest or the measures of a version that was deleted are left out.
+//!
+//! # When a file is good
+//!
+//! [`verify_backup`] needs no bucket. It checks every digest, every reference, the index, and that nothing follows the end.
+//!
+//! # Restore
+//!
+//! [`crate::Registry::restore`] checks the whole file before its first write. It writes only into a bucket that is empty, or
+//! that holds nothing but objects of the same backup, byte for byte; so an interrupted restore can be run again. It writes in
+//! the order of the file, and ends one kind of object before it begins the next. A reader of the bucket therefore never sees
+//! a reference to an object that is not there. The history comes last, in ascending order.
+//!
+//! # Memory
+//!
+//! A few batches of objects are in memory at a time. A batch has at most 32 MiB, or one object. Of every object the name, the
+//! length and the digest stay in memory: some 200 bytes each.
 
 mod copy;
 mod file;
@@ -53,7 +70,7 @@ pub enum Error {
     #[error(transparent)]
     Registry(#[from] crate::Error),
     /// An object of the bucket names one that is not there.
-    #[error("{referrer} names {object}, which is not in the bucket: there is no backup of a bucket that is not whole")]
+    #[error("{referrer} names {object}, which is not in the bucket: such a backup could not be restored")]
     Incomplete {
         /// What names it.
         referrer: String,
@@ -64,7 +81,7 @@ pub enum Error {
     #[error(transparent)]
     File(io::Error),
     /// It is something else.
-    #[error("it is no backup of threatwatch")]
+    #[error("it is not a backup that `threatwatch backup` wrote")]
     NoBackup,
     /// It is of a release that writes another format.
     #[error("it is a backup of format {0}; this program reads format {FORMAT}")]

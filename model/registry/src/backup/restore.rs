@@ -16,7 +16,7 @@ use super::{
 use crate::{Created, Entry, Open, REQUESTS_AT_ONCE, Registry, Verification, blocking};
 
 const NOT_IN_IT: &str = "which is not in the backup";
-const ANOTHER: &str = "which is another one in the backup";
+const ANOTHER: &str = "which differs from the one in the backup";
 
 /// A bucket that was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
