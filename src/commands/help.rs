@@ -19,7 +19,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Comments", &["predict", "label"]),
     ("Models", &["train", "approve", "reject", "promote", "rollback", "shadow", "backtest", "models", "schedule"]),
     ("Data", &["dataset", "evaluate", "experiment"]),
-    ("Running it", &["up", "doctor", "setup", "worker", "serve", "healthy"]),
+    ("Running it", &["up", "doctor", "backup", "restore", "setup", "worker", "serve", "healthy"]),
     ("Keys and records", &["keys", "audit", "history"]),
     ("The terminal", &["completions"]),
 ];

@@ -3,6 +3,7 @@
 mod answer;
 mod audit;
 mod backtest;
+mod backup;
 mod completions;
 mod dataset;
 mod doctor;
@@ -88,6 +89,10 @@ enum Command {
     Backtest(backtest::Arguments),
     /// Import corpora, build datasets, audit labels
     Dataset(dataset::Arguments),
+    /// Copy the whole bucket into one file, or check such a file
+    Backup(backup::Arguments),
+    /// Write a backup into an empty bucket
+    Restore(backup::RestoreArguments),
     /// Save the history of a run for replay tests
     History(history::Arguments),
     /// Check every part and report what is wrong
@@ -168,6 +173,8 @@ async fn dispatch(command: Command, settings: &Settings, extensions: Added) -> a
         Command::Label(arguments) => return label::run(arguments, settings).await,
         Command::Backtest(arguments) => return backtest::run(arguments, settings).await,
         Command::Dataset(arguments) => dataset::run(arguments, settings).await?,
+        Command::Backup(arguments) => backup::run(arguments, settings).await?,
+        Command::Restore(arguments) => return backup::restore(arguments, settings).await,
         Command::History(arguments) => history::run(arguments, settings).await?,
         Command::Doctor(arguments) => return doctor::run(arguments, settings).await,
         Command::Evaluate(arguments) => evaluate::run(arguments, settings).await?,

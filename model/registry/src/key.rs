@@ -11,6 +11,7 @@ const INDEX_ENDING: &str = ".index.json";
 const DELETED_ENDING: &str = ".deleted";
 const REVOCATION_ENDING: &str = ".revoked.json";
 const CASES_ENDING: &str = ".cases-";
+const PART: &str = ".part-";
 
 /// The name of an object.
 ///
@@ -93,6 +94,8 @@ impl Key<'_> {
     pub const API_KEYS: &'static str = "keys/";
     /// Prefix of the entries of the audit trail.
     pub const AUDIT: &'static str = "audit/";
+    /// Prefix of how the deeds of the audit trail ended.
+    pub const AUDIT_OUTCOMES: &'static str = "audit-outcomes/";
     /// Prefix of all shadow orders.
     pub const SHADOW: &'static str = "shadow/";
     /// Prefix of all decisions of reviewers.
@@ -101,6 +104,8 @@ impl Key<'_> {
     pub const DRIFT: &'static str = "drift/";
     /// Prefix of all backtests.
     pub const BACKTESTS: &'static str = "backtests/";
+    /// Prefix of the bases of encoders.
+    pub const ENCODERS: &'static str = "encoders/";
     /// Prefix of all checkpoints.
     pub const CHECKPOINTS: &'static str = "checkpoints/";
     /// Prefix of the objects that probes write.
@@ -122,7 +127,7 @@ impl Key<'_> {
             Self::ApiKey(name, id) => format!("{}{name}/{id}{KEY_ENDING}", Self::API_KEYS),
             Self::KeyRevocation(name, id) => format!("{}{name}/{id}{REVOCATION_ENDING}", Self::API_KEYS),
             Self::Audit(number) => format!("{}{number:010}.json", Self::AUDIT),
-            Self::AuditOutcome(number) => format!("audit-outcomes/{number:010}.json"),
+            Self::AuditOutcome(number) => format!("{}{number:010}.json", Self::AUDIT_OUTCOMES),
             Self::Shadow(number) => format!("{}{number:010}.json", Self::SHADOW),
             Self::Feedback(comment, reviewer, revision) => {
                 format!("{}{revision:06}.json", Self::feedback_by(comment, reviewer))
@@ -134,7 +139,7 @@ impl Key<'_> {
             Self::Provenance(digest) => format!("{}{digest}/provenance.json", Self::DATASETS),
             Self::Backtest(version, id) => format!("{}{id}.json", Self::backtests(version)),
             Self::Cases(version, id, number) => format!("{}{number:05}.jsonl.zst", Self::cases(version, id)),
-            Self::EncoderBase(digest) => format!("encoders/{digest}{INDEX_ENDING}"),
+            Self::EncoderBase(digest) => format!("{}{digest}{INDEX_ENDING}", Self::ENCODERS),
             Self::Checkpoint(work, step, nonce) => {
                 format!("{}{step:010}-{nonce:08x}{INDEX_ENDING}", Self::checkpoints(work))
             }
@@ -204,7 +209,7 @@ impl Key<'_> {
     /// The path of a part of a large object, by the path of its index.
     #[must_use]
     pub fn part_of(index: &str, number: u32) -> String {
-        format!("{index}.part-{number:05}")
+        format!("{index}{PART}{number:05}")
     }
 
     /// The object that the mark at a path is on.
@@ -238,10 +243,38 @@ impl Key<'_> {
         Some(format!("{}{KEY_ENDING}", path.strip_suffix(REVOCATION_ENDING)?))
     }
 
+    /// The path of the revocation of the API key at a path.
+    #[must_use]
+    pub fn revocation_of(path: &str) -> Option<String> {
+        Some(format!("{}{REVOCATION_ENDING}", path.strip_suffix(KEY_ENDING)?))
+    }
+
     /// The number of the entry of the audit trail at a path.
     #[must_use]
     pub fn audit_of(path: &str) -> Option<u64> {
         path.strip_prefix(Self::AUDIT)?.strip_suffix(".json")?.parse().ok()
+    }
+
+    /// The number of the entry of the audit trail whose end is at a path.
+    #[must_use]
+    pub fn audit_outcome_of(path: &str) -> Option<u64> {
+        path.strip_prefix(Self::AUDIT_OUTCOMES)?.strip_suffix(".json")?.parse().ok()
+    }
+
+    /// Whether what steps of a backtest judged stands at a path.
+    #[must_use]
+    pub fn is_cases(path: &str) -> bool {
+        Self::backtest_of(path).is_some_and(|(_, report)| report.is_none()) && path.contains(CASES_ENDING)
+    }
+
+    /// The index that an object of an encoder's base belongs to: itself, or the one that it is a part of.
+    #[must_use]
+    pub fn encoder_index_of(path: &str) -> Option<&str> {
+        let digest = path.strip_prefix(Self::ENCODERS)?.split_once('.')?.0;
+        let index = path.get(..Self::ENCODERS.len() + digest.len() + INDEX_ENDING.len())?;
+        let part = &path[index.len()..];
+        let is_index = Digest::parse(digest).is_ok() && index.ends_with(INDEX_ENDING);
+        (is_index && (part.is_empty() || part.starts_with(PART))).then_some(index)
     }
 
     /// The number of the shadow order at a path.

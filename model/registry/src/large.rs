@@ -16,8 +16,9 @@ const AT_ONCE: usize = 4;
 
 /// The digests of the parts, in order.
 #[derive(Debug, Serialize, Deserialize)]
-struct Index {
-    parts: Vec<Digest>,
+pub(crate) struct Index {
+    /// Their digests, in order.
+    pub(crate) parts: Vec<Digest>,
 }
 
 impl Registry {

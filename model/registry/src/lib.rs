@@ -7,6 +7,7 @@
 mod access;
 mod audit;
 mod backtest;
+pub mod backup;
 mod bundle;
 mod cache;
 mod card;
