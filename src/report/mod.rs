@@ -381,10 +381,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let refused = |path: &Path| check(path).unwrap_err().to_string();
         assert!(refused(&dir.path().join("nowhere/out.html")).contains("no folder"));
-        assert!(refused(dir.path()).contains("no regular file"));
+        assert!(refused(dir.path()).contains("not a regular file"));
         assert!(check(&dir.path().join("out.html")).is_ok() && check(Path::new("out.html")).is_ok());
         let link = dir.path().join("link.html");
         std::os::unix::fs::symlink(dir.path(), &link).unwrap();
-        assert!(refused(&link).contains("no regular file"));
+        assert!(refused(&link).contains("not a regular file"));
     }
 }

@@ -39,7 +39,7 @@ impl Table {
         if !keys.is_sorted_by(|a, b| a < b) {
             return Err(Invalid::Unsorted);
         }
-        // A weight above 2^5 is no log-odds. Within this bound, only the sum of 250,000 such features could overflow.
+        // A weight above 2^5 is no log-odds. Within this bound, only a sum of 262,144 features could overflow.
         if cells.iter().any(|&cell| cell != ABSENT && cell.unsigned_abs() > 1 << 45) {
             return Err(Invalid::OutOfRange("weight"));
         }
