@@ -150,7 +150,7 @@ async fn start(
 
     let store = settings.s3()?.endpoint;
     let until = format!("takes writes on {store}, each once");
-    let registry = waiting("object store", &until, open_store(settings.store()?, supervisor)).await?;
+    let registry = waiting("object store", &until, Box::pin(open_store(settings.store()?, supervisor))).await?;
     start_ourselves(options, state, &environment, supervisor).await?;
     if let Some(file) = &options.data {
         import(&registry, file).await?;
@@ -162,7 +162,9 @@ async fn start(
     if registry.production().await?.is_some() {
         let ready = format!("{}/health/ready", options.ports.api_url());
         let serves = async { wait_until("a model that the API serves", START_UP, || http::is_ok(&ready)).await };
-        waiting("API", "serves the model in production", serves).await.with_context(|| supervisor.last_words("api"))?;
+        waiting("API", "serves the model in production", Box::pin(serves))
+            .await
+            .with_context(|| supervisor.last_words("api"))?;
     }
     print_links(options, external, &settings);
     Ok(())
@@ -302,7 +304,7 @@ async fn start_servers(
     }
     let answers = async { wait_until("Temporal", START_UP, || async { orchestrator.client().await.is_ok() }).await };
     let until = format!("answers on {}", orchestrator.place().unwrap_or_default());
-    waiting("Temporal", &until, answers).await.with_context(|| supervisor.last_words("temporal"))
+    waiting("Temporal", &until, Box::pin(answers)).await.with_context(|| supervisor.last_words("temporal"))
 }
 
 /// Starts the worker and the API.
@@ -318,11 +320,11 @@ async fn start_ourselves(
     let worker = format!("{}/health/ready", ports.worker_url());
     let works = async { wait_until("the worker", START_UP, || http::is_ok(&worker)).await };
     let until = "has found Temporal and the object store, and takes work";
-    waiting("worker", until, works).await.with_context(|| supervisor.last_words("worker"))?;
+    waiting("worker", until, Box::pin(works)).await.with_context(|| supervisor.last_words("worker"))?;
     let api = format!("{}/health/live", ports.api_url());
     let listens = async { wait_until("the API", START_UP, || http::is_ok(&api)).await };
     let until = format!("listens on {}", ports.api_url());
-    waiting("API", &until, listens).await.with_context(|| supervisor.last_words("api"))
+    waiting("API", &until, Box::pin(listens)).await.with_context(|| supervisor.last_words("api"))
 }
 
 async fn import(registry: &Registry, file: &Path) -> anyhow::Result<()> {

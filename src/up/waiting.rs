@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::LocalBoxFuture;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often a wait is told of where no terminal shows a line that moves.
@@ -13,7 +14,7 @@ const TICK: Duration = Duration::from_millis(120);
 pub(super) async fn waiting<T>(
     part: &str,
     until: &str,
-    work: impl Future<Output = anyhow::Result<T>>,
+    mut work: LocalBoxFuture<'_, anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let started = Instant::now();
     let line = ProgressBar::new_spinner().with_message(format!("{part}: waiting until it {until}"));
@@ -22,7 +23,6 @@ pub(super) async fn waiting<T>(
     let mut reminder = tokio::time::interval(REMINDER);
     // The first tick is at once.
     reminder.tick().await;
-    tokio::pin!(work);
     let done = loop {
         tokio::select! {
             done = &mut work => break done,

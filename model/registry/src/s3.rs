@@ -187,7 +187,7 @@ impl S3Store {
             let _place = self.places.acquire().await;
             work.await
         };
-        traced(operation, &self.bucket, name, within(time, operation, name, work)).await
+        traced(operation, &self.bucket, name, Box::pin(within(time, operation, name, work))).await
     }
 
     async fn try_get(&self, name: &str, tries: u32) -> Result<Option<Bytes>, StoreError> {
