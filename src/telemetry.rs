@@ -1,4 +1,4 @@
-//! What the long-running parts tell about themselves beside metrics: logs, and traces where a collector is named.
+//! Logs of the long-running parts, and traces if a collector is configured.
 
 mod log;
 mod traces;

@@ -25,7 +25,7 @@ use process::{Plan, store_variables};
 const COMMENTS: [&str; 4] =
     ["I will come to your house and kill you.", "Nice song, really!", "caf\u{e9}, you will die", "ok"];
 
-/// A command of ours on another bucket of the same store.
+/// Runs one of our commands on another bucket of the same store.
 fn on_bucket(up: &Up, bucket: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.args(arguments).arg("--state-dir").arg(up.state_dir());
@@ -46,7 +46,7 @@ fn refused(output: &Output, words: &str) {
     assert!(both(output).contains(words) && output.stdout.is_empty(), "{}", both(output));
 }
 
-/// Verdicts on some comments, as they are printed: every digit of every probability.
+/// Verdicts on some comments as printed, with every digit of the probabilities.
 fn verdicts(up: &Up, bucket: &str, version: &str) -> Vec<String> {
     let verdict = |text: &&str| {
         let output = on_bucket(up, bucket, &["predict", "--model", version, "--json", text]);
@@ -112,7 +112,7 @@ fn last_night_comes_back_in_another_bucket() {
     assert!(!partial(file).exists());
     println!("{told}");
 
-    // The bucket goes on: what comes now is in the next backup.
+    // The bucket stays in use. Later objects are in the next backup.
     assert!(up.result("goes-on").contains("stacked"));
     let restored = json_of(&working.restore("restored"));
     assert_eq!((&restored["problems"], &restored["bucket"]), (&json!([]), &json!("restored")), "{restored}");
@@ -132,7 +132,7 @@ fn last_night_comes_back_in_another_bucket() {
     let keys = json_of(&on_bucket(up, "restored", &["keys", "list", "--json"]));
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
 
-    // A bucket with anything else in it is refused, and named is what is there.
+    // A bucket that holds anything else is refused. The message names the object.
     refused(&up.run(&["restore", file.to_str().unwrap()]), "which is not in the backup");
     let again = working.restore("restored");
     let ends = block_on(store(up, "restored").list(Key::AUDIT_OUTCOMES)).unwrap();
@@ -195,7 +195,7 @@ fn a_file_is_refused_where_it_is_wrong_and_never_replaced_unasked() {
         refused(&mistyped, "NoSuchBucket");
     }
 
-    // By a pipe, to and from another machine.
+    // Through a pipe, as to and from another machine.
     let piped = up.dir.path().join("piped");
     let written = Command::new(BINARY)
         .args(["backup", "-", "--state-dir"])

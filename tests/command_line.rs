@@ -60,3 +60,11 @@ fn help_names_the_exit_codes_and_a_shell_takes_the_completions() {
     let completed = Command::new("bash").args(["-c", &source]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "--data", "{}", common::both(&completed));
 }
+
+#[test]
+fn an_address_that_others_reach_needs_tls() {
+    let output = run(&["serve", "--address", "0.0.0.0:0"]);
+    let words = common::both(&output);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("--tls-certificate") && words.contains("--insecure"), "{words}");
+}

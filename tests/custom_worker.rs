@@ -136,7 +136,7 @@ fn somebody_elses_worker_hosts_our_workflows_with_plug_ins_of_its_own() {
         let registry = up.settings().registry().await.unwrap();
         registry.load(&version.parse().unwrap()).await.unwrap_err().to_string()
     });
-    assert!(features.contains("`shouted_words`") && features.contains("registers it"), "{features}");
+    assert!(features.contains("`shouted_words`") && features.contains("registers the missing extractor"), "{features}");
 
     // Who does not know it says so and changes nothing.
     let (status, problem) = up.post_json("/train", &input);

@@ -13,17 +13,20 @@ use std::{
 use serde_norway::Value;
 
 /// The Secrets that an operator makes, with their keys.
-const SECRETS: [(&str, &[&str]); 5] = [
+const SECRETS: [(&str, &[&str]); 6] = [
     ("threatwatch-s3", &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]),
     ("threatwatch-temporal", &["TEMPORAL_API_KEY"]),
     ("threatwatch-temporal-client", &["tls.crt", "tls.key"]),
     ("threatwatch-tls", &["tls.crt", "tls.key"]),
     ("threatwatch-payload-keys", &["keys"]),
+    ("threatwatch-doctor", &["THREATWATCH_API_KEY"]),
 ];
 /// What Temporal's client reads by itself, of what the files use.
 const TEMPORAL: [&str; 4] =
     ["TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY", "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH"];
 const GUIDE: &str = "docs/kubernetes.md";
+const BACKUPS: &str = "components/backup";
+const DAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes")
@@ -94,15 +97,21 @@ fn name(object: &Value) -> &str {
     text(&object["metadata"], "name")
 }
 
-/// The workloads of the base: name, object, template of its pods.
+/// Everything that makes pods: name, object, template of its pods.
 fn workloads() -> Vec<(String, Value, Value)> {
-    let all = objects().into_iter().filter(|(_, object)| !object["spec"]["template"].is_null());
-    let all = all.map(|(folder, object)| {
-        assert_eq!(folder, "base");
-        let template = object["spec"]["template"].clone();
-        (name(&object).to_owned(), object, template)
-    });
-    all.collect()
+    let mut found = Vec::new();
+    for (folder, object) in objects() {
+        let is_cron_job = object["kind"] == "CronJob";
+        let spec = if is_cron_job { &object["spec"]["jobTemplate"]["spec"] } else { &object["spec"] };
+        if spec["template"].is_null() {
+            continue;
+        }
+        // Components patch Deployments and Jobs. What a component adds itself must not need those patches.
+        assert!(if is_cron_job { folder.starts_with(BACKUPS) } else { folder == "base" }, "{folder}");
+        let template = spec["template"].clone();
+        found.push((name(&object).to_owned(), object, template));
+    }
+    found
 }
 
 /// Every patch of every component and overlay, as it is written: lists of operations, or parts of objects.
@@ -217,10 +226,28 @@ fn containers_are_given_only_variables_that_the_binary_knows() {
     for (folder, kustomization) in kustomizations() {
         given.extend(literals(&kustomization).into_iter().map(|(name, _)| (folder.clone(), name)));
     }
-    for (workload, _, template) in workloads() {
+    let settings_of_base = settings(&["components/s3-minio".to_owned()]);
+    for (workload, object, template) in workloads() {
         let container = container(&template);
-        assert_eq!(container["envFrom"][0]["configMapRef"]["name"], "threatwatch-settings", "{workload}");
-        given.extend(list(container, "env").into_iter().map(|v| (workload.clone(), text(v, "name").to_owned())));
+        let variables = list(container, "env");
+        if object["kind"] == "CronJob" {
+            assert!(container["envFrom"].is_null(), "{workload}: the settings may name files that are not mounted");
+        } else {
+            assert_eq!(container["envFrom"][0]["configMapRef"]["name"], "threatwatch-settings", "{workload}");
+        }
+        for variable in &variables {
+            let from = &variable["valueFrom"]["configMapKeyRef"];
+            if !from.is_null() {
+                assert_eq!(from["name"], "threatwatch-settings", "{workload}");
+                assert_eq!(from["key"], variable["name"], "{workload}");
+                assert!(settings_of_base.contains_key(text(from, "key")), "{workload}: {from:?}");
+            }
+        }
+        // Kubernetes puts a variable that an argument names in its place.
+        let arguments = serde_norway::to_string(&container["args"]).unwrap();
+        let read = variables.into_iter().map(|variable| text(variable, "name"));
+        let read = read.filter(|name| !arguments.contains(&format!("$({name})")));
+        given.extend(read.map(|name| (workload.clone(), name.to_owned())));
     }
     given.extend(added("env").into_iter().map(|(folder, variable)| (folder, text(&variable, "name").to_owned())));
     for (by, variable) in &given {
@@ -325,17 +352,23 @@ fn probes_ask_for_paths_that_are_served_on_ports_that_are_listened_on() {
         }
     }
     let expected = [
-        ("base dns", 53),
-        ("base doctor", ports["threatwatch-worker"].1),
-        ("base to-api", ports["threatwatch-api"].1),
-        ("base to-worker", ports["threatwatch-worker"].1),
-        ("components/s3-aws to-s3", 443),
-        ("components/s3-minio to-s3", 9000),
-        ("components/temporal-cloud to-temporal", 7233),
-        ("components/temporal-in-cluster to-temporal", 7233),
-        ("components/temporal-mtls to-temporal", 7233),
+        ("base dns", vec![53]),
+        ("base doctor", vec![ports["threatwatch-worker"].1]),
+        ("base to-api", vec![ports["threatwatch-api"].1]),
+        ("base to-worker", vec![ports["threatwatch-worker"].1]),
+        ("components/s3-aws to-s3", vec![443]),
+        ("components/s3-minio to-s3", vec![9000]),
+        ("components/temporal-cloud to-temporal", vec![7233]),
+        ("components/temporal-in-cluster to-temporal", vec![7233]),
+        ("components/temporal-mtls to-temporal", vec![7233]),
+        // The load balancer, and the pods where the cluster takes the short way.
+        ("components/tls doctor-tls", vec![443, ports["threatwatch-api"].1]),
+        ("components/traces to-collector", vec![4318]),
     ];
-    assert_eq!(open, BTreeMap::from(expected.map(|(policy, port)| (policy.to_owned(), BTreeSet::from([port])))));
+    let expected = expected.map(|(policy, ports)| (policy.to_owned(), ports.into_iter().collect::<BTreeSet<u64>>()));
+    assert_eq!(open, BTreeMap::from(expected));
+    let collector = &settings(&["components/traces".to_owned()])["OTEL_EXPORTER_OTLP_ENDPOINT"];
+    assert!(collector.ends_with(".observability.svc.cluster.local:4318"), "{collector}");
     let endpoint = |component: &str| settings(&[component.to_owned()])["S3_ENDPOINT"].clone();
     assert!(
         endpoint("components/s3-minio").ends_with(":9000") && endpoint("components/s3-aws").starts_with("https://")
@@ -418,7 +451,9 @@ fn pods_are_restricted_and_the_namespace_insists_on_it() {
     assert_eq!((accounts.len(), &accounts[0].1["automountServiceAccountToken"]), (1, &Value::Bool(false)));
     let all = workloads();
     let names: Vec<&str> = all.iter().map(|(name, ..)| &**name).collect();
-    assert_eq!(names, ["threatwatch-api", "threatwatch-worker", "threatwatch-setup"]);
+    let expected =
+        ["threatwatch-api", "threatwatch-worker", "threatwatch-setup", "threatwatch-restore", "threatwatch-backup"];
+    assert_eq!(names, expected);
     for (workload, _, template) in &all {
         let (pod, container) = (&template["spec"], container(template));
         assert_eq!(pod["serviceAccountName"].as_str(), Some(name(&accounts[0].1)), "{workload}");
@@ -443,7 +478,8 @@ fn pods_are_restricted_and_the_namespace_insists_on_it() {
             assert!(container["resources"][kind][of].is_string(), "{workload}: {kind} of {of}");
         }
         for volume in list(pod, "volumes") {
-            assert!(volume["emptyDir"]["sizeLimit"].is_string(), "{workload}: {volume:?}");
+            let is_limited = volume["emptyDir"]["sizeLimit"].is_string();
+            assert!(is_limited || volume["persistentVolumeClaim"].is_mapping(), "{workload}: {volume:?}");
         }
         let mounts: BTreeSet<&str> =
             list(container, "volumeMounts").into_iter().map(|mount| text(mount, "name")).collect();
@@ -470,6 +506,7 @@ fn every_selector_matches_what_it_is_for() {
         .map(|(name, object, template)| {
             let labels = template["metadata"]["labels"].clone();
             assert_eq!(object["metadata"]["labels"], labels);
+            assert_eq!(labels["app.kubernetes.io/name"], "threatwatch", "{name}: the network policies select this");
             (name, labels)
         })
         .collect();
@@ -530,11 +567,12 @@ fn every_selector_matches_what_it_is_for() {
     for (folder, kustomization) in kustomizations() {
         for patch in list(&kustomization, "patches") {
             let (kinds, target) = (text(&patch["target"], "kind"), text(&patch["target"], "name"));
-            let targets: Vec<String> =
-                if target == "threatwatch-.*" { labels.keys().cloned().collect() } else { vec![target.to_owned()] };
-            for target in targets {
-                let is_there = kinds.split('|').any(|kind| names.contains(&format!("{kind} {target}")));
-                assert!(is_there, "{folder} patches {kinds} {target}");
+            let is_there = |target: &str| kinds.split('|').any(|kind| names.contains(&format!("{kind} {target}")));
+            if target == "threatwatch-.*" {
+                assert_eq!(kinds, "Deployment|Job", "{folder}");
+                assert!(["threatwatch-api", "threatwatch-worker", "threatwatch-setup"].into_iter().all(is_there));
+            } else {
+                assert!(is_there(target), "{folder} patches {kinds} {target}");
             }
         }
     }
@@ -644,11 +682,72 @@ fn secrets_are_those_that_the_guide_has_made_and_none_is_in_the_tree() {
 }
 
 #[test]
+fn each_day_of_the_week_has_a_backup_and_a_restore_runs_only_when_it_is_made() {
+    let (_, claim) = of_kind("PersistentVolumeClaim").remove(0);
+    let all = workloads();
+    let one = |wanted: &str| all.iter().find(|(name, ..)| name == wanted).unwrap();
+    let (_, backup, backup_pod) = one("threatwatch-backup");
+    let (_, restore, restore_pod) = one("threatwatch-restore");
+    for (object, template) in [(backup, backup_pod), (restore, restore_pod)] {
+        let spec = &object["spec"];
+        assert_eq!(spec["concurrencyPolicy"], "Forbid");
+        assert_eq!(spec["timeZone"], "Etc/UTC");
+        assert!(spec["jobTemplate"]["spec"]["activeDeadlineSeconds"].is_u64());
+        assert_eq!(template["spec"]["restartPolicy"], "Never");
+        let volumes = list(&template["spec"], "volumes");
+        let volume = volumes.into_iter().find(|volume| volume["name"] == "backups").unwrap();
+        assert_eq!(text(&volume["persistentVolumeClaim"], "claimName"), name(&claim));
+        let mounts = list(container(template), "volumeMounts");
+        let mount = mounts.into_iter().find(|mount| mount["name"] == "backups").unwrap();
+        assert_eq!(mount["mountPath"], "/backups");
+        assert_eq!(mount["readOnly"] == true, object["metadata"]["name"] == "threatwatch-restore");
+    }
+    assert!(backup["spec"]["suspend"].is_null());
+    assert_eq!(restore["spec"]["suspend"], true);
+    let arguments = |template: &Value| {
+        let arguments = list(container(template), "args").into_iter();
+        arguments.map(|argument| argument.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(arguments(backup_pod)[..2], ["backup", "--force"]);
+    assert_eq!(arguments(restore_pod), ["restore", "/backups/$(FILE)"]);
+    let given = environment(container(restore_pod));
+    assert_eq!(given.keys().map(String::as_str).collect::<Vec<_>>(), ["FILE", "S3_BUCKET"]);
+    let kustomizations = kustomizations();
+    for (number, day) in DAYS.into_iter().enumerate() {
+        assert!(list(&kustomizations[BACKUPS], "resources").into_iter().any(|resource| resource == day), "{day}");
+        let of_day = &kustomizations[&format!("{BACKUPS}/{day}")];
+        assert_eq!(of_day["nameSuffix"], *format!("-{day}"));
+        let patches = list(of_day, "patches");
+        let operations = documents(text(patches[0], "patch")).remove(0);
+        let operations = operations.as_sequence().unwrap();
+        let set = |path: &str| {
+            let operation = operations.iter().find(|operation| operation["path"] == path);
+            let operation = operation.unwrap_or_else(|| panic!("{day} does not set {path}"));
+            assert_eq!(operation["op"], "replace", "{day}: {path}");
+            text(operation, "value").to_owned()
+        };
+        assert_eq!((patches.len(), operations.len()), (1, 2), "{day}");
+        assert!(set("/spec/schedule").ends_with(&format!(" * * {number}")), "{day}");
+        let last = "/spec/jobTemplate/spec/template/spec/containers/0/args/2";
+        assert_eq!(set(last), format!("/backups/{day}.backup"));
+    }
+    // The page that says how to restore uses these names.
+    let page = source("docs/backup.md");
+    for name in ["FILE=", "S3_BUCKET=", "cronjob/threatwatch-restore", "cronjob/threatwatch-backup-monday", ".backup"] {
+        assert!(page.contains(name), "docs/backup.md does not name {name}");
+    }
+}
+
+#[test]
 fn the_image_is_that_of_this_version() {
     for (workload, _, template) in workloads() {
         assert_eq!(text(container(&template), "image"), "threatwatch", "{workload}");
     }
-    let with_image = kustomizations().into_iter().filter(|(_, of)| of["kind"] == "Kustomization");
+    let with_image = kustomizations().into_iter().filter(|(folder, of)| {
+        let is_of_backups = folder.starts_with(BACKUPS);
+        assert!(!is_of_backups || of["images"].is_null(), "{folder}");
+        of["kind"] == "Kustomization" && !is_of_backups
+    });
     for (folder, kustomization) in with_image {
         let image = &kustomization["images"][0];
         let is_of_version = image["name"] == "threatwatch" && image["newTag"] == env!("CARGO_PKG_VERSION");
@@ -667,7 +766,8 @@ fn the_guide_names_what_is_there_and_nothing_else() {
         named += 1;
     }
     assert!(named > 3, "{named}");
-    for (folder, _) in kustomizations().into_iter().filter(|(folder, _)| folder.starts_with("components/")) {
+    let components = kustomizations().into_iter().filter(|(_, of)| of["kind"] == "Component");
+    for (folder, _) in components.filter(|(folder, _)| folder.starts_with("components/")) {
         let component = folder.strip_prefix("components/").unwrap();
         assert!(guide.contains(&format!("`{component}`")), "{GUIDE} does not say what {component} is");
     }

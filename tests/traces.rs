@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Up, block_on, free_ports, wait_for};
 
-/// What comments of this test have in them, and nothing else.
+/// A word that only the comments of this test contain.
 const COMMENT: &str = "I will find you behind the zanzibarian gate.";
 /// The trace of a caller, as W3C Trace Context has it.
 const CALLERS_TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -45,9 +45,12 @@ fn a_promotion_is_one_trace_from_the_request_to_the_store_and_no_text_is_in_it()
     let versions = models["models"].as_array().unwrap().iter().map(|model| model["version"].as_str().unwrap());
     let other = versions.into_iter().find(|version| *version != serving).unwrap().to_owned();
 
-    // Of a comment: its span is a part of the caller's trace, and has nothing of it.
+    // A verdict: its span belongs to the caller's trace, and has no word of the comment.
     let (status, _) = traced(&up, "/predict", &json!({"text": COMMENT}));
     assert_eq!(status, 200);
+    for path in ["/predict?text=I%20will%20find%20you%20behind%20the%20zanzibarian%20gate.", "/zanzibarian"] {
+        up.get(path);
+    }
     // A promotion goes through every part.
     let body = json!({"version": other, "reason": "the test says so", "force": true});
     let (status, answer) = traced(&up, "/promote", &body);
@@ -69,7 +72,7 @@ fn a_promotion_is_one_trace_from_the_request_to_the_store_and_no_text_is_in_it()
     let names = || spans.iter().map(|s| format!("{} {}", s.service, s.span.name)).collect::<Vec<_>>();
     assert!(came, "{:#?}", names());
 
-    // Every span hangs on the caller's, by parents that are all there.
+    // Every span descends from the caller's span, through parents that are all there.
     let by_id: HashMap<&[u8], &Received> = spans.iter().map(|s| (&s.span.span_id[..], s)).collect();
     for span in &spans {
         let mut at = span;
@@ -86,15 +89,30 @@ fn a_promotion_is_one_trace_from_the_request_to_the_store_and_no_text_is_in_it()
     assert!(keys.iter().any(|key| key.starts_with("history/production/")), "{keys:?}");
     let predict = spans.iter().find(|s| s.span.name == "POST /predict").unwrap();
     assert_eq!(predict.attribute("http.response.status_code"), "200");
-    // Who asks whether the service is well leaves no trace, and neither does what the service asks by itself.
+    // Health checks leave no trace, and neither do requests that the service makes by itself.
     for received in collector.all() {
         let name = &received.span.name;
         assert!(!name.contains("/health") && !name.contains("/metrics"), "{name}");
         assert!(!name.starts_with("S3.") || !received.span.parent_span_id.is_empty(), "{name} stands alone");
     }
     assert!(!collector.received("zanzibarian"), "a comment is in a trace");
+    let history = up.temporal(&["workflow", "show", "--workflow-id", "promote-production", "--output", "json"]);
+    assert!(history.status.success() && !common::both(&history).contains("zanzibarian"));
 
-    // The log's lines name trace, request, workflow and run.
+    // A failed activity gives a failed span without the error message, which may hold words that payload encryption
+    // hides.
+    let missing = "20200101T000000Z-00000000";
+    let (status, _) = traced(&up, "/promote", &json!({"version": missing, "reason": "there is none"}));
+    assert_eq!(status, 404);
+    let failed =
+        |s: &Received| s.span.name == "RunActivity:gate" && s.span.status.as_ref().is_some_and(|s| s.code == 2);
+    assert!(wait_for(Duration::from_secs(20), || collector.spans(CALLERS_TRACE).iter().any(failed)));
+    for Received { span, .. } in collector.all() {
+        let message = span.status.as_ref().map_or("", |status| &status.message);
+        assert!(span.events.is_empty() && message.is_empty(), "{}: {message}, {:?}", span.name, span.events);
+    }
+
+    // The log lines name trace, request, workflow and run.
     let api = lines(&up, "api.log");
     let answered = api.iter().find(|line| line["fields"]["handler"] == "/promote").expect("the request is logged");
     assert_eq!(answered["trace_id"], CALLERS_TRACE, "{answered}");
@@ -128,13 +146,15 @@ fn a_setting_of_the_collector_that_makes_no_sense_is_named() {
     }
 }
 
-/// A request of somebody who traces.
+/// A request of a caller that sends a trace context.
 fn traced(up: &Up, path: &str, body: &Value) -> (u16, String) {
     let url = format!("{}{path}", up.ports.api_url());
     block_on(async {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         let request =
             client.post(url).json(body).header("traceparent", format!("00-{CALLERS_TRACE}-{CALLERS_SPAN}-01"));
+        // Free text from the caller, which must not be taken over.
+        let request = request.header("tracestate", "vendor=zanzibarian");
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     })

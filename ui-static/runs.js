@@ -12,8 +12,9 @@ const POLL_EVERY_MS = 3_000;
 const WHERE = "runs-notice";
 const APPROVAL = "approval";
 const DONE = "done";
-// The runs of the newest versions may wait for approval. The number of runs that are polled, and of polls for each.
+// The runs of this many of the newest versions are polled: they may wait for approval.
 const NEWEST_RUNS = 3;
+// The number of polls of each run.
 const LOOKS = 24;
 
 const STAGES = {

@@ -19,7 +19,7 @@ async function look() {
   line.hidden = !state.version;
   if (!state.version) return;
   const share = ` judges ${percent(state.share)} of the comments too. `;
-  const outcome = state.trouble ? `It cannot: ${state.trouble}.` : found(state);
+  const outcome = state.trouble ? `It does not judge now: ${state.trouble}.` : found(state);
   line.replaceChildren("Shadow version: ", code(state.version), share, outcome);
 }
 

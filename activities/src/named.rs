@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 use temporalio_sdk::interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next};
 use tracing::Instrument as _;
 
-/// Puts every attempt of an activity into a span of the log with its workflow, run and number.
+/// Opens a log span with workflow, run, activity and attempt around every attempt.
 pub(crate) struct Named;
 
 impl ActivityInboundInterceptor for Named {
@@ -14,7 +14,8 @@ impl ActivityInboundInterceptor for Named {
         next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
     ) -> ExecuteActivityOutput<'a> {
         let info = input.activity_info();
-        let span = tracing::info_span!(
+        // At this level no filter drops it: warnings keep their run.
+        let span = tracing::error_span!(
             "activity",
             workflow_id = info.workflow_id,
             run_id = info.workflow_run_id,

@@ -99,7 +99,7 @@ impl Kind {
                 "payload-too-large",
                 "The request is too large",
                 "The body has more bytes than the service accepts. The detail gives the limit. An operator can change \
-                 the limit with THREATWATCH_MAX_BODY_BYTES.",
+                 the limit with THREATWATCH_MAX_BODY_BYTES, and for many comments with THREATWATCH_MAX_BATCH_BYTES.",
             ),
             Self::UnsupportedMediaType => (
                 "unsupported-media-type",
@@ -145,8 +145,8 @@ impl Kind {
             Self::TooManyRequests => (
                 "too-many-requests",
                 "Too many requests",
-                "The key is over its rate limit, or the service is at its limit of concurrent requests. Wait the \
-                 seconds that the header Retry-After gives, then send the request again.",
+                "The key is over its rate limit, or the service is at one of its limits: concurrent requests, streams, or \
+                 memory for bodies. Wait the seconds that the header Retry-After gives, then send the request again.",
             ),
             Self::Conflict => (
                 "conflict",

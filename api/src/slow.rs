@@ -59,7 +59,7 @@ impl Drop for Answered {
     }
 }
 
-/// A stream that fails if a head is late or an answer is not read.
+/// A stream that fails if a head is late, an answer is not read, or the connection is idle for too long.
 pub(crate) struct Watched<S> {
     stream: S,
     requests: Arc<Requests>,

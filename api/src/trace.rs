@@ -13,10 +13,12 @@ use poem::{
     http::{HeaderMap, StatusCode},
 };
 
+/// The header with the caller's trace and span.
+const TRACE_PARENT: &str = "traceparent";
 /// Paths that are requested every few seconds and need no trace.
 const UNTRACED: [&str; 3] = ["/health/", "/v2/health/", "/metrics"];
 
-/// A request that is traced, from its head to the end of its answer.
+/// A traced request, from its head to the end of its answer.
 pub(crate) struct Traced(Context);
 
 impl Traced {
@@ -58,14 +60,15 @@ impl Traced {
     }
 }
 
+/// The caller's `traceparent` alone. `tracestate` is free text of any length, and Temporal's histories would keep it.
 struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        if key == TRACE_PARENT { self.0.get(key)?.to_str().ok() } else { None }
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(poem::http::HeaderName::as_str).collect()
+        vec![TRACE_PARENT]
     }
 }

@@ -1,8 +1,8 @@
 //! `threatwatch backup` and `threatwatch restore`: the whole bucket in one file, and back.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufReader, Read, Write},
+    fs::{self, File, TryLockError},
+    io::{self, BufRead, BufReader, Read, Seek as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use registry::{
-    AuditOutcome, Deed, Registry, S3Store,
+    AuditOutcome, Deed, Open, Registry, S3Store,
     backup::{BackedUp, Contents, Restored, verify_backup},
 };
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use crate::{audited::actor, settings::Settings};
 
 /// Standard input or output.
 const STREAM: &str = "-";
-/// Names of objects that are told of; more are counted.
+/// Most names of objects that are printed; the others are counted.
 const MOST_NAMES: usize = 20;
 
 /// Which file, and what to do with it
@@ -108,12 +108,13 @@ impl Place {
         partial.push(".partial");
         let partial = PathBuf::from(partial);
         let mut options = File::options();
-        // Emptied when it is ours: another backup may be writing there.
+        // The file is emptied only after it is locked: another backup may be writing to it.
         options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let open = options.open(&partial).with_context(|| format!("write {}", partial.display()))?;
-        if open.try_lock().is_err() {
+        // On a file system without locks a backup is still possible.
+        if matches!(open.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&open, &partial) {
             bail!("another backup is being written to {}", partial.display());
         }
         let prepare = || {
@@ -129,7 +130,7 @@ impl Place {
         let _ = fs::remove_file(self.partial);
     }
 
-    /// Gives the file its name; answers its length.
+    /// Renames the file to its final name and returns its length.
     fn keep(self) -> anyhow::Result<u64> {
         let keep = || {
             fs::rename(&self.partial, &self.file)?;
@@ -141,7 +142,15 @@ impl Place {
     }
 }
 
-/// Copies the bucket, and does not create it: that of a mistyped name would be backed up as an empty one every night.
+/// Whether an open file is still the one at a path. Another backup may have ended and renamed it.
+fn is_at(open: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((open.metadata().map(place), fs::metadata(path).map(place)), (Ok(open), Ok(path)) if open == path)
+}
+
+/// Copies the bucket without creating it. Otherwise a mistyped name would give an empty backup every night.
 async fn copy<W: Write + Send + 'static>(to: W, settings: &Settings) -> anyhow::Result<(W, BackedUp)> {
     let registry = Registry::new(Arc::new(settings.store()?));
     let (to, written) = registry.back_up(to, env!("CARGO_PKG_VERSION")).await?;
@@ -174,20 +183,24 @@ fn verified(file: &Path) -> anyhow::Result<Contents> {
 
 pub(super) async fn restore(arguments: RestoreArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let RestoreArguments { file, bucket, answer } = arguments;
-    let spooled;
-    let path = if file == Path::new(STREAM) {
-        spooled = spool(io::stdin().lock()).context("keep standard input in a temporary file")?;
-        spooled.path()
+    let input = if file == Path::new(STREAM) {
+        Input::Spooled(spool(io::stdin().lock()).context("keep standard input in a temporary file")?)
     } else {
-        &file
+        Input::File(file.clone())
     };
+    // The file is checked before the bucket is created, so a wrong file changes nothing.
+    let check = move || {
+        verify_backup(input.open()?)?;
+        Ok::<_, anyhow::Error>(input)
+    };
+    let input = tokio::task::spawn_blocking(check).await?.with_context(|| format!("check {}", file.display()))?;
     let mut place = settings.s3()?;
     place.bucket = bucket.unwrap_or(place.bucket);
     let restoring = || format!("restore {} into {}", file.display(), place.place());
     let store = S3Store::new(&place);
     store.ensure_bucket().await?;
     let registry = Registry::new(Arc::new(store));
-    let restored = registry.restore(path.to_owned()).await.with_context(restoring)?;
+    let restored = registry.restore(input).await.with_context(restoring)?;
     record(&registry, &restored).await;
     answer.give(&answered(&restored, &place.bucket), || {
         for problem in &restored.verification.problems {
@@ -203,14 +216,34 @@ pub(super) async fn restore(arguments: RestoreArguments, settings: &Settings) ->
     Ok(exit::answer(restored.verification.problems.is_empty()))
 }
 
-/// Everything that comes, in a file that only its owner may read and that is gone with this process.
-fn spool(mut input: impl Read) -> io::Result<tempfile::NamedTempFile> {
-    let mut file = tempfile::NamedTempFile::new()?;
+/// A backup that is read more than once.
+enum Input {
+    File(PathBuf),
+    Spooled(File),
+}
+
+impl Open for Input {
+    fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
+        let file = match self {
+            Self::File(path) => File::open(path)?,
+            Self::Spooled(file) => {
+                let mut again = file.try_clone()?;
+                again.rewind()?;
+                again
+            }
+        };
+        Ok(Box::new(BufReader::new(file)))
+    }
+}
+
+/// Copies the whole input into a file without a name, which is gone when the process ends, however it ends.
+fn spool(mut input: impl Read) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
     io::copy(&mut input, &mut file)?;
     Ok(file)
 }
 
-/// Puts the restore on record behind the deeds that it restored: before them there is no place.
+/// Writes the audit entry of the restore. It comes after the restored entries, whose numbers are taken.
 async fn record(registry: &Registry, restored: &Restored) {
     let about = &restored.contents.about;
     let deed = Deed {
@@ -235,7 +268,7 @@ async fn record(registry: &Registry, restored: &Restored) {
 fn warn(written: &BackedUp) {
     let unknown = &written.left_out.unknown;
     for name in unknown.iter().take(MOST_NAMES) {
-        eprintln!("! left out, because this release does not know what it is: {name}");
+        eprintln!("! left out, because this release does not know what it is: {name:?}");
     }
     if unknown.len() > MOST_NAMES {
         eprintln!("! left out for the same reason: {} more objects", unknown.len() - MOST_NAMES);

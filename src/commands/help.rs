@@ -1,8 +1,8 @@
-//! What `threatwatch` says of itself: first steps, and every command by what it is for.
+//! The help of `threatwatch` without a command: first steps, then all commands in groups.
 
 use clap::Command;
 
-/// The groups take the place of one long list of commands.
+/// The help without clap's long list of commands: the groups replace it.
 pub(super) const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}{after-help}";
 
 const FIRST_STEPS: &str = "\
@@ -14,7 +14,7 @@ First steps:
   threatwatch doctor                        find out what is wrong
 ";
 
-/// What a command is for. Every command that people see is in one of them.
+/// The groups. Every visible command is in one of them.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Comments", &["predict", "label"]),
     ("Models", &["train", "approve", "reject", "promote", "rollback", "shadow", "backtest", "models", "schedule"]),
@@ -24,7 +24,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("The terminal", &["completions"]),
 ];
 
-/// The command line with first steps and groups in its help.
+/// Adds first steps and groups to the help.
 pub(super) fn grouped(command: Command) -> Command {
     let mut text = FIRST_STEPS.to_owned();
     for (title, names) in GROUPS {

@@ -15,17 +15,19 @@ use tracing_subscriber::{
 
 use crate::settings::names;
 
-/// The SDK's core logs task tokens and payloads with its warnings, and the exporter of traces each of its batches: errors
-/// are enough.
+/// The default. The SDK's core logs task tokens and payloads with its warnings, so only its errors are logged. The exporter
+/// of traces would log every batch.
 const FILTER: &str = "info,temporalio_sdk_core=error,temporalio_client=error,opentelemetry=warn,opentelemetry_sdk=warn,\
                       opentelemetry-otlp=warn,opentelemetry_otlp=warn";
 
-/// Crates whose spans are taken: the SDK's may hold what no log should.
+/// Crates whose spans are logged. Spans of the SDK may hold payloads.
 const OURS: [&str; 2] = ["activities", "api"];
 
-/// Begins to log. Once a process.
+/// Starts logging. Call it once in a process.
+///
+/// `RUST_LOG` adds to [`FILTER`]: the SDK logs only errors unless `RUST_LOG` names it.
 pub(crate) fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| FILTER.into());
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log);
     if std::env::var(names::LOG_FORMAT).is_ok_and(|format| format == "json") {
         builder.json().event_format(WithIds::new()).init();
@@ -37,6 +39,11 @@ pub(crate) fn start() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panicked");
     }));
+}
+
+fn filter(added: Option<&str>) -> EnvFilter {
+    let added = added.filter(|added| !added.is_empty()).map(|added| EnvFilter::try_new(format!("{FILTER},{added}")));
+    added.and_then(Result::ok).unwrap_or_else(|| FILTER.into())
 }
 
 /// Standard error, which may be a file on a full disk: a line that cannot be written is lost, and the process goes on.
@@ -54,8 +61,8 @@ impl io::Write for Log {
     }
 }
 
-/// JSON whose first members say what a line belongs to: `trace_id` and `span_id`, `request_id`, and the fields of the
-/// spans around it, such as `workflow_id` and `run_id`. Those that do not apply are left out.
+/// JSON lines that begin with ids: `trace_id` and `span_id`, `request_id`, and the fields of the spans around the line, such
+/// as `workflow_id` and `run_id`. An id that does not apply is absent.
 struct WithIds(Format<Json>);
 
 impl WithIds {
@@ -83,7 +90,7 @@ where
             write!(writer, r#""trace_id":"{}","span_id":"{}","#, span.trace_id(), span.span_id())?;
         }
         if let Some(id) = api::request_id() {
-            // Of plain characters alone.
+            // It has no character that JSON escapes.
             write!(writer, r#""request_id":"{id}","#)?;
         }
         let spans = context.event_scope().into_iter().flatten();
@@ -96,5 +103,28 @@ where
             }
         }
         writer.write_str(line.strip_prefix('{').unwrap_or(&line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rust_log_says_is_added_and_the_sdk_stays_quiet() {
+        let levels = |added| filter(added).to_string();
+        for (added, expected) in [
+            (None, "info"),
+            (Some(""), "info"),
+            (Some("debug"), "debug"),
+            (Some("api=debug"), "info"),
+            (Some("not a filter=="), "info"),
+        ] {
+            let text = levels(added);
+            let all: Vec<&str> = text.split(',').collect();
+            assert!(all.contains(&expected) && all.contains(&"temporalio_sdk_core=error"), "{added:?}: {text}");
+        }
+        assert!(levels(Some("api=debug")).contains("api=debug"));
+        assert!(levels(Some("temporalio_sdk_core=debug")).contains("temporalio_sdk_core=debug"));
     }
 }

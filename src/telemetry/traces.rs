@@ -1,20 +1,25 @@
-//! Traces: one from the HTTP request over the workflow and its activities to the calls of the object store.
+//! Traces: one for an HTTP request, its workflow, the activities, and their calls of the object store.
 //!
-//! They are sent by OTLP, as protobuf over HTTP, where [`ENDPOINT`] names a collector; without it nothing is traced and
-//! nothing is sent. A collector that is away costs the spans that were meant for it, and no request.
+//! [`ENDPOINT`] names a collector, which gets them by OTLP: protobuf over HTTP. Without it nothing is traced. If the
+//! collector is down, spans are lost, and requests are not slowed.
 
 use std::{sync::OnceLock, time::Duration};
 
 use anyhow::{Context as _, bail};
-use opentelemetry::{KeyValue, global};
+use opentelemetry::{KeyValue, global, trace::Status};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    propagation::TraceContextPropagator,
+    trace::{SdkTracerProvider, SpanData, SpanEvents, SpanExporter as Exporter},
+};
 use temporalio_sdk::{
     SimplePlugin,
     opentelemetry::{OpenTelemetryPlugin, WorkflowIdGenerator},
 };
 
-/// OpenTelemetry's variables that we answer for; its libraries read the others of the same prefix.
+/// OpenTelemetry's variables that we document. Its libraries read more of the same prefix.
 pub(crate) const VARIABLES: [&str; 7] = [
     ENDPOINT,
     ENDPOINT_OF_TRACES,
@@ -30,18 +35,18 @@ const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 
-/// What is left to send at the end has this time.
+/// Longest wait at the end for spans that are not sent yet.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 static PLUGIN: OnceLock<SimplePlugin> = OnceLock::new();
 
-/// Traces that are sent until this is dropped; then what is left is sent.
+/// Sends traces until it is dropped. The drop sends the last ones.
 pub(crate) struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Begins to trace, if a collector is named. `service` is what the collector calls this part where nobody says so.
+    /// Starts tracing if a collector is configured. `service` is the default of [`SERVICE_NAME`].
     ///
-    /// Fails on settings that make no sense, with the variable's name; asks nobody.
+    /// Fails on wrong settings and names the variable. It does not connect to the collector.
     pub(crate) fn start(service: &'static str) -> anyhow::Result<Self> {
         let Some(endpoint) = [ENDPOINT_OF_TRACES, ENDPOINT].into_iter().find(|name| set(name).is_some()) else {
             return Ok(Self(None));
@@ -51,18 +56,24 @@ impl Traces {
         }
         for name in PROTOCOLS {
             if let Some(protocol) = set(name).filter(|protocol| protocol != "http/protobuf") {
-                bail!("{name} is {protocol}: only http/protobuf is spoken");
+                bail!("{name} is {protocol}: only http/protobuf is supported");
             }
         }
-        let address = set(endpoint).unwrap_or_default();
-        if !address.starts_with("http://") && !address.starts_with("https://") {
+        // The exporter would take its default in place of an address that it cannot read.
+        let address = set(endpoint).and_then(|address| reqwest::Url::parse(address.trim()).ok());
+        let Some(address) = address.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) else {
             bail!("{endpoint} is not a URL such as http://127.0.0.1:4318");
+        };
+        if !address.username().is_empty() || address.password().is_some() {
+            bail!("{endpoint} has a name or a password, which would not be sent: use OTEL_EXPORTER_OTLP_HEADERS");
         }
-        let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build();
+        let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
+        let exporter = exporter.with_endpoint(url_of_traces(endpoint, &address)).build().map(WithoutMessages);
         let exporter = exporter.with_context(|| format!("trace to the collector that {endpoint} names"))?;
         let mut resource =
             Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-        if set(SERVICE_NAME).is_none() {
+        let has_name = set("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|pairs| pairs.contains("service.name="));
+        if set(SERVICE_NAME).is_none() && !has_name {
             resource = resource.with_service_name(service);
         }
         let provider = SdkTracerProvider::builder()
@@ -74,7 +85,7 @@ impl Traces {
         global::set_text_map_propagator(TraceContextPropagator::new());
         // Without baggage, which could say anything: histories keep what is carried.
         PLUGIN.get_or_init(|| OpenTelemetryPlugin::builder().propagator(TraceContextPropagator::new()).build());
-        tracing::info!(collector = without_credentials(&address), "traces are sent");
+        tracing::info!(collector = address.host_str(), port = address.port_or_known_default(), "traces are sent");
         Ok(Self(Some(provider)))
     }
 
@@ -92,7 +103,7 @@ impl Drop for Traces {
     }
 }
 
-/// What takes trace contexts to Temporal and back; none where nothing is traced.
+/// The plug-in that carries trace contexts to Temporal and back, if traces are on.
 pub(crate) fn plugin() -> Option<SimplePlugin> {
     PLUGIN.get().cloned()
 }
@@ -101,11 +112,40 @@ fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// An address without `user:password@`.
-fn without_credentials(address: &str) -> String {
-    match address.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1))) {
-        Some((scheme, host)) => format!("{scheme}://{host}"),
-        None => address.to_owned(),
+/// The URL that spans are sent to: the one of traces as it is, else below the general one.
+fn url_of_traces(setting: &str, address: &reqwest::Url) -> String {
+    if setting == ENDPOINT_OF_TRACES {
+        return address.to_string();
+    }
+    format!("{}/v1/traces", address.as_str().trim_end_matches('/'))
+}
+
+/// Sends spans without error messages: those of activities may hold names of objects and people, which payload
+/// encryption hides from Temporal.
+#[derive(Debug)]
+struct WithoutMessages<E>(E);
+
+impl<E: Exporter> Exporter for WithoutMessages<E> {
+    async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
+        for span in &mut batch {
+            span.events = SpanEvents::default();
+            if matches!(span.status, Status::Error { .. }) {
+                span.status = Status::error("");
+            }
+        }
+        self.0.export(batch).await
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
     }
 }
 
@@ -114,8 +154,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_collectors_password_is_not_logged() {
-        assert_eq!(without_credentials("https://me:secret@collector:4318"), "https://collector:4318");
-        assert_eq!(without_credentials("http://127.0.0.1:4318"), "http://127.0.0.1:4318");
+    fn spans_go_to_the_path_of_traces() {
+        for (setting, address, expected) in [
+            (ENDPOINT, "http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+            (ENDPOINT, "https://collector/otlp/", "https://collector/otlp/v1/traces"),
+            (ENDPOINT_OF_TRACES, "https://collector/spans", "https://collector/spans"),
+        ] {
+            assert_eq!(url_of_traces(setting, &address.parse().unwrap()), expected);
+        }
     }
 }

@@ -235,8 +235,14 @@ fn environment(options: &Options, state: &State, external: &External) -> anyhow:
             },
         )),
     }
+    // A start without the variable must not serve the bucket from before a restore: the last bucket stays in use.
+    let mut kept = read_pairs(&env_file(&state.dir))?;
+    let is_same_store = kept.get(names::S3_ENDPOINT) == environment.get(names::S3_ENDPOINT);
+    if let Some(bucket) = kept.remove(names::S3_BUCKET).filter(|_| is_same_store && external.s3.is_none()) {
+        environment.entry(names::S3_BUCKET.to_owned()).or_insert(bucket);
+    }
     // Without the keys, earlier runs could not be read: the last key file stays in use.
-    let kept = read_pairs(&env_file(&state.dir))?.remove(names::PAYLOAD_KEY_FILE);
+    let kept = kept.remove(names::PAYLOAD_KEY_FILE);
     if let Some(file) = from_environment(names::PAYLOAD_KEY_FILE).map(|file| absolute(&file)).or(kept) {
         environment.insert(names::PAYLOAD_KEY_FILE.to_owned(), file);
     }
@@ -396,7 +402,7 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
     say!("     {ours} models list");
     say!("     {ours} promote VERSION --reason \"to see how it goes\"");
     say!("     {ours} rollback\n");
-    say!("  For the best model, about an hour on two cores:  {ours} train --trainer stacked_encoder --promote\n");
+    say!("  For the best model, one to one and a half hours on two cores:  {ours} train --trainer stacked_encoder --promote\n");
 }
 
 /// The command to print in examples: this program as it was called.
@@ -425,6 +431,28 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn the_bucket_of_the_last_start_stays_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let options = Options { state_dir: dir.path().to_owned(), data: None, ports: Ports::default() };
+        let start = || {
+            let environment = environment(&options, &state, &External::default()).unwrap();
+            write_pairs(&env_file(&state.dir), &environment).unwrap();
+            environment.get(names::S3_BUCKET).cloned()
+        };
+        assert_eq!(start(), None);
+        let mut pairs = read_pairs(&env_file(&state.dir)).unwrap();
+        pairs.insert(names::S3_BUCKET.to_owned(), "restored".to_owned());
+        write_pairs(&env_file(&state.dir), &pairs).unwrap();
+        assert_eq!(start().as_deref(), Some("restored"));
+        assert_eq!(start().as_deref(), Some("restored"), "and at every later start");
+        // The bucket of another store is not ours.
+        pairs.insert(names::S3_ENDPOINT.to_owned(), "http://elsewhere:9000".to_owned());
+        write_pairs(&env_file(&state.dir), &pairs).unwrap();
+        assert_eq!(start(), None);
+    }
 
     #[test]
     fn the_keys_of_our_own_store_are_made_once_and_are_private() {

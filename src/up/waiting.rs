@@ -1,16 +1,16 @@
-//! What `up` waits for, on a line: what it is for while it lasts, and how long it took when it is over.
+//! A line for each wait of `up`: its purpose while it lasts, and its duration when it is over.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a wait is told of where no terminal shows a line that moves.
+/// Time between reminders of a wait, if no terminal shows a moving line.
 const REMINDER: Duration = Duration::from_secs(10);
-/// How often the line moves.
+/// Time between two movements of the line.
 const TICK: Duration = Duration::from_millis(120);
 
-/// Does `work`, and says that it is for `part`, until the part does what `until` says ("answers on 127.0.0.1:7233").
+/// Runs `work` and shows that `up` waits for `part`, until the part "answers on 127.0.0.1:7233", or what `until` says.
 pub(super) async fn waiting<T>(
     part: &str,
     until: &str,

@@ -6,7 +6,7 @@ import { TABS, flow, untilText } from "./page.mjs";
 
 const MOST_STOPS = 400;
 
-await flow(async (open) => {
+const steps = async (open) => {
   const page = await open();
   await untilText(page, "#serving", /Serving/);
   await skipLink(page);
@@ -16,7 +16,10 @@ await flow(async (open) => {
   await dialog(page, "models", "#rollback-button", "dialog#ask");
   await dialog(page, "models", "#model-rows a", "dialog#card");
   await judgement(page);
-});
+};
+
+// Another test may have filled the registry with versions whose runs Temporal does not know.
+await flow(steps, { refused: [[404, "/runs/status"]] });
 
 async function skipLink(page) {
   await page.keyboard.press("Tab");

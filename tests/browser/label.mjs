@@ -92,9 +92,11 @@ async function undone(page, before, stored) {
 
 async function estimate(page) {
   const result = await untilText(page, "#label-result", /Estimated share of threats[^]*/);
-  const [share, low, high] = [.../[<>]?([\d.]+)% \(95% interval [<>]?([\d.]+)% to [<>]?([\d.]+)%\)/.exec(result)]
+  // "<0.1%" is a share below that, as small as 0.
+  const number = (text) => (text.startsWith("<") ? 0 : Number(text.replace(">", "")));
+  const [share, low, high] = [.../([<>]?[\d.]+)% \(95% interval ([<>]?[\d.]+)% to ([<>]?[\d.]+)%\)/.exec(result)]
     .slice(1)
-    .map(Number);
+    .map(number);
   assert.ok(low <= share && share <= high && low < high, result);
   const [, drawn, threats] = /Of (\d+) comments? drawn at random, (\d+)/.exec(result);
   assert.ok(Math.abs(share - (100 * threats) / drawn) < 0.06, result);

@@ -498,7 +498,7 @@ async function calledOff(page) {
   const asked = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));
   await choose(page, "long.jsonl", Array.from({ length: LONG_RUN }, line).join("\n"));
-  await untilText(page, "#queue-rate", /\d of 60,000 comments, [\d,]+ a second, .* left/);
+  await untilText(page, "#queue-rate", /\d of 60,000 comments, [\d,]+ per second, .* left/);
   const bar = await page.locator("#queue-progress").evaluate(({ value, max }) => [value, max]);
   assert.ok(bar[0] > 0 && bar[0] < bar[1] && bar[1] === LONG_RUN, `progress: ${bar}`);
   await page.locator("#queue-cancel").click();

@@ -116,7 +116,7 @@ fn doctor_tells_of_what_is_missing_and_of_the_command_that_makes_it() {
         || server.cli("operator search-attribute create --namespace other --name Stage --type Int").status.success();
     assert!(wait_for(Duration::from_secs(20), made));
     let variables = [variables[0].clone(), ("TEMPORAL_NAMESPACE", "other".to_owned())];
-    let names_the_type = || temporal_of_doctor(&variables).contains("Stage of the namespace other is of the type Int");
+    let names_the_type = || temporal_of_doctor(&variables).contains("Stage of the namespace other has the type Int");
     assert!(wait_for(Duration::from_secs(20), names_the_type), "{}", temporal_of_doctor(&variables));
 }
 

@@ -30,10 +30,10 @@ fn f20_no_way_in_takes_an_address_and_nothing_is_asked_for_at_one() {
     }
     let result = up.train_by_cli("an-address", &[&json!({ "dataset": addresses[0] }).to_string()]);
     assert!(result.contains("FAILED") && result.contains("`dataset`"), "{result}");
-    // What a run may use that names no dataset: the newest import, and what ships with the program.
+    // The sources of a run that names no dataset: the newest import, and the sample that ships with the program.
     let names: Vec<&str> = activities::sources::SOURCES.iter().map(|source| source.name()).collect();
     assert_eq!(names, ["import", "sample"], "a new source: does it fetch? then F20 of docs/faults.md is due");
     let came = wait_for(Duration::from_millis(500), || listener.accept().is_ok());
-    assert!(!came, "somebody asked at {here}");
+    assert!(!came, "there was a connection to {here}");
     eprintln!("F20: {} addresses, 3 ways in, 0 connections", addresses.len());
 }

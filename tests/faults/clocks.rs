@@ -20,7 +20,7 @@ use crate::{
     tenant::Tenant,
 };
 
-/// The library; without it a test that needs it is not run, and fails under CI.
+/// The path of libfaketime. Without it, a test that needs it is skipped, or fails under CI.
 fn faketime() -> Option<PathBuf> {
     let folders = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].into_iter().flat_map(|folder| {
         let inner = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -34,7 +34,7 @@ fn faketime() -> Option<PathBuf> {
     found
 }
 
-/// What makes a process's clock run ahead or behind; pauses stay as they are.
+/// The environment that puts a process's clock ahead or behind. Pauses keep their length.
 fn shifted(library: &std::path::Path, by: &str) -> [(&'static str, String); 3] {
     let library = library.to_str().unwrap().to_owned();
     [("LD_PRELOAD", library), ("FAKETIME", by.to_owned()), ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned())]
@@ -45,7 +45,7 @@ fn post(api: &Serve, path: &str, body: &Value) -> (u16, Value) {
     (answer.status, answer.json())
 }
 
-/// Trains twice, promotes, rolls back, and prunes, with two clocks; answers the generation at the end.
+/// Trains twice, promotes, rolls back, and prunes, with two clocks. Returns the last generation.
 fn work(tenant: &Tenant, library: &std::path::Path, [of_worker, of_api]: [&str; 2], from: u64) -> u64 {
     let worker = shifted(library, of_worker).into_iter();
     let workplace = worker.fold(tenant.worker(), |place, (name, value)| place.with_variable(name, value));
@@ -64,7 +64,7 @@ fn work(tenant: &Tenant, library: &std::path::Path, [of_worker, of_api]: [&str; 
         assert!(wait_for(Duration::from_secs(20), || generation() == from + 1), "{}", api.log());
         return from + 1;
     }
-    // A rollback to each version in turn: every one is the next generation.
+    // Rollbacks lead to each version in turn, and each one makes the next generation.
     let history = api.get("/models/history").unwrap().json();
     let newest = history["promotions"][0]["generation"].as_u64().unwrap();
     let (status, done) = post(&api, "/rollback", &json!({ "reason": "the clocks differ" }));
@@ -87,7 +87,7 @@ fn f16_clocks_that_are_an_hour_off_change_no_order_and_delete_nothing_that_is_yo
     assert_eq!(generations, (1..=second).collect::<Vec<_>>());
     assert_eq!(block_on(tenant.registry().verify()).unwrap().problems, Vec::<String>::new());
 
-    // A deletion that is announced stands for an hour of the store's time, whatever a worker's clock says.
+    // An announced deletion counts for an hour of the store's time, whatever a worker's clock shows.
     let store = S3Store::new(&tenant.s3());
     let blob = block_on(store.list(Key::BLOBS)).unwrap().into_iter().next().unwrap();
     let young = block_on(tenant.registry().put_artifact(b"of a run under way".to_vec())).unwrap();

@@ -22,11 +22,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// One bit on the store's disk, which is flipped for as long as this lives.
+/// A flipped bit on the store's disk. It is flipped back on drop.
 struct Rot(Vec<(PathBuf, usize)>);
 
 impl Rot {
-    /// Wherever the bucket's files have these bytes, in the middle of them.
+    /// Flips a bit in the middle of these bytes, in every file of the bucket that has them.
     fn in_the_middle_of(bytes: &[u8], up: &Up) -> Self {
         let middle = bytes.len() / 2;
         let needle = &bytes[middle..middle + 64];
@@ -59,7 +59,7 @@ impl Drop for Rot {
     }
 }
 
-/// How a promotion by the API ended; one that takes long is followed.
+/// The result of a promotion through the API. A long promotion is followed to its end.
 fn promote(up: &Up, body: &Value) -> (u16, String) {
     let (status, answer) = up.post_json("/promote", body);
     if status != 202 {
@@ -102,11 +102,11 @@ fn f8_a_bit_that_rots_on_the_stores_disk_is_told_and_not_promoted() {
     eprintln!(
         "F8: told to be corrupt after {told:.1?}; /promote answers {status} after {refused:.1?}; then whole again"
     );
-    // The store's own tries and ours: 15 s, then four more that make sure.
+    // The tries of the store's client take 15 s, then four more make sure that the object is corrupt.
     assert!(told < Duration::from_secs(40) && refused < Duration::from_mins(1), "{told:?} {refused:?}");
 }
 
-/// Artifacts with a true digest at their end, each wrong in one way.
+/// Artifacts with a correct digest at their end, each with one error.
 fn poisoned(artifact: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let length = u32::from_le_bytes(artifact[8..12].try_into().unwrap()) as usize;
     let (spec, features) = (12..12 + length, 12 + length..20 + length);

@@ -19,18 +19,20 @@ use tempfile::TempDir;
 
 use crate::common::both;
 
-/// A mounted file system, gone when dropped.
+/// A mounted file system, unmounted on drop.
 pub(crate) struct Mounted {
     place: PathBuf,
 }
 
 impl Mounted {
-    /// In memory, of so many megabytes. None where mounting is not permitted, which is a failure for root under CI.
+    /// A file system in memory, with a size in megabytes.
+    ///
+    /// `None` if mounting is not permitted. For root under CI, that is a failure.
     pub(crate) fn in_memory(place: &Path, megabytes: u32) -> Option<Self> {
         Self::mount(place, &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
     }
 
-    /// What is in a file.
+    /// The file system in a file.
     pub(crate) fn image(place: &Path, image: &Path) -> Option<Self> {
         Self::mount(place, &["-o", "loop", image.to_str().unwrap()])
     }
@@ -48,7 +50,7 @@ impl Mounted {
         None
     }
 
-    /// Takes all the room that is left, and what becomes free; it is free again when what comes back is removed.
+    /// Fills the remaining space, also space that becomes free, until the returned value is removed.
     pub(crate) fn fill(&self) -> Filler {
         let path = self.place.join("filler");
         let mut file = fs::File::create(&path).unwrap();
@@ -72,12 +74,12 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Lazily: a server that is just being killed may still hold files.
+        // A lazy unmount, because a server that is being killed may still hold files.
         let _ = Command::new("umount").arg("--lazy").arg(&self.place).status();
     }
 }
 
-/// A file that takes the room of others.
+/// A file that fills the space.
 pub(crate) struct Filler {
     path: PathBuf,
     is_over: Arc<AtomicBool>,
@@ -101,7 +103,7 @@ impl Drop for Filler {
     }
 }
 
-/// A file with an empty ext4 of so many megabytes.
+/// A file with an empty ext4 file system, with a size in megabytes.
 pub(crate) fn image(dir: &TempDir, megabytes: u64) -> PathBuf {
     let path = dir.path().join("image");
     fs::File::create(&path).unwrap().set_len(megabytes << 20).unwrap();

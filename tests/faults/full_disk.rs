@@ -18,7 +18,7 @@ use crate::{
     tenant::{Temporal, Tenant, first_model},
 };
 
-/// Until everything works when there is room again: the longest pause between two tries is half a minute.
+/// The time limit for recovery after space is free. The longest pause between two tries is half a minute.
 const RECOVERY: Duration = Duration::from_secs(90);
 
 #[test]
@@ -42,7 +42,7 @@ fn f9_a_full_disk_under_the_store_loses_nothing_and_runs_go_on_when_there_is_roo
     assert_eq!(block_on(store.get("faults/old")).unwrap(), Some(old.clone()), "the old object is whole");
     let read = block_on(store.get("faults/large"));
     assert!(matches!(read, Ok(None)), "nothing of it is left: {read:?}");
-    // Another seed makes an artifact that is not there yet.
+    // With another seed, the artifact is new.
     up.start_training("full", &[r#"{"trainers":["multinomial_nb"],"seed":9}"#]);
     let pending = || both(&up.temporal(&["workflow", "describe", "--output", "json", "--workflow-id", "full"]));
     let is_told = || pending().contains("in the object store");
@@ -67,7 +67,7 @@ fn f9_a_full_disk_under_the_store_loses_nothing_and_runs_go_on_when_there_is_roo
         error.reason
     );
     assert!(ran < RECOVERY, "{ran:?}");
-    // Unmounted first: then the directory can be removed.
+    // It is unmounted first, so that the directory can be removed.
     drop(disk);
 }
 
@@ -91,7 +91,7 @@ fn f9_a_full_disk_under_temporal_is_told_and_runs_start_again_when_there_is_room
 
     let mut temporal = temporal;
     let filler = disk.fill();
-    // Room within the database's file is used up first.
+    // First the free space within the database's file is used up.
     let mut refused = None;
     let is_refused = || {
         let (answer, took) = train();
@@ -106,7 +106,7 @@ fn f9_a_full_disk_under_temporal_is_told_and_runs_start_again_when_there_is_room
 
     filler.remove();
     let freed = Instant::now();
-    // `up` starts a server again that has ended; here the test does.
+    // In production, `up` restarts a server that has ended. Here the test does it.
     let starts = || {
         if temporal.has_ended() {
             temporal.start_again();
@@ -132,7 +132,7 @@ fn f9_a_full_disk_under_the_api_and_the_worker_stops_neither() {
     let Some(disk) = Mounted::in_memory(&dir.path().join("disk"), 2) else { return };
     let place = dir.path().join("disk");
     let tenant = Tenant::new(&up, "cache");
-    // Everything that either writes is on the small disk.
+    // All files of API and worker are on the small disk.
     let full = place.to_str().unwrap();
     let worker = tenant.worker().logged_in(&place.join("worker.log")).with_variable("TMPDIR", full).start_ready();
     let plan = tenant.api().cached_in(&place.join("cache")).logged_in(&place.join("api.log"));
@@ -144,7 +144,7 @@ fn f9_a_full_disk_under_the_api_and_the_worker_stops_neither() {
     let asking = Asking::start(api.port);
     tenant.start_training("full", "if_gate_passes");
     assert!(tenant.result("full").contains("COMPLETED"));
-    // A line for each request goes nowhere, and no request fails for it.
+    // The log lines of requests are lost, and no request fails because of that.
     for _ in 0..20 {
         assert_eq!(api.get("/models").unwrap().status, 200);
     }
@@ -154,7 +154,7 @@ fn f9_a_full_disk_under_the_api_and_the_worker_stops_neither() {
     let cached = || fs::read_dir(place.join("cache")).map_or(0, Iterator::count);
 
     filler.remove();
-    // What could not be kept is kept when the disk has room: it is tried once a minute.
+    // The cache is filled when the disk has space again. It is tried once a minute.
     let freed = Instant::now();
     let is_kept = || {
         let store = fs::read_dir(place.join("cache")).into_iter().flatten().flatten().next();

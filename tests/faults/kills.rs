@@ -12,11 +12,12 @@ use crate::{
     common::{Up, both, free_ports, processes_with, signal, wait_for},
 };
 
-/// `up` waits a second before it starts a part again; what the part then needs is its own affair. The matrix has no
-/// bound; this is three times what a quiet machine takes at most.
+/// The time limit for a restart: three times the longest on a quiet machine.
+///
+/// `up` waits a second before it starts a part again. The matrix has no bound.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// The program of the store, whichever it is.
+/// The program of the object store.
 fn store_of(up: &Up) -> &'static str {
     if up.pids("weed mini").is_empty() { "minio server" } else { "weed mini" }
 }
@@ -33,7 +34,7 @@ fn each_part_that_is_killed_runs_again_and_an_up_that_is_killed_leaves_nobody_an
         let killed = Instant::now();
         up.kill_9(word);
         assert!(wait_for(AGAIN, || up.output().matches("is running again").count() > gone), "{part}: {}", up.output());
-        // A promotion that writes nothing needs all of them.
+        // A dry run of a promotion needs all parts.
         let works = || up.post("/promote", &dry).0 == 200;
         assert!(wait_for(AGAIN, works), "{part}: {:?}", up.post("/promote", &dry));
         figures.push(format!("{part} {:.1?}", killed.elapsed()));
@@ -58,7 +59,7 @@ fn each_part_that_is_killed_runs_again_and_an_up_that_is_killed_leaves_nobody_an
     assert!(wait_for(Duration::from_secs(10), || processes_with(&dir).is_empty()), "{:?}", processes_with(&dir));
     let gone = killed.elapsed();
     let (handle, ports) = up.left_behind();
-    // A process that ends loses its name before its sockets.
+    // A process that ends may lose its name before its sockets close.
     for port in [ports.api, ports.temporal, ports.temporal_ui, ports.s3, ports.worker] {
         assert!(wait_for(Duration::from_secs(10), || TcpListener::bind(address(port)).is_ok()), "{port} is taken");
     }
@@ -83,7 +84,7 @@ fn an_up_whose_own_store_falls_silent_at_its_first_start_starts_it_again() {
     let started = Instant::now();
     let up = std::thread::scope(|scope| {
         let starting = scope.spawn(|| Up::start_in(dir, ports, &[]));
-        // As soon as it listens, before the bucket is made.
+        // The store is stopped as soon as it listens, before the bucket is created.
         let listening = Instant::now();
         while TcpStream::connect(address(port)).is_err() {
             assert!(listening.elapsed() < Duration::from_mins(1), "the store does not listen");
@@ -92,7 +93,7 @@ fn an_up_whose_own_store_falls_silent_at_its_first_start_starts_it_again() {
         let servers = processes_with(&place).into_iter();
         let stores = servers.filter(|(_, line)| line.contains("weed mini") || line.contains("minio server"));
         for (pid, line) in stores {
-            // Not `up` starting it, which is another process with the same words.
+            // Not the process of `up` that starts it, which has the same words in its command line.
             if !line.contains("run-bound") {
                 signal("-STOP", pid);
             }
@@ -105,6 +106,6 @@ fn an_up_whose_own_store_falls_silent_at_its_first_start_starts_it_again() {
     assert!(said.contains("s3 ended (it did not answer)") && said.contains("s3 is running again"), "{said}");
     assert_eq!(up.post("/predict", &json!({ "text": "I will kill you" })).0, 200);
     eprintln!("a store that is silent at the first start: `up` is up after {took:.1?}");
-    // 20 s of silence, one try of 15 s that began before their end, and a start.
+    // 20 s of silence, a try of 15 s that began before their end, and a start.
     assert!(took < Duration::from_secs(3 * 50), "{took:?}");
 }

@@ -33,20 +33,20 @@ use std::{sync::OnceLock, time::Duration};
 use stage::Stage;
 use tokio::runtime::Runtime;
 
-/// Everything asynchronous of all tests runs here: connections to a store outlive the call that made them.
+/// Runs a future on one runtime for all tests, because connections to a store outlive the call that made them.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().unwrap()).block_on(future)
 }
 
-/// A seed that is printed, so that what failed can be had again: `THREATWATCH_SEED=7`.
+/// A seed, which is printed so that a failure can be repeated: `THREATWATCH_SEED=7`.
 fn seed(of: &str) -> u64 {
     let seed = std::env::var("THREATWATCH_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     eprintln!("{of}: THREATWATCH_SEED={seed}");
     seed
 }
 
-/// The middle one and the longest.
+/// The median and the longest time.
 fn median_and_most(took: &[Duration]) -> (Duration, Duration) {
     let mut took = took.to_vec();
     took.sort_unstable();

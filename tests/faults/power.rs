@@ -25,18 +25,18 @@ use crate::{
     disk::{Mounted, image},
 };
 
-/// Written before the disk is synchronised, and after.
+/// The number of objects written before the disk is synchronised, and after.
 const BEFORE: usize = 60;
 const AFTER: usize = 120;
 
-/// A body that its name vouches for.
+/// An object whose name has the digest of its body.
 fn body(number: usize) -> (String, Bytes) {
     let bytes: Vec<u8> =
         (0..40_000_u32).flat_map(|at| (at.wrapping_mul(2_654_435_761) ^ number as u32).to_le_bytes()).collect();
     (format!("faults/power/{number:04}-{}", Digest::of(&bytes)), bytes.into())
 }
 
-/// What became of acknowledged objects.
+/// The state of acknowledged objects after the power loss.
 #[derive(Debug, Default)]
 struct Found {
     whole: usize,
@@ -90,7 +90,7 @@ fn a_power_loss_under_the_store_leaves_every_synchronised_object_whole_and_none_
     let synchronised = Command::new("sync").arg("--file-system").arg(&place).output().unwrap();
     assert!(synchronised.status.success(), "{}", both(&synchronised));
 
-    // In the middle of writes, the power goes.
+    // The power fails in the middle of writes.
     let after = std::thread::scope(|scope| {
         scope.spawn(|| block_on(stream::iter(BEFORE..BEFORE + AFTER).map(&write).buffered(8).collect::<Vec<()>>()));
         let started = Instant::now();

@@ -20,7 +20,7 @@ fn the_proxy_passes_on_falls_silent_refuses_slows_down_and_cuts() {
             let mut socket = socket.unwrap();
             std::thread::spawn(move || {
                 let mut byte = [0];
-                // A connection that is cut with bytes on their way ends with an error.
+                // A connection that is cut while bytes are on their way ends with an error.
                 while socket.read(&mut byte).is_ok_and(|read| read == 1) && socket.write_all(&byte).is_ok() {}
             });
         }
@@ -88,7 +88,7 @@ fn the_proxy_spoils_answers_as_it_is_told_and_the_server_hears_of_all_but_errors
     proxy.on(|_| Fault::Error(503, "SlowDown"));
     let refused = get("/").unwrap();
     assert!(refused.status == 503 && refused.body.contains("<Code>SlowDown</Code>"), "{refused:?}");
-    assert_eq!(hears.try_iter().count(), 0, "the server does not hear of it");
+    assert_eq!(hears.try_iter().count(), 0, "the request does not reach the server");
 
     proxy.on(|_| Fault::None);
     let mut socket = net::TcpStream::connect(address(proxy.port)).unwrap();

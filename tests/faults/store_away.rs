@@ -16,9 +16,9 @@ use crate::{
     proxy::{Mode, Proxy},
 };
 
-/// A verdict after a start, staleness, and recovery: each within this time.
+/// The time limit for a verdict after a start, for `stale`, and for recovery.
 const SOON: Duration = Duration::from_secs(2);
-/// What needs the store is refused within this time.
+/// The time limit for the refusal of a request that needs the store.
 const REFUSED: Duration = Duration::from_secs(3);
 
 fn is_stale(serve: &Serve) -> bool {
@@ -27,7 +27,7 @@ fn is_stale(serve: &Serve) -> bool {
     ready.json()["stale"] == true
 }
 
-/// Waits for the first verdict; answers it and how long it took.
+/// Waits for the first verdict. Returns it and how long it took.
 fn first_verdict(serve: &Serve, since: Instant) -> (Answer, Duration) {
     let patience = Duration::from_secs(15);
     loop {
@@ -52,7 +52,7 @@ fn requests_for_the_store(stage: &Stage) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Asks every route at once: each is refused in time, as it should be. Answers the longest time.
+/// Sends all requests at once and checks that each is refused in time. Returns the longest time.
 fn all_are_refused(serve: &Serve, requests: &[(&'static str, Vec<u8>)]) -> Duration {
     let refused = |route: &str, bytes: &[u8]| {
         let started = Instant::now();
@@ -105,7 +105,7 @@ fn f12_a_replica_that_starts_without_the_store_serves_within_two_seconds_what_wa
     assert!(ready.json()["trouble"].as_str().unwrap().len() > 10, "{ready:?}");
     serve.kill();
 
-    // One byte of the newest is wrong: the one before serves.
+    // One byte of the newest model is wrong, so the model before serves.
     let artifact = newest_cached(&plan).join("artifact");
     let mut bytes = fs::read(&artifact).unwrap();
     let middle = bytes.len() / 2;
@@ -118,7 +118,7 @@ fn f12_a_replica_that_starts_without_the_store_serves_within_two_seconds_what_wa
     assert_eq!(verdict.header("x-model-version"), Some(&*before));
     assert!(verdict.json()["generation"].as_u64() < Some(generation), "{verdict:?}");
 
-    // And the newest again as soon as the store tells.
+    // The newest model serves again as soon as the store answers.
     proxy.set(Mode::Pass);
     let patience = Duration::from_secs(5);
     assert!(wait_for(patience, || serves(&serve) == Some(generation)), "{:?}", serves(&serve));
@@ -129,7 +129,7 @@ fn f12_a_replica_that_starts_without_the_store_serves_within_two_seconds_what_wa
 fn f12_a_replica_with_an_empty_cache_says_that_the_store_is_away_and_serves_when_it_is_back() {
     let stage = Stage::enter();
     let proxy = Proxy::start(stage.up.ports.s3);
-    // The store comes back at different points of what the replica does again and again.
+    // The store comes back at different points of the replica's loop.
     for away in [0, 900, 1800].map(Duration::from_millis) {
         proxy.set(Mode::Refuse);
         let serve = Plan::new(&stage.up).through(&stage.up, &proxy).start();
@@ -165,7 +165,7 @@ fn f4_a_store_that_refuses_stops_no_verdict_and_is_told_of_at_once() {
     while away.elapsed() < SOON {
         later = later.max(all_are_refused(&serve, &requests));
     }
-    // What the store does not slow down: the requests that are refused have ended.
+    // The refused requests have ended, so only verdicts use the processor.
     let alone = Instant::now();
     std::thread::sleep(SOON);
     let asked = asking.end();
@@ -220,7 +220,7 @@ fn f5_a_store_that_says_nothing_stops_no_verdict_and_nothing_piles_up() {
     eprintln!("F5: {threads_before} threads, then {threads}");
     assert!(open < 64, "{open} connections to the store");
     assert!(threads <= threads_before + 4, "{threads_before} threads, then {threads}");
-    // Whoever asks on a connection that was used before is answered, too.
+    // A request on a connection that was used before is answered, too.
     let mut connection = Connection::open(serve.port).unwrap();
     for _ in 0..2 {
         assert_eq!(connection.exchange(&requests[0].1).unwrap().status, 200);

@@ -25,7 +25,7 @@ use crate::{
     seed,
 };
 
-/// An operation's bound, and what a busy machine may add.
+/// The time limit of an operation, and an allowance for a busy machine.
 const BOUND: Duration = Duration::from_secs(15 + 3);
 /// Positions of flipped bits, and of cuts.
 const POSITIONS: usize = 100;
@@ -37,7 +37,7 @@ fn store_behind(up: &Up, proxy: &Proxy, region: &str) -> S3Store {
     S3Store::new(&S3Settings { endpoint: proxy.url(), region: region.to_owned(), ..ours })
 }
 
-/// A hash of a text and a number, evenly in 0..1.
+/// A hash of a text and a number, evenly distributed in 0..1.
 fn share(seed: u64, text: &str, number: usize) -> f64 {
     let digest = Digest::of(format!("{seed} {text} {number}").as_bytes()).to_string();
     f64::from(u32::from_str_radix(&digest[..8], 16).unwrap()) / f64::from(u32::MAX)
@@ -49,7 +49,7 @@ fn f5_every_operation_on_a_silent_store_ends_in_time() {
     let proxy = Proxy::of_http(up.ports.s3);
     let store = store_behind(&up, &proxy, "f5");
     block_on(store.create("faults/f5", Bytes::from(vec![7; 100_000]))).unwrap();
-    // In the middle of a body first, then from the first byte on.
+    // The store falls silent in the middle of a body, then from the first byte on.
     proxy.on(|asked| if asked.method == "GET" { Fault::SilentBody(1000) } else { Fault::None });
     let started = Instant::now();
     let error = block_on(store.get("faults/f5")).unwrap_err();
@@ -70,7 +70,7 @@ fn f5_every_operation_on_a_silent_store_ends_in_time() {
     eprintln!("F5: silent in a body: {in_a_body:.1?}; get, get at once, create, list, delete, open: {took:.1?}");
 }
 
-/// How long it took to give up.
+/// How long an operation took to give up.
 async fn given_up(name: &str, work: BoxFuture<'_, Result<(), StoreError>>) -> Duration {
     let started = Instant::now();
     let error = work.await.unwrap_err();
@@ -82,7 +82,7 @@ async fn given_up(name: &str, work: BoxFuture<'_, Result<(), StoreError>>) -> Du
 #[test]
 fn f6_a_store_that_fails_three_calls_of_ten_is_used_all_the_same_and_one_that_fails_all_is_left_alone() {
     const OBJECTS: usize = 500;
-    // The first number of an attempt at a request decides, not chance: the same in every run.
+    // A hash of the attempt decides, not chance, so every run is the same.
     let seed = std::env::var("THREATWATCH_SEED").map_or(6, |seed| seed.parse().unwrap());
     let up = Stage::shared();
     let proxy = Proxy::of_http(up.ports.s3);
@@ -123,7 +123,7 @@ fn f6_a_store_that_fails_three_calls_of_ten_is_used_all_the_same_and_one_that_fa
     let in_three = attempts.lock().unwrap().values().filter(|&&attempts| attempts <= 3).count();
     let extra = (calls.load(Ordering::SeqCst) - operations) as f64 / operations as f64;
 
-    // All calls fail: repetitions must end, or they would be what keeps the store down.
+    // All calls fail. Repetitions must end, otherwise they would keep the store down.
     calls.store(0, Ordering::SeqCst);
     let counted = Arc::clone(&calls);
     proxy.on(move |_| {
@@ -145,7 +145,7 @@ fn f6_a_store_that_fails_three_calls_of_ten_is_used_all_the_same_and_one_that_fa
         100.0 * extra_when_down
     );
     assert!(succeeded as f64 >= 0.999 * operations as f64, "{succeeded} of {operations}");
-    // Each failed call repeated once is 43 %: no policy that succeeds needs fewer.
+    // Repeating each failed call makes 43 % more calls. No policy that succeeds needs fewer.
     assert!(extra <= 0.5, "{extra}");
     assert_eq!(failed, OBJECTS);
     assert!(extra_when_down <= 0.2, "{extra_when_down}");
@@ -157,7 +157,7 @@ fn f6_a_lost_reply_is_read_back_and_a_slow_store_is_waited_for() {
     let proxy = Proxy::of_http(stage.up.ports.s3);
     let registry = Registry::new(Arc::new(store_behind(&stage.up, &proxy, "lost")));
     let live: Version = Version::parse(&stage.production().0).unwrap();
-    // The first reply to each request is lost: the repetition finds what the first did.
+    // The first reply to each request is lost. The repetition finds the result of the first try.
     let seen = Mutex::new(HashMap::<String, usize>::new());
     proxy.on(move |asked| {
         let mut seen = seen.lock().unwrap();
@@ -204,7 +204,7 @@ fn f7_spoilt_bodies_are_refused_at_every_position_and_the_old_model_serves() {
     }
     assert_eq!(refused, [POSITIONS; 3], "flipped, cut, short");
 
-    // A replica that meets with it when the version goes live.
+    // A replica reads the damaged object when the version goes live.
     spoil(Fault::FlippedBit(4 * length));
     let serve = Plan::new(&stage.up).through(&stage.up, &proxy).start_ready();
     let (_, before) = stage.production();
@@ -216,7 +216,7 @@ fn f7_spoilt_bodies_are_refused_at_every_position_and_the_old_model_serves() {
     };
     assert_eq!(failures(), 0);
     let body = json!({ "version": other, "force": true, "reason": "a spoilt one" });
-    // 202 where the replica that cannot load it is waited for longer than the caller is.
+    // The answer is 202 if the wait for the replica that cannot load it is longer than the caller's wait.
     let (status, done) = stage.up.post_json("/promote", &body);
     assert!(matches!(status, 200 | 202), "{status}: {done}");
     assert!(wait_for(Duration::from_secs(30), || failures() > 0), "{}", serve.log());

@@ -16,13 +16,13 @@ use crate::{
     tenant::{Temporal, Tenant, first_model},
 };
 
-/// Temporal is away for so long.
+/// How long Temporal is away.
 const AWAY: Duration = Duration::from_secs(30);
-/// What needs Temporal is refused within this time, as the matrix has it.
+/// The time limit for the refusal of a request that needs Temporal, as in the matrix.
 const REFUSED: Duration = Duration::from_secs(2);
-/// A connection that went silent is probed every 10 s and given up 5 s later; twice that.
+/// Twice the time after which a silent connection is given up: it is probed every 10 s, and closed 5 s later.
 const ANEW: Duration = Duration::from_secs(30);
-/// The matrix has 10 s for the worker; twice that is for machines that do other things.
+/// The time limit for the worker: twice the 10 s of the matrix, for busy machines.
 const BACK: Duration = Duration::from_secs(20);
 
 fn train(api: &Serve) -> (Answer, Duration) {
@@ -32,7 +32,7 @@ fn train(api: &Serve) -> (Answer, Duration) {
     (answer, started.elapsed())
 }
 
-/// Asks for training runs as long as Temporal is away; answers the longest time that a refusal took.
+/// Requests training runs while Temporal is away. Returns the longest time that a refusal took.
 fn all_are_refused(api: &Serve, time: Duration) -> Duration {
     let (started, mut longest) = (Instant::now(), Duration::ZERO);
     while started.elapsed() < time {
@@ -64,7 +64,7 @@ fn f3_temporal_is_killed_for_thirty_seconds_and_verdicts_go_on_and_no_run_is_los
     tenant.start_training("under-way", "never");
     let killed = Instant::now();
     temporal.lock().unwrap().kill();
-    // What is in flight at this moment may still be answered.
+    // A request that is in flight now may still be answered.
     let is_known = || train(&api).0.status == 503;
     assert!(wait_for(REFUSED, is_known), "not known to be away");
     let known = killed.elapsed();
@@ -74,7 +74,7 @@ fn f3_temporal_is_killed_for_thirty_seconds_and_verdicts_go_on_and_no_run_is_los
     let answers = || temporal.lock().unwrap().answers();
     assert!(wait_for(Duration::from_secs(30), answers));
     let answered = Instant::now();
-    // A query is answered by the worker.
+    // The worker answers queries.
     let status = || tenant.temporal(&["workflow", "query", "--type", "status", "--workflow-id", "under-way"]);
     assert!(wait_for(BACK, || status().status.success()), "the worker does not come back");
     let back = answered.elapsed();
@@ -94,7 +94,7 @@ fn f3_temporal_is_killed_for_thirty_seconds_and_verdicts_go_on_and_no_run_is_los
     proxy.set(Mode::Silent);
     assert!(wait_for(3 * REFUSED, is_known), "a silent Temporal is not known to be away");
     let refused = all_are_refused(&api, Duration::from_secs(5));
-    // Then every connection ends after some kilobytes, which is in the middle of an answer sooner or later.
+    // Then every connection ends after some kilobytes, sometimes in the middle of an answer.
     let back = Instant::now();
     proxy.set(Mode::Cut(20_000));
     let mut started = 0;

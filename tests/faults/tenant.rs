@@ -18,7 +18,7 @@ use crate::{
     process::{Plan, Serve, store_variables},
 };
 
-/// Who uses which part of which servers.
+/// A namespace of Temporal and a bucket, and the servers that they are on.
 pub(crate) struct Tenant {
     up: Arc<Up>,
     bucket: String,
@@ -28,7 +28,7 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
-    /// On both servers of an `up`.
+    /// Uses both servers of an `up`.
     pub(crate) fn new(up: &Arc<Up>, name: &str) -> Self {
         install_crypto();
         let tenant = Self {
@@ -47,7 +47,7 @@ impl Tenant {
         tenant
     }
 
-    /// With a Temporal of its own at an address, in its only namespace.
+    /// Uses another Temporal at an address, in its only namespace.
     pub(crate) fn with_temporal_at(up: &Arc<Up>, name: &str, temporal: String) -> Self {
         install_crypto();
         let (bucket, namespace) = (format!("faults-{name}"), "default".to_owned());
@@ -86,7 +86,7 @@ impl Tenant {
         command.env("TEMPORAL_CONFIG_FILE", "/nowhere/none.toml").output().unwrap()
     }
 
-    /// A command of ours.
+    /// Runs one of our commands.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let state = tempfile::tempdir().unwrap();
         let mut command = Command::new(BINARY);
@@ -101,7 +101,7 @@ impl Tenant {
         assert!(started.status.success(), "{}", both(&started));
     }
 
-    /// What `temporal workflow result` says at a run's end.
+    /// The output of `temporal workflow result` at a run's end.
     pub(crate) fn result(&self, id: &str) -> String {
         both(&self.temporal(&["workflow", "result", "--workflow-id", id]))
     }
@@ -120,7 +120,7 @@ impl Tenant {
     }
 }
 
-/// Where a worker runs, as often as a test likes.
+/// A folder and settings for a worker, which a test may start several times.
 pub(crate) struct Workplace {
     dir: Arc<TempDir>,
     log: PathBuf,
@@ -176,7 +176,7 @@ impl Worker {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// As `kill -9` does.
+    /// Kills it, as `kill -9` does.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -247,7 +247,7 @@ impl Drop for Temporal {
     }
 }
 
-/// Trains and promotes a first model by the API, and waits until it serves.
+/// Trains and promotes a first model through the API, and waits until it serves.
 pub(crate) fn first_model(api: &Serve) {
     let body = json!({ "trainers": ["multinomial_nb"], "auto_promote": "if_gate_passes" });
     let answer = client::ask(api.port, &client::request("POST", "/train", "", &body.to_string())).unwrap();

@@ -12,15 +12,17 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{Stage, block_on, median_and_most, seed, tenant::Tenant};
 
-/// Namespaces in which runs are killed at the same time: most of each is waiting.
+/// Namespaces in which workers are killed at the same time. Most of the time each one waits.
 const LANES: usize = 5;
-/// Kills in each; 20 in all.
+/// Kills in each namespace; 20 in all.
 const KILLS: usize = 4;
-/// A dead worker is noticed after 8 s by its heartbeat, 10 s by its workflow task; then half a second of back-off and
-/// the start of the next worker. The matrix has 10 s and back-off; twice that is for machines that do other things.
+/// The time limit for resuming: about twice the 10 s and back-off of the matrix, for busy machines.
+///
+/// A dead worker is noticed after 8 s by its heartbeat, or after 10 s by its workflow task. Then come half a second of
+/// back-off and the start of the next worker.
 const RESUMED: Duration = Duration::from_secs(22);
 
-/// When something of a run was first started after a moment.
+/// The time from a moment until the first start of a step of a run.
 fn resumed(tenant: &Tenant, id: &str, after: SystemTime) -> Option<Duration> {
     let started =
         tenant.events(id).into_iter().filter(|event| event["eventType"].as_str().unwrap().ends_with("_STARTED"));
@@ -31,7 +33,7 @@ fn resumed(tenant: &Tenant, id: &str, after: SystemTime) -> Option<Duration> {
     times.filter(|&at| at > after).min().map(|at| at.duration_since(after).unwrap())
 }
 
-/// Kills a worker in the middle of four runs; answers how long each took to go on.
+/// Kills a worker in the middle of four runs. Returns how long each run took to resume.
 fn lane(number: usize, seed: u64) -> (Tenant, Vec<Duration>) {
     let tenant = Tenant::new(&Stage::shared(), &format!("killed-{number}"));
     let workplace = tenant.worker();
@@ -54,7 +56,7 @@ fn lane(number: usize, seed: u64) -> (Tenant, Vec<Duration>) {
         assert_eq!(tenant.versions_of(&id), 1, "{id}");
         match resumed(&tenant, &id, killed) {
             Some(resumed) => took.push(resumed),
-            // It had ended before: the first took longer, as first runs do.
+            // The run had ended before the kill, because a first run takes longer than later ones.
             None => whole = whole.mul_f64(0.7),
         }
         if took.len() == KILLS {

@@ -28,10 +28,10 @@ use crate::{
 const HALF_HEADS: usize = 1000;
 const SLOW_BODIES: usize = 100;
 const MANY: usize = 4000;
-/// Files that the service may have in the test of many connections.
+/// The limit of open files of the service in the test of many connections.
 const FILES: u32 = 1024;
 
-/// The test holds one end of every connection itself.
+/// Raises the limit of open files, because the test holds one end of every connection.
 fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     let enough = limit.maximum.is_none_or(|most| most > 2 * MANY as u64);
@@ -43,13 +43,13 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// What the server said to a slow client, and how long after the first byte it closed.
+/// The server's answer to a slow client, and the time from the first byte until it closed.
 struct Closed {
     after: Duration,
     said: String,
 }
 
-/// Sends the beginning, then nothing or a byte a second, until the server closes.
+/// Sends the beginning, then nothing or one byte per second, until the server closes.
 async fn be_slow(port: u16, beginning: &'static str, dribbles: bool) -> Closed {
     let mut stream = TcpStream::connect(address(port)).await.unwrap();
     let since = Instant::now();
@@ -57,7 +57,7 @@ async fn be_slow(port: u16, beginning: &'static str, dribbles: bool) -> Closed {
     let (mut reader, mut writer) = stream.split();
     let mut said = Vec::new();
     let dribbling = async {
-        // What cannot be sent any more is no matter: the reader sees the end.
+        // An error when sending does not matter: the reader sees the end.
         let second = Duration::from_secs(if dribbles { 1 } else { 3600 });
         loop {
             tokio::time::sleep(second).await;
@@ -65,7 +65,7 @@ async fn be_slow(port: u16, beginning: &'static str, dribbles: bool) -> Closed {
         }
     };
     tokio::select! {
-        // A reset is an end, too.
+        // A reset also counts as the end.
         _ = reader.read_to_end(&mut said) => {}
         () = dribbling => unreachable!("it never ends"),
     }
@@ -107,7 +107,7 @@ fn f14_slow_clients_are_closed_in_time_and_nobody_else_waits_for_them() {
     });
     let asked = asking.end();
     asked.require_all();
-    // While all were there, and all the time.
+    // The p99 while all slow clients were there, and over the whole time.
     let early = asked.verdicts.iter().filter(|(at, _)| *at < started + Duration::from_secs(9));
     let early = p99(early.map(|&(_, took)| took));
     let all = p99(asked.verdicts.iter().map(|&(_, took)| took));
@@ -124,7 +124,7 @@ fn f14_slow_clients_are_closed_in_time_and_nobody_else_waits_for_them() {
     assert!(early < most && all < most, "{early:?} and {all:?}, at most {most:?}");
 }
 
-/// Connections of clients that want nothing: how many were told that there is no room, and how many just closed.
+/// Connections of idle clients: how many got 503, and how many were closed without an answer.
 #[derive(Default)]
 struct Crowd {
     told: AtomicUsize,
@@ -137,8 +137,9 @@ impl Crowd {
     }
 }
 
-/// Connects, and after a second sends one byte. Until then the system may have forgotten the connection: it does so
-/// with some that come faster than they are accepted.
+/// Connects, and sends one byte after a second.
+///
+/// The system may drop a connection before that, if connections come faster than they are accepted.
 async fn be_idle(port: u16, crowd: Arc<Crowd>) {
     let mut said = Vec::new();
     if let Ok(mut stream) = TcpStream::connect(address(port)).await {
@@ -172,7 +173,7 @@ fn f15_more_connections_than_there_is_room_for_are_refused_and_cost_nothing() {
     for _ in 0..MANY {
         runtime.spawn(be_idle(port, Arc::clone(&crowd)));
     }
-    // All but those for whom there are files.
+    // All connections are refused but those for which there are files.
     let most = MANY - FILES as usize;
     assert!(wait_for(Duration::from_secs(10), || crowd.refused() >= most), "{} were refused", crowd.refused());
     let took = started.elapsed();
@@ -184,7 +185,7 @@ fn f15_more_connections_than_there_is_room_for_are_refused_and_cost_nothing() {
     assert!((500..FILES as usize).contains(&open), "{open} are open");
     assert!(share < 0.5, "{percent:.1}% of a core while full");
 
-    // Who was there before goes on, who comes now is told.
+    // An earlier client is still served. A new client gets 503.
     assert_eq!(early.exchange(&predict()).unwrap().status, 200);
     let mut late = net::TcpStream::connect(address(port)).unwrap();
     late.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -195,7 +196,7 @@ fn f15_more_connections_than_there_is_room_for_are_refused_and_cost_nothing() {
     runtime.shutdown_timeout(Duration::from_secs(5));
     let left = Instant::now();
     let is_answered = || ask(port, &predict()).is_ok_and(|answer| answer.status == 200);
-    assert!(wait_for(Duration::from_secs(1), is_answered), "nobody is let in after the others left");
+    assert!(wait_for(Duration::from_secs(1), is_answered), "no client is accepted after the others left");
     eprintln!("F15: a verdict {:?} after the others left", left.elapsed());
     assert!(!serve.log().contains("panicked"), "{}", serve.log());
 }

@@ -15,7 +15,7 @@ use crate::{
     wrk::{Load, wrk},
 };
 
-/// What a request is answered that shows a key, sent as these bytes.
+/// The status of the answer to a request with a key, sent as these bytes.
 fn status_with(connection: &mut Connection, header: &[u8]) -> u16 {
     let mut bytes = request("POST", "/predict", "KEY", COMMENT);
     let at = bytes.windows(3).position(|window| window == b"KEY").unwrap();
@@ -31,7 +31,7 @@ fn status(serve: &Serve, key: &str) -> u16 {
     status_with(&mut Connection::open(serve.port).unwrap(), &bearer(key.as_bytes()))
 }
 
-/// A copy of everything in the bucket of `up`, as a bucket of its own: only there are keys needed.
+/// Copies the bucket of `up` into another bucket. Keys are needed only there.
 fn copy_of_the_bucket(stage: &Stage, name: &str) {
     let ours = stage.up.settings().s3().unwrap();
     let copy = S3Store::new(&S3Settings { bucket: name.to_owned(), ..ours.clone() });
@@ -39,7 +39,7 @@ fn copy_of_the_bucket(stage: &Stage, name: &str) {
     block_on(async {
         copy.ensure_bucket().await.unwrap();
         for object in ours.list("").await.unwrap() {
-            // What was there for a moment only is no part of it.
+            // An object that was deleted after the listing is not copied.
             if let Some(bytes) = ours.get(&object).await.unwrap() {
                 copy.create(&object, bytes).await.unwrap();
             }
@@ -47,7 +47,7 @@ fn copy_of_the_bucket(stage: &Stage, name: &str) {
     });
 }
 
-/// Runs a command on a bucket; answers what it printed.
+/// Runs a command on a bucket and returns its output.
 fn run_on(stage: &Stage, bucket: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(BINARY);
     command.args(arguments).arg("--state-dir").arg(stage.up.state_dir());
@@ -86,7 +86,7 @@ fn a_key_takes_less_than_a_tenth_of_the_rate() {
     let open = Plan::new(&stage.up).with(&["--max-requests-per-second", "0"]).start_ready();
     let without = || Load::start(&wrk, open.port, 1, None).end().rate();
     let with = || Load::start(&wrk, guarded.serve.port, 1, Some(&guarded.key)).end().rate();
-    // Neither always comes first; what else the machine does changes from round to round, and meets both alike.
+    // The order alternates, so that other work on the machine affects both alike.
     let mut shares: Vec<f64> = (0..ROUNDS)
         .map(|round| {
             let (with, without) = if round % 2 == 0 {
@@ -115,7 +115,7 @@ fn a_revoked_key_is_refused_within_five_seconds() {
     eprintln!("keys: refused {:?} after it was revoked", revoked.elapsed());
 }
 
-/// As long as a key, and none.
+/// A text with the length of a key that is not a key.
 fn random_key(like: &str) -> String {
     format!("tw_{:0>1$.1$}", hex::encode(rand::random::<[u8; 32]>()), like.len() - 3)
 }
@@ -127,7 +127,7 @@ fn near_miss(key: &str) -> String {
     format!("{most}{}", others[rand::random_range(0..others.len())])
 }
 
-/// Welch's t of two samples, without the slowest tenth of both together: those were interrupted.
+/// Welch's t of two samples, without the slowest tenth of both together, which was interrupted.
 fn welch(a: &[f64], b: &[f64]) -> f64 {
     let mut all = [a, b].concat();
     all.sort_unstable_by(f64::total_cmp);
@@ -142,7 +142,9 @@ fn welch(a: &[f64], b: &[f64]) -> f64 {
     (mean_a - mean_b) / (error_a + error_b).sqrt()
 }
 
-/// Tries keys that are none; none is taken. Answers how near ones and random ones differ in time, as Welch's t.
+/// Tries wrong keys and checks that none is accepted.
+///
+/// Returns Welch's t of the times of keys near the right one and of random keys.
 fn try_wrong_keys(guarded: &Guarded) -> f64 {
     const ROUNDS: usize = 500;
     const PAIRS: usize = 4;
@@ -173,7 +175,7 @@ fn try_wrong_keys(guarded: &Guarded) -> f64 {
         }
         for pair in 0..PAIRS {
             let (near_one, random_one) = (bearer(near_miss(key).as_bytes()), bearer(random_key(key).as_bytes()));
-            // Neither always comes first.
+            // The order alternates.
             if (round + pair) % 2 == 0 {
                 near.push(refuse(&near_one));
                 random.push(refuse(&random_one));
@@ -194,7 +196,7 @@ fn no_wrong_key_gets_in_and_a_near_one_is_refused_as_fast_as_any() {
     let t = try_wrong_keys(&guarded);
     eprintln!("keys: Welch's t of near ones and random ones is {t:.2}");
     if t.abs() >= MOST {
-        // One in many is so by chance: not twice.
+        // One measurement may differ by chance, but not two.
         let again = try_wrong_keys(&guarded);
         assert!(again.abs() < MOST, "near keys are told from random ones by time: t = {t:.2}, then {again:.2}");
     }

@@ -12,20 +12,22 @@ use crate::{
     wrk::{self, wrk},
 };
 
-/// Clients that ask at once.
+/// The number of concurrent clients.
 const CLIENTS: usize = 8;
 
-/// What a client met with until it was let in no more.
+/// The results of a client until no connection was accepted any more.
 #[derive(Default)]
 struct Met {
     answered: usize,
-    /// What went wrong, when, and after how many answers on the same connection.
+    /// The errors: what, when, and after how many answers on the same connection.
     unanswered: Vec<(String, Instant, usize)>,
     last: Option<Instant>,
 }
 
 impl Met {
-    /// Asks as clients do: on one connection until an answer closes it, then on a new one, until none is taken.
+    /// Sends requests on one connection until an answer closes it, then on a new one.
+    ///
+    /// It ends when no connection is accepted.
     fn until_the_end(port: u16) -> Self {
         let mut met = Self::default();
         while let Ok(mut connection) = Connection::open(port) {
@@ -59,7 +61,7 @@ impl Met {
     }
 }
 
-/// When readiness failed first, because the service stops.
+/// The time at which readiness first failed, because the service stops.
 fn stopping_is_told(port: u16) -> Option<Instant> {
     let mut told = None;
     while let Ok(mut connection) = Connection::open(port) {
@@ -109,7 +111,7 @@ fn promotions_back_and_forth_under_load_fail_no_request() {
     let Some(wrk) = wrk() else { return };
     let promotions: u64 = std::env::var("THREATWATCH_PROMOTIONS").map_or(100, |number| number.parse().unwrap());
     let stage = Stage::enter();
-    // There must be a version to go back to.
+    // A second version is needed for rollbacks.
     stage.promote_the_other();
     let (mut live, first) = stage.production();
     let mut other = stage.other_version();
@@ -118,7 +120,7 @@ fn promotions_back_and_forth_under_load_fail_no_request() {
     for promotion in 1..=promotions {
         let began = Instant::now();
         let body = json!({ "to": other, "reason": "back and forth" });
-        // On a machine that is busy with more than this, one may still be running when its answer comes.
+        // On a busy machine, a rollback may still be running when its answer comes.
         let mut answer = (0, json!(null));
         let is_done = wait_for(Duration::from_mins(1), || {
             answer = stage.up.post_json("/rollback", &body);

@@ -11,22 +11,22 @@ use crate::{
     process::{Plan, Serve},
 };
 
-/// In every request, and in no answer.
+/// A word in every request, which must be in no answer.
 const CANARY: &str = "xylophonequagmire";
-/// An answer comes within this time.
+/// The time limit for an answer.
 const IN_TIME: Duration = Duration::from_secs(5);
-/// Each is sent so often at once.
+/// How often each request is sent at once.
 const AT_ONCE: usize = 8;
-/// What the buffers of both ends may take before the server closes.
+/// The most bytes that the buffers of both ends hold before the server closes.
 const IN_BUFFERS: usize = 16 << 20;
 
-/// A request, of which `flood` is sent again and again after `bytes`.
+/// A hostile request: `bytes`, then `flood` again and again.
 struct Hostile {
     name: &'static str,
     status: u16,
     bytes: Vec<u8>,
     flood: Vec<u8>,
-    /// How much of the flood there is.
+    /// The total length of the flood.
     length: usize,
 }
 
@@ -41,14 +41,14 @@ impl Hostile {
         Self { name, status: 413, bytes: head(headers), flood: flood.into_bytes(), length }
     }
 
-    /// Sends it, for as long as the server takes it; answers what comes back and how much was sent.
+    /// Sends it while the server accepts bytes. Returns the answer and the number of bytes sent.
     fn send(&self, serve: &Serve) -> (Answer, usize) {
         let mut connection = Connection::open(serve.port).unwrap();
         let mut writer = connection.writer();
         std::thread::scope(|scope| {
             let sending = scope.spawn(move || {
                 let mut sent = 0;
-                // Errors: the server has closed.
+                // An error means that the server has closed.
                 let mut is_taken = writer.write_all(&self.bytes).is_ok();
                 while is_taken && sent < self.length {
                     is_taken = writer.write_all(&self.flood).is_ok();
@@ -69,7 +69,7 @@ fn head(headers: &str) -> Vec<u8> {
     format!("POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n{json}{canary}{headers}\r\n").into_bytes()
 }
 
-/// Gzip of zeros: 150 times as many as it has bytes itself.
+/// Zeros compressed by gzip, to a 150th of their size.
 fn bomb(kilobytes: usize) -> Vec<u8> {
     let mut bits = Bits::default();
     // The last block, with the fixed code; one zero.
@@ -77,7 +77,7 @@ fn bomb(kilobytes: usize) -> Vec<u8> {
     bits.push(0b01, 2);
     bits.push(0b0000_1100, 8);
     for _ in 0..kilobytes * 4 {
-        // 258 times what came one before.
+        // Repeats the byte before 258 times.
         bits.push(0b1010_0011, 8);
         bits.push(0, 5);
     }

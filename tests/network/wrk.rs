@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{client::COMMENT, common::signal};
 
-/// The program; without it a test that needs it is not run, and fails under CI.
+/// The path of wrk. Without it, a test that needs it is skipped, or fails under CI.
 pub(crate) fn wrk() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join("wrk")).find(|file| file.is_file());
@@ -21,9 +21,9 @@ pub(crate) fn wrk() -> Option<PathBuf> {
     found
 }
 
-/// Verdicts asked for by eight connections as fast as they come.
+/// Requests for verdicts on eight connections, each as fast as answers come.
 pub(crate) struct Load {
-    /// None once it ended.
+    /// `None` after it has ended.
     process: Option<Child>,
     _dir: TempDir,
 }
@@ -41,7 +41,7 @@ impl Load {
         Self { process: Some(command.spawn().unwrap()), _dir: dir }
     }
 
-    /// Ends it before its time.
+    /// Stops it early.
     pub(crate) fn stop(self) -> Figures {
         signal("-INT", self.process.as_ref().unwrap().id());
         self.end()
@@ -61,11 +61,11 @@ impl Drop for Load {
     }
 }
 
-/// What wrk prints.
+/// The output of wrk.
 pub(crate) struct Figures(String);
 
 impl Figures {
-    /// Requests a second; every one was answered with success.
+    /// Requests per second. Panics if an answer was an error.
     pub(crate) fn rate(&self) -> f64 {
         let text = &self.0;
         assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");

@@ -10,14 +10,14 @@ use crate::{
     stack::{Part, Stack},
 };
 
-/// From one kill to the next.
+/// The time from one kill to the next.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
-/// In a soak of less than two minutes.
+/// The same in a soak of less than two minutes.
 const SHORT_PAUSE: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(8));
 /// A supervisor starts a part again after this time at the earliest.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// What was killed, and how long it was missed each time; no time where the next kill came first.
+/// The killed parts, and how long each was away. `None` if the next kill came first.
 #[derive(Debug, Default)]
 pub(crate) struct Strikes(pub(crate) BTreeMap<Part, Vec<Option<Duration>>>);
 
@@ -30,7 +30,7 @@ impl Strikes {
         self.0.values().map(Vec::len).sum()
     }
 
-    /// How long a part was missed: the median and the most.
+    /// How long a part was away: the median and the longest time.
     pub(crate) fn missed(&self, part: Part) -> Option<(Duration, Duration)> {
         let mut times: Vec<Duration> = self.0.get(&part)?.iter().copied().flatten().collect();
         times.sort_unstable();
@@ -69,8 +69,10 @@ pub(crate) fn run(stack: &Stack, plan: &Plan, clock: Clock) -> Strikes {
     strikes
 }
 
-/// Never both APIs at once: behind a load balancer one is enough. In the last third of a long soak, worker and second
-/// API live on, so that leaks have time to show.
+/// Whether a part may be killed now.
+///
+/// Both APIs are never killed at once: behind a load balancer, one is enough. In the last third of a long soak, the
+/// worker and the second API are not killed, so that leaks have time to show.
 fn may_be_killed(stack: &Stack, plan: &Plan, clock: Clock, part: Part) -> bool {
     match part {
         Part::Worker if plan.is_long() => !clock.is_last_third(),

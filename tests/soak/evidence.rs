@@ -11,12 +11,12 @@ use workflows::{
 
 use crate::{ledger::Ledger, load::Load, stack::Stack, witness::Seen};
 
-/// Every run that may write a generation, or a version.
+/// The runs that may write a generation or a version.
 const QUERY: &str = "WorkflowType IN ('TrainWorkflow', 'PromoteWorkflow', 'RollbackWorkflow')";
 
-/// Everything that the invariants are held against.
+/// Everything that the invariants are checked against.
 pub(crate) struct Evidence {
-    /// What the registry's own check says.
+    /// The result of the registry's own check.
     pub(crate) verified: Verification,
     pub(crate) history: Vec<Promotion>,
     /// Names of records, as the store lists them.
@@ -54,11 +54,11 @@ impl From<ModelManifest> for Made {
 pub(crate) struct Run {
     pub(crate) workflow_id: String,
     pub(crate) run_id: String,
-    /// Why a training run failed: the kind of failure, and its words.
+    /// Why a training run failed: the kind of failure and the message.
     pub(crate) failure: Option<(String, String)>,
-    /// The generation that it says it wrote.
+    /// The generation that it reports as written.
     pub(crate) generation: Option<u64>,
-    /// The versions that it says it made, with their trainers.
+    /// The versions that it reports as made, with their trainers.
     pub(crate) versions: Vec<(String, String)>,
 }
 

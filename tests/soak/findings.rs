@@ -15,7 +15,7 @@ use crate::{
     stack::{Part, Stack},
 };
 
-/// The least share of the rate that must be held: machines that build at the same time are slow.
+/// The least share of the requested rate. A machine that also builds is slow.
 const HELD: f64 = 0.5;
 
 /// A soak that is over.
@@ -54,19 +54,19 @@ impl Course<'_> {
         ]
     }
 
-    /// What was done: nothing of it may be missing, nothing may have an answer that no fault explains.
+    /// The operator's actions: none may be missing, and every error must be explained by a fault.
     pub(crate) fn deeds(&self) -> Vec<Finding> {
         let Evidence { ledger, runs, .. } = self.evidence;
         let answers: Vec<String> =
             ledger.answers.iter().map(|((what, status), count)| format!("{what} {status}: {count}")).collect();
         let failed: Vec<&Run> = runs.iter().filter(|run| run.failure.is_some()).collect();
-        // The version is there all the same: what the gate compared it with was no longer in production.
+        // The version was still registered. Only the promotion failed, because production had changed since the gate.
         let is_late = |run: &&&Run| run.failure.as_ref().is_some_and(|(kind, _)| kind == workflows::failure::CONFLICT);
         let late = failed.iter().filter(is_late).count();
         let kept = self.stack.runtime.block_on(self.stack.registry.feedback()).unwrap();
         let kept: BTreeSet<String> = kept.keys().map(ToString::to_string).collect();
         let lost = ledger.feedback.iter().filter(|id| !kept.contains(*id)).cloned().collect();
-        // Half a minute may be too short for one that meets a fault.
+        // Half a minute may be too short for an action that meets a fault.
         let idle = Deed::ALL.into_iter().filter(|deed| self.plan.is_long() && deed.done(self.evidence) == 0);
         let idle = idle.map(|deed| format!("there are no {}", deed.name())).collect();
         let kill = |part: Part| {
@@ -130,7 +130,7 @@ impl Course<'_> {
 
     pub(crate) fn processes(&self) -> Finding {
         let (count, mut strays) = self.stack.strays();
-        // Each end that `up` saw was one of ours.
+        // Every end of a part that `up` reports was one of our kills.
         let output = self.stack.up.output();
         for part in Part::ALL {
             let Some(name) = part.name_of_up() else { continue };
@@ -140,13 +140,13 @@ impl Course<'_> {
             }
         }
         let deaths = self.evidence.seen.deaths;
-        Finding::new("processes", "no orphan, nobody unburied, nobody that ended by itself")
+        Finding::new("processes", "no orphan, no zombie, no process that ended by itself")
             .figures(format!("{count} processes, {} kills", self.strikes.count()))
             .broken(strays)
             .broken_if(deaths > 0, format!("the second API ended {deaths} times by itself"))
     }
 
-    /// I8, and what retention left.
+    /// I8, and the objects after retention.
     pub(crate) fn objects(&self, before: &Counts) -> Vec<Finding> {
         let at_rest = objects::counts(self.stack);
         let deleted = objects::prune(self.stack);
@@ -172,14 +172,14 @@ impl Course<'_> {
                     verified.generations
                 ))
                 .broken(verified.problems),
-            Finding::new("objects", "after retention nothing is left that nothing needs")
+            Finding::new("objects", "after retention, every object that is left is needed")
                 .figures(format!("before -> at rest -> after retention: {}", lines.join(", ")))
                 .broken(objects::unneeded(self.stack, &promoted)),
         ]
     }
 }
 
-/// What must have happened, for the checks to say anything.
+/// An action that must have happened. Otherwise the checks say nothing.
 #[derive(Clone, Copy)]
 enum Deed {
     Promotions,
@@ -193,9 +193,9 @@ impl Deed {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Promotions => "promotions that an API told of",
+            Self::Promotions => "promotions that an API reported",
             Self::Rollbacks => "rollbacks in the history",
-            Self::Races => "races that somebody won",
+            Self::Races => "races with a winner",
             Self::Retentions => "times retention",
         }
     }
@@ -212,9 +212,9 @@ impl Deed {
     }
 }
 
-/// When everything was told to stop, nobody is left.
+/// After `up` has stopped, no process is left.
 pub(crate) fn end(left: Vec<(u32, String)>) -> Finding {
-    Finding::new("end", "nobody is left when `up` has stopped")
+    Finding::new("end", "no process is left when `up` has stopped")
         .figures(format!("{} processes", left.len()))
         .broken(left.into_iter().map(|(pid, line)| format!("{pid}: {line}")).collect())
 }

@@ -11,10 +11,10 @@ use crate::{
     report::Finding,
 };
 
-/// The reason of rollbacks that leave it to the registry where to go.
+/// The reason of rollbacks without a named target.
 pub(crate) const ROLLBACK: &str = "soak: back to the version before";
 
-/// I1 to I7 and I9 to I11; I8 is asked after retention has run.
+/// I1 to I7 and I9 to I11. I8 is checked after retention has run.
 pub(crate) fn all(evidence: &Evidence) -> Vec<Finding> {
     let Evidence { verified, history, runs, ledger, seen, load, .. } = evidence;
     let promotions = runs.iter().filter(|run| run.generation.is_some()).count();
@@ -27,7 +27,7 @@ pub(crate) fn all(evidence: &Evidence) -> Vec<Finding> {
         Finding::new("I2", "generations go up by one, without a gap")
             .figures(format!("{} records", evidence.records.len()))
             .broken(gaps(&evidence.records)),
-        Finding::new("I3", "as many promotions were told as generations were written, and the same")
+        Finding::new("I3", "every generation has one reported promotion, and every reported promotion its generation")
             .figures(format!(
                 "{promotions} by workflows, {} by racers at the registry, {} told by an API",
                 won_past_workflows(&ledger.races).len(),
@@ -75,7 +75,7 @@ fn gaps(records: &[String]) -> Vec<String> {
     wanted.filter(|generation| !there.contains(&Some(*generation))).map(|g| format!("no record of {g:?}")).collect()
 }
 
-/// I3: generations and those who say that they wrote them, one to one.
+/// I3: generations and the promotions that report them, one to one.
 fn unexplained(history: &[Promotion], runs: &[Run], races: &[Race]) -> Vec<String> {
     let mut written: BTreeMap<u64, String> = won_past_workflows(races);
     let mut broken = Vec::new();
@@ -97,7 +97,7 @@ fn unexplained(history: &[Promotion], runs: &[Run], races: &[Race]) -> Vec<Strin
     broken
 }
 
-/// Generations whose racers asked the registry itself.
+/// Generations of racers that called the registry directly.
 fn won_past_workflows(races: &[Race]) -> BTreeMap<u64, String> {
     let racers = races.iter().flat_map(|race| &race.racers);
     let won = racers.filter_map(|racer| match racer.end {
@@ -107,13 +107,13 @@ fn won_past_workflows(races: &[Race]) -> BTreeMap<u64, String> {
     won.collect()
 }
 
-/// I3: whoever was told that a promotion is done finds it, and no two were told of the same.
+/// I3: every promotion that was reported as done is in the history, and no two reports name the same generation.
 fn untold(history: &[Promotion], told: &[(u64, String)]) -> Vec<String> {
     let mut heard = BTreeSet::new();
     let is_wrong = |(generation, version): &&(u64, String)| {
         !heard.insert(*generation) || version_at(history, *generation).as_ref() != Some(version)
     };
-    told.iter().filter(is_wrong).map(|(g, version)| format!("{version} was told to be generation {g}")).collect()
+    told.iter().filter(is_wrong).map(|(g, version)| format!("{version} was reported as generation {g}")).collect()
 }
 
 fn version_at(history: &[Promotion], generation: u64) -> Option<String> {
@@ -149,7 +149,7 @@ fn broken_audit(audit: &[(AuditEntry, Digest)]) -> Vec<String> {
     broken
 }
 
-/// I6: a version's name is made of its run and trainer, so two of one name are one.
+/// I6: a version's name is derived from its run and trainer, and no run and trainer have two versions.
 fn misnamed(made: &[Made]) -> Vec<String> {
     let mut known = BTreeSet::new();
     let is_wrong = |made: &&Made| {
@@ -174,7 +174,7 @@ fn runs_apart(runs: &[Run]) -> Vec<String> {
     broken
 }
 
-/// I7: one winner at most, and where somebody lost, somebody won.
+/// I7: at most one racer won, and if one lost, another one won.
 fn wrong_races(history: &[Promotion], races: &[Race]) -> Vec<String> {
     let by_change: BTreeMap<&str, u64> =
         history.iter().map(|promotion| (&*promotion.record.change_id, promotion.record.generation.0)).collect();
@@ -198,7 +198,7 @@ fn wrong_races(history: &[Promotion], races: &[Race]) -> Vec<String> {
     races.iter().filter(is_wrong).map(|race| format!("{race:?}")).collect()
 }
 
-/// I9: the newest version of the history that was not in production when it was left.
+/// I9: the target is the newest version of the history that was not in production before the rollback.
 fn wrong_rollbacks(history: &[Promotion]) -> Vec<String> {
     let mut broken = Vec::new();
     for (at, promotion) in history.iter().enumerate().filter(|(_, promotion)| promotion.record.reason == ROLLBACK) {

@@ -1,8 +1,8 @@
 //! Leaks: memory, open files and threads of each process, sampled while everything runs.
 //!
 //! A life is judged from its warm-up on. The growth of a measure is the median slope of all pairs of samples (Theil and
-//! Sen), which single samples cannot bend, times the time that was looked at. It is a leak where it is more than the
-//! allowance. A life that was looked at for less than a minute says nothing.
+//! Sen), which single samples cannot bend, times the observed time. Growth above the allowance is a leak. A life that
+//! was observed for less than a minute says nothing.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
@@ -11,18 +11,18 @@ use crate::{
     stack::{Part, Stack},
 };
 
-/// From one sample to the next.
+/// The time from one sample to the next.
 const EVERY: Duration = Duration::from_secs(5);
-/// A young process fills its caches, pools and arenas.
+/// The warm-up, in which a process fills its caches, pools and arenas.
 const WARM_UP: Duration = Duration::from_mins(1);
-/// Fewer samples say nothing: a minute's.
+/// The fewest samples that say something: those of a minute.
 const FEWEST: usize = 12;
-/// Of a long life so many samples are compared, evenly spread: pairs grow with the square.
+/// The most samples of a life that are compared, evenly spread: the number of pairs grows with the square.
 const MOST: usize = 600;
-/// Those whose code is ours.
+/// The parts whose code is ours.
 pub(crate) const OURS: [Part; 3] = [Part::Worker, Part::Api, Part::Replica];
 
-/// What is measured, its unit, what it may grow by, and by what share of its median besides.
+/// The measures, with unit, allowed growth, and the share of the median that is allowed on top.
 pub(crate) const MEASURES: [(&str, f64, f64); 3] =
     [("memory, MiB", 16.0, 0.1), ("open files", 16.0, 0.0), ("threads", 8.0, 0.0)];
 
@@ -40,7 +40,7 @@ pub(crate) struct Life {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// What is said of a measure of a life.
+/// The result for a measure of a life.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Growth {
     pub(crate) median: f64,
@@ -80,13 +80,13 @@ impl Life {
         &self.samples[from..]
     }
 
-    /// How long it was looked at.
+    /// How long it was observed.
     pub(crate) fn window(&self) -> Duration {
         let warm = self.warm();
         warm.first().zip(warm.last()).map_or(Duration::ZERO, |(first, last)| last.at.saturating_sub(first.at))
     }
 
-    /// What each measure grew by; none where too little was seen.
+    /// The growth of each measure. `None` if there are too few samples.
     pub(crate) fn growth(&self) -> Option<[Growth; 3]> {
         let warm = self.warm();
         if warm.len() < FEWEST {
@@ -104,7 +104,7 @@ impl Life {
     }
 }
 
-/// The median slope of all pairs, a second.
+/// The median slope of all pairs, per second.
 fn slope(samples: &[Sample], measure: usize) -> f64 {
     let mut slopes = Vec::new();
     for (at, first) in samples.iter().enumerate() {
@@ -125,7 +125,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
 
-    /// Ten minutes of a life whose memory is so many MiB at so many seconds.
+    /// Ten minutes of a life, with its memory in MiB as a function of the seconds.
     fn life(memory: impl Fn(f64) -> f64) -> Life {
         let sample = |turn: u64| {
             let at = Duration::from_secs(5 * turn);

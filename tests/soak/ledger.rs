@@ -4,46 +4,46 @@ use std::collections::BTreeMap;
 
 use workflows::orchestrator::Started;
 
-/// What the operator did.
+/// The operator's actions.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Training runs that Temporal took.
+    /// Training runs that Temporal accepted.
     pub(crate) trainings: Vec<Started>,
     /// Promotions and rollbacks that an API answered with `promoted`: the generation and its version.
     pub(crate) told: Vec<(u64, String)>,
     pub(crate) races: Vec<Race>,
-    /// Decisions that an API said it keeps: their ids.
+    /// Ids of decisions that an API reported as stored.
     pub(crate) feedback: Vec<String>,
-    /// Versions that retention said it deleted.
+    /// Versions that retention reported as deleted.
     pub(crate) deleted: Vec<String>,
     pub(crate) retentions: u64,
-    /// Answers by what was asked for and status; 0 where nobody answered.
+    /// Answers by request and status; status 0 if there was no answer.
     pub(crate) answers: BTreeMap<(&'static str, u16), u64>,
-    /// Answers that nothing explains: neither a fault nor somebody else.
+    /// Answers that neither a fault nor another request explains.
     pub(crate) unexpected: Vec<String>,
 }
 
-/// Promotions at once that all expect the same generation in production.
+/// Simultaneous promotions that all expect the same generation in production.
 #[derive(Debug)]
 pub(crate) struct Race {
     pub(crate) expected: u64,
     pub(crate) racers: Vec<Racer>,
 }
 
-/// One of them.
+/// One promotion of a race.
 #[derive(Debug)]
 pub(crate) struct Racer {
-    /// Of one that asked the registry itself; an API makes its own.
+    /// The change id of a racer that called the registry directly. An API makes its own.
     pub(crate) change_id: Option<String>,
     pub(crate) end: End,
 }
 
-/// What a racer was told.
+/// The result that a racer got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Won(u64),
-    /// Somebody was quicker.
+    /// Another racer was faster.
     Lost,
-    /// It was not even tried, or nobody knows: a part was away.
+    /// Not tried, or unknown, because a part was away.
     Undecided,
 }

@@ -1,4 +1,4 @@
-//! Predictions at a steady rate, whether earlier ones are answered or not, like behind a load balancer.
+//! Predictions at a steady rate, as behind a load balancer. No prediction waits for the answer of an earlier one.
 
 use std::{
     thread,
@@ -11,29 +11,29 @@ use crate::{
     verdicts::{COMMENTS, Verdicts, Wrong},
 };
 
-/// Predictions a second that are asked for, of all clients together.
+/// Requested predictions per second, of all clients together.
 pub(crate) const RATE: u64 = 1000;
 /// Clients, each with a connection to each replica.
 const CLIENTS: u64 = 16;
 
-/// What came of them.
+/// The results of the predictions.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
-    /// Predictions whose time had come.
+    /// Predictions that were due.
     pub(crate) asked: u64,
     pub(crate) answered: u64,
     /// Predictions that both replicas failed.
     pub(crate) failed: Wrong,
-    /// Predictions that one replica failed and the other gave.
+    /// Predictions that one replica failed and the other answered.
     pub(crate) failed_over: u64,
-    /// From the moment that a prediction was due, so that waiting for those before counts.
+    /// Measured from the time at which a prediction was due, so that the wait for earlier ones counts.
     pub(crate) latencies: Latencies,
     pub(crate) verdicts: Verdicts,
     /// I10: a connection on which the generation fell.
     pub(crate) fallen: Wrong,
 }
 
-/// Asks both replicas until the time is over.
+/// Sends predictions to both replicas until the time is over.
 pub(crate) fn run(apis: [u16; 2], clock: Clock) -> Load {
     thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || client(number, apis, clock))).collect();
@@ -56,7 +56,7 @@ fn client(number: u64, apis: [u16; 2], clock: Clock) -> Load {
         }
         load.asked += 1;
         if clock.is_over() {
-            // It comes too late to be asked for.
+            // Too late: the soak is over.
             continue;
         }
         thread::sleep(due.saturating_sub(clock.elapsed()));
@@ -72,7 +72,7 @@ fn client(number: u64, apis: [u16; 2], clock: Clock) -> Load {
     load
 }
 
-/// The first replica, and if that fails, the other.
+/// Asks one replica, and if that fails, the other.
 fn ask(lines: &mut [Line; 2], first: usize, comment: usize, bytes: &[u8], load: &mut Load) -> Result<(), String> {
     let failure = match lines[first].ask(comment, bytes, load) {
         Ok(()) => return Ok(()),
@@ -83,7 +83,7 @@ fn ask(lines: &mut [Line; 2], first: usize, comment: usize, bytes: &[u8], load: 
     answer.map_err(|other| format!("{} said: {failure}; {} said: {other}", lines[first].port, lines[1 - first].port))
 }
 
-/// The way to one replica: a connection that is kept open, and the newest generation that it told.
+/// A connection to one replica, which is kept open, and the newest generation that came over it.
 struct Line {
     port: u16,
     connection: Option<(Connection, u64)>,
@@ -132,17 +132,17 @@ impl Load {
         self.fallen.merge(other.fallen);
     }
 
-    /// Answered of those that were asked for.
+    /// The share of requested predictions that was answered.
     pub(crate) fn held(&self) -> f64 {
         self.answered as f64 / self.asked.max(1) as f64
     }
 }
 
-/// How long answers took, in steps of 9%: hours of them need no more memory than seconds.
+/// How long answers took, in steps of 9%, so that the memory does not grow with the time.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies(Vec<u64>);
 
-/// Steps that a time doubles in.
+/// The number of steps in which a time doubles.
 const STEPS: f64 = 8.0;
 
 impl Latencies {

@@ -70,7 +70,7 @@ fn a_system_under_load_and_kills_keeps_its_invariants_and_leaks_nothing() {
     Report { title, findings: found }.conclude();
 }
 
-/// Past the test's captured output: who waits for hours wants to know.
+/// Prints past the test's captured output, so that the progress is visible during a long soak.
 fn say(words: &str) {
     let _ = writeln!(std::io::stderr(), "{words}");
 }

@@ -11,9 +11,9 @@ use registry::{Key, ModelManifest};
 
 use crate::{operator::now, stack::Stack};
 
-/// What a run leaves that dies before it registers its version, a probe that dies, and fine-tuning that nobody goes on with.
+/// Leftovers of a run that died before it registered its version, of a probe that died, and of abandoned fine-tuning.
 const LITTER: [&str; 3] = ["an artifact that no manifest names", "probe/50a4c0de", "checkpoints"];
-/// Versions that stay beside those of the history.
+/// The number of versions that stay besides those of the history.
 pub(crate) const KEEP: u32 = 2;
 
 /// The objects of a bucket by the first part of their names.
@@ -44,7 +44,7 @@ fn all(stack: &Stack) -> Vec<String> {
     stack.runtime.block_on(stack.store.list("")).unwrap()
 }
 
-/// Retention as it is a day and two days from now: marks, then deletes. Answers the versions that it deleted.
+/// Runs retention as of a day and of two days from now: it marks, then deletes. Returns the deleted versions.
 pub(crate) fn prune(stack: &Stack) -> Vec<String> {
     let mut deleted = Vec::new();
     for days in [1, 2] {
@@ -56,7 +56,7 @@ pub(crate) fn prune(stack: &Stack) -> Vec<String> {
     deleted
 }
 
-/// What retention should not have left.
+/// Objects that retention should have deleted.
 pub(crate) fn unneeded(stack: &Stack, promoted: &BTreeSet<String>) -> Vec<String> {
     let manifests = stack.runtime.block_on(stack.registry.manifests()).unwrap();
     unneeded_of(&all(stack), &manifests, promoted)

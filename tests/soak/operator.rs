@@ -22,17 +22,17 @@ use crate::{
     stack::Stack,
 };
 
-/// From one training run to the next.
+/// The time from one training run to the next.
 const TRAIN_EVERY: Duration = Duration::from_mins(1);
-/// From one deed to the next.
+/// The time from one action to the next.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 /// A promotion waits ten seconds for a replica that was killed, and its route 25 s for the promotion.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// A racer asks again for so long while the store is away.
+/// How long a racer tries again while the store is away.
 const RACE: Duration = Duration::from_secs(40);
-/// Of so many of the newest one is promoted.
+/// How many of the newest versions a promotion chooses from.
 const CANDIDATES: usize = 4;
-/// What a day is for retention while everything runs: longer than a promotion takes from its checks to its write.
+/// The length of a day for retention while everything runs. A promotion takes less from its checks to its write.
 const SHORT_DAY: Duration = Duration::from_mins(2);
 const DAY: Duration = Duration::from_hours(24);
 
@@ -85,7 +85,7 @@ struct Operator<'a> {
 }
 
 impl Operator<'_> {
-    /// Starts a training run; false where Temporal is away. Half of the runs promote what they make.
+    /// Starts a training run; `false` if Temporal is away. Half of the runs promote their version.
     fn train(&mut self) -> bool {
         let number = self.ledger.trainings.len();
         let trainer = ["multinomial_nb", "linear_svc", "stacked"][self.chance.below(3)];
@@ -107,7 +107,7 @@ impl Operator<'_> {
         true
     }
 
-    /// One of the newest versions that is not in production, and the generation; none while the store is away.
+    /// One of the newest versions that is not in production, and the generation. `None` while the store is away.
     fn candidate(&mut self) -> Option<(Version, u64)> {
         let (versions, live) = self.stack.runtime.block_on(async {
             let paths = self.stack.store.list(Key::MODELS).await.ok()?;
@@ -115,14 +115,14 @@ impl Operator<'_> {
             Some((paths.iter().filter_map(|path| Key::version_of(path)).collect::<Vec<_>>(), live))
         })?;
         let newest = versions.into_iter().rev().filter(|version| *version != live.record.version);
-        // Half of them are never promoted, if others are there: retention must have something to delete.
+        // Half of them are never promoted if there are others, so that retention has something to delete.
         let (to_go_live, others): (Vec<Version>, Vec<Version>) = newest.partition(is_to_go_live);
         let choice = if to_go_live.is_empty() { others } else { to_go_live };
         let newest: Vec<Version> = choice.into_iter().take(CANDIDATES).collect();
         Some((newest.get(self.chance.below(newest.len().max(1)))?.clone(), live.record.generation.0))
     }
 
-    /// By one of the APIs, whichever it is.
+    /// The port of one of the APIs.
     fn api(&mut self) -> u16 {
         self.stack.apis[self.chance.below(2)]
     }
@@ -139,7 +139,7 @@ impl Operator<'_> {
         self.note("rollback", &[200, 202, 409, 503], answer);
     }
 
-    /// Past the APIs, as the worker does, from several processes' registries at once.
+    /// Races at the registry directly, as the worker does, with several registries at once.
     fn race_at_the_registry(&mut self) {
         let Some((version, expected)) = self.candidate() else { return };
         let (stack, race) = (self.stack, self.ledger.races.len());
@@ -187,7 +187,7 @@ impl Operator<'_> {
         self.ledger.races.push(Race { expected, racers });
     }
 
-    /// By its workflow. Nothing is a day old: it reads everything and deletes nothing.
+    /// Runs retention as a workflow. No object is a day old, so it reads everything and deletes nothing.
     fn prune(&mut self) {
         let pruning = self.stack.orchestrator.prune(RetentionRequest { keep: KEEP, dry_run: false });
         let pruned = self.stack.runtime.block_on(async { tokio::time::timeout(PATIENCE, pruning).await });
@@ -197,7 +197,9 @@ impl Operator<'_> {
         }
     }
 
-    /// As its activity does, by a clock for which two minutes ago was yesterday: marks and deletes while everything runs.
+    /// Runs retention as its activity does, by a clock for which two minutes ago was yesterday.
+    ///
+    /// It marks and deletes while everything runs.
     fn prune_by_a_hurried_clock(&mut self) {
         let pruning = async {
             let running = workflows::running(&self.stack.orchestrator.client().await.ok()?).await.ok()?;
@@ -214,7 +216,7 @@ impl Operator<'_> {
     }
 
     fn say(&mut self) {
-        let text = format!("Comment number {} of a soak, which nobody minds.", self.turn);
+        let text = format!("Comment number {} of a soak, which is harmless.", self.turn);
         let body = json!({ "text": text, "label": "harmless", "reviewer": "soak" });
         let api = self.api();
         let answer = self.post(api, "/feedback", &body);
@@ -223,7 +225,7 @@ impl Operator<'_> {
         }
     }
 
-    /// Asks again for as long as another promotion is under way, as a person does.
+    /// Sends the request again while another promotion is running, as a person does.
     fn post_in_turn(&mut self, path: &str, body: &Value) -> Option<(u16, Value)> {
         let started = Instant::now();
         loop {
@@ -245,7 +247,7 @@ impl Operator<'_> {
         })
     }
 
-    /// Puts an answer on record; one that nobody gave because the API was killed is no wonder.
+    /// Records an answer. A missing answer of a killed API is expected.
     fn note(&mut self, what: &'static str, expected: &[u16], answer: Option<(u16, Value)>) -> (u16, Value) {
         let (status, body) = answer.unwrap_or((0, Value::Null));
         *self.ledger.answers.entry((what, status)).or_default() += 1;
@@ -260,7 +262,7 @@ impl Operator<'_> {
     }
 }
 
-/// As an activity that is tried again: with the same change id until the answer is no mere failure.
+/// Promotes as a retried activity does: with the same change id until the result is certain.
 async fn race_once(stack: &Stack, input: PromoteInput) -> Racer {
     let started = Instant::now();
     let end = loop {
@@ -276,7 +278,7 @@ async fn race_once(stack: &Stack, input: PromoteInput) -> Racer {
     Racer { change_id: Some(input.change_id), end }
 }
 
-/// By the last digit of its name, which is that of a digest.
+/// Decided by the last digit of the name, which is a digit of a digest.
 fn is_to_go_live(version: &Version) -> bool {
     version.as_str().bytes().last().is_some_and(|digit| digit % 2 == 0)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::random::SplitMix;
 
-/// Without a setting: so long that `cargo test` can afford it.
+/// The duration without a setting: short enough for `cargo test`.
 const SHORT: Duration = Duration::from_secs(30);
 
 /// A soak's settings.
@@ -24,13 +24,13 @@ impl Plan {
         Self { length, seed }
     }
 
-    /// Chance of somebody's own: the same for the same seed, whatever the others draw.
+    /// A random generator for one task. With the same seed it gives the same numbers, whatever other tasks draw.
     pub(crate) fn chance(&self, of: &str) -> SplitMix {
         let name = of.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         SplitMix(self.seed ^ name.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// Long enough for leaks to show, and for retention to delete while everything runs.
+    /// Whether leaks have time to show, and retention time to delete while everything runs.
     pub(crate) fn is_long(&self) -> bool {
         self.length >= Duration::from_mins(5)
     }
@@ -56,19 +56,19 @@ impl Clock {
         self.elapsed() >= self.length
     }
 
-    /// From here on some parts are left alive, so that there is a long life to look at.
+    /// Whether the last third has begun, in which some parts are not killed, so that there is a long life to observe.
     pub(crate) fn is_last_third(&self) -> bool {
         self.elapsed() * 3 >= self.length * 2
     }
 
-    /// Sleeps, at most to the end; false once it is over.
+    /// Sleeps, at most until the end; `false` after it.
     pub(crate) fn sleep(&self, pause: Duration) -> bool {
         std::thread::sleep(pause.min(self.length.saturating_sub(self.elapsed())));
         !self.is_over()
     }
 }
 
-/// Every item once in an order by chance, then again: chance that leaves nobody out.
+/// Draws every item once in random order, then starts again, so that none is left out.
 pub(crate) struct Bag<T> {
     all: Vec<T>,
     left: Vec<T>,
@@ -88,7 +88,7 @@ impl<T: Copy> Bag<T> {
     }
 }
 
-/// A duration between two others, by chance.
+/// A random duration between two others.
 pub(crate) fn between(chance: &mut SplitMix, least: Duration, most: Duration) -> Duration {
     least + Duration::from_millis(chance.below(most.saturating_sub(least).as_millis() as usize + 1) as u64)
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, path::Path};
 
-/// What one check found.
+/// The result of one check.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     name: &'static str,
@@ -20,7 +20,7 @@ impl Finding {
         Self { figures: figures.into(), ..self }
     }
 
-    /// What breaks the claim; more of it if there was some already.
+    /// Adds violations of the claim.
     pub(crate) fn broken(mut self, broken: Vec<String>) -> Self {
         self.broken.extend(broken);
         self
@@ -35,7 +35,7 @@ impl Finding {
     }
 }
 
-/// All that was found, in the order in which it is told.
+/// All results, in the order of the table.
 pub(crate) struct Report {
     pub(crate) title: String,
     pub(crate) findings: Vec<Finding>,

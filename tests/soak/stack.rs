@@ -20,7 +20,7 @@ use crate::{
     common::{BINARY, Up, both, free_ports, processes_with, wait_for},
 };
 
-/// What may be killed.
+/// A part that may be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     Worker,
@@ -28,7 +28,7 @@ pub(crate) enum Part {
     Store,
     /// The API that `up` runs.
     Api,
-    /// The API beside it.
+    /// The second API.
     Replica,
 }
 
@@ -45,7 +45,7 @@ impl Part {
         }
     }
 
-    /// What `up` calls it.
+    /// Its name in the output of `up`.
     pub(crate) fn name_of_up(self) -> Option<&'static str> {
         match self {
             Self::Worker => Some("worker"),
@@ -64,9 +64,9 @@ pub(crate) struct Stack {
     pub(crate) orchestrator: Orchestrator,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Registry,
-    /// Where the APIs are: that of `up`, the second.
+    /// The ports of the APIs: that of `up`, then the second.
     pub(crate) apis: [u16; 2],
-    /// The second, as long as somebody wants it to run.
+    /// The second API, while it should run.
     replica: Mutex<Option<Child>>,
 }
 
@@ -103,13 +103,13 @@ impl Stack {
         fs::read_to_string(self.up.dir.path().join("replica.out")).unwrap()
     }
 
-    /// Whether the second API ended although nobody killed it.
+    /// Whether the second API ended without being killed.
     pub(crate) fn replica_died(&self) -> bool {
         let mut replica = self.replica.lock().unwrap();
         replica.as_mut().is_some_and(|process| process.try_wait().unwrap().is_some())
     }
 
-    /// The process of a part, if it runs at this moment.
+    /// The process of a part, if it runs now.
     pub(crate) fn pid(&self, part: Part) -> Option<u32> {
         let find = |word: &str| self.up.pids(word).first().copied();
         match part {
@@ -121,7 +121,7 @@ impl Stack {
         }
     }
 
-    /// Kills a part without a word; false where it did not run.
+    /// Kills a part with SIGKILL; `false` if it did not run.
     pub(crate) fn kill(&self, part: Part) -> bool {
         if part == Part::Replica {
             let Some(mut process) = self.replica.lock().unwrap().take() else { return false };
@@ -133,7 +133,7 @@ impl Stack {
         pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
     }
 
-    /// Whether a part does what it is there for.
+    /// Whether a part works.
     pub(crate) fn is_well(&self, part: Part) -> bool {
         let is_ready = |port| client::get(port, "/health/ready").is_ok_and(|answer| answer.status == 200);
         match part {
@@ -151,7 +151,7 @@ impl Stack {
         serde_json::from_str::<Value>(&answer.body).ok()?["generation"].as_u64()
     }
 
-    /// Workflows of ours that are under way; none where Temporal does not say.
+    /// Our workflows that are running. `None` if Temporal does not answer.
     fn running(&self) -> Option<usize> {
         self.runtime.block_on(async {
             let client = self.orchestrator.client().await.ok()?;
@@ -166,7 +166,7 @@ impl Stack {
         })
     }
 
-    /// Waits until every part is well, nothing runs any more and every API serves what is in production.
+    /// Waits until every part is well, no workflow runs, and every API serves the version in production.
     pub(crate) fn come_to_rest(&self) {
         let all_well = || Part::ALL.into_iter().all(|part| self.is_well(part));
         assert!(wait_for(Duration::from_mins(3), all_well), "a part is not well: {}", self.up.output());
@@ -183,7 +183,7 @@ impl Stack {
         assert!(doctor.status.success(), "{}", both(&doctor));
     }
 
-    /// Processes of this stack that nobody cares for, and dead ones that nobody buried.
+    /// Orphans and zombies among the processes of this stack.
     pub(crate) fn strays(&self) -> (usize, Vec<String>) {
         let dir = self.up.dir.path().display().to_string();
         let ours = std::process::id();
@@ -200,7 +200,7 @@ impl Stack {
         let all = fs::read_dir("/proc").unwrap().flatten();
         for pid in all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
             if state_and_parent(pid).is_some_and(|(state, parent)| state == 'Z' && kept.contains(&parent)) {
-                strays.push(format!("{pid} is dead and not buried"));
+                strays.push(format!("{pid} is a zombie"));
             }
         }
         if there.len() != Part::ALL.len() + 1 {

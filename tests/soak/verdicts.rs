@@ -6,24 +6,24 @@ use serde_json::Value;
 
 use crate::client::COMMENT;
 
-/// What is asked about: a threat and a harmless comment, as bodies of `POST /predict`.
+/// A threat and a harmless comment, as bodies of `POST /predict`.
 pub(crate) const COMMENTS: [&str; 2] = [COMMENT, r#"{"text":"What a lovely song, thank you for sharing it."}"#];
 
-/// So many wrong answers are shown; all are counted.
+/// The most wrong answers that are shown. All are counted.
 const SHOWN: usize = 20;
 
-/// What answers said.
+/// The contents of the answers.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
     /// By comment and version: the answer, without the generation.
     said: BTreeMap<(usize, String), String>,
-    /// Every generation that answered, with its versions.
+    /// Every generation in an answer, with its versions.
     pub(crate) served: BTreeSet<(u64, String)>,
-    /// Answers that differ from what the same version said before, or are none.
+    /// Answers that are no verdict, or differ from an earlier answer of the same version.
     pub(crate) wrong: Wrong,
 }
 
-/// Things that must not be: how many, and the first in words.
+/// Violations: their number, and the first ones in words.
 #[derive(Debug, Default)]
 pub(crate) struct Wrong {
     pub(crate) count: u64,
@@ -46,7 +46,7 @@ impl Wrong {
 }
 
 impl Verdicts {
-    /// Takes an answer's body; answers the generation that it names.
+    /// Checks an answer's body and returns the generation that it names.
     pub(crate) fn take(&mut self, comment: usize, body: &str) -> Option<u64> {
         let Some((version, generation, rest)) = parts(body) else {
             self.wrong.add(|| format!("no verdict: {body}"));
@@ -70,7 +70,7 @@ impl Verdicts {
         }
     }
 
-    /// What others were told must be the same.
+    /// Merges the answers of another client, which must be the same.
     pub(crate) fn merge(&mut self, other: Self) {
         self.wrong.merge(other.wrong);
         self.served.extend(other.served);
@@ -79,7 +79,7 @@ impl Verdicts {
         }
     }
 
-    /// Versions that were asked about both comments and do not rank the threat first.
+    /// Versions that judged both comments and do not rank the threat first.
     pub(crate) fn misjudging(&self) -> Vec<String> {
         let probability = |comment: usize, version: &str| {
             let said = self.said.get(&(comment, version.to_owned()))?;

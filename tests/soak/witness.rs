@@ -15,34 +15,34 @@ use crate::{
     verdicts::Wrong,
 };
 
-/// From one look to the next.
+/// The time from one look to the next.
 const LOOK: Duration = Duration::from_secs(2);
-/// From one check of the whole registry to the next.
+/// The time from one check of the whole registry to the next.
 const CHECK: Duration = Duration::from_secs(10);
-/// Who waits for hours is told this often that it goes on.
+/// The time from one line about the progress to the next.
 const TOLD: Duration = Duration::from_mins(10);
-/// A promotion of a new version during the check looks like a problem; the next check does not see it any more.
+/// Tries of a check. A promotion of a new version during a try looks like a problem, but not in the next try.
 const TRIES: usize = 3;
 
-/// What was seen.
+/// The observations.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Every manifest and record, as it was seen first.
+    /// Every manifest and record, with its digest when it was first seen.
     pub(crate) objects: BTreeMap<String, Digest>,
-    /// I10: a generation after a later one.
+    /// I10: a generation that came after a later one.
     pub(crate) fallen: Wrong,
-    /// Looks at what replicas and store say.
+    /// The number of looks at replicas and store.
     pub(crate) looks: u64,
-    /// I11: checks of the whole registry between the kills.
+    /// I11: the number of checks of the whole registry between the kills.
     pub(crate) checks: u64,
-    /// Checks that could not be made, because the store was away.
+    /// The number of checks that failed because the store was away.
     pub(crate) unchecked: u64,
     pub(crate) problems: Vec<String>,
-    /// The second API ended by itself.
+    /// How often the second API ended by itself.
     pub(crate) deaths: u64,
 }
 
-/// Looks on until the time is over.
+/// Observes until the time is over.
 pub(crate) fn run(stack: &Stack, clock: Clock) -> Seen {
     let mut seen = Seen::default();
     // By port and process: a replica that was killed while the store was away may start with an older model.
@@ -87,7 +87,7 @@ pub(crate) fn run(stack: &Stack, clock: Clock) -> Seen {
 impl Seen {
     fn notice_fall(&mut self, who: &str, before: u64, now: u64) {
         if now < before {
-            self.fallen.add(|| format!("{who} told generation {now} after {before}"));
+            self.fallen.add(|| format!("{who} reported generation {now} after {before}"));
         }
     }
 
@@ -105,7 +105,7 @@ impl Seen {
         }
     }
 
-    /// I1 to I4 at this very moment, whatever was killed a moment ago.
+    /// Checks I1 to I4 now, also directly after a kill.
     async fn check(&mut self, stack: &Stack) {
         let mut problems = Vec::new();
         for _ in 0..TRIES {
@@ -125,7 +125,7 @@ impl Seen {
         self.problems.extend(problems);
     }
 
-    /// I5: what was seen once and is something else now. Manifests that retention deleted may be gone.
+    /// I5: objects whose bytes have changed since they were first seen. Manifests that retention deleted may be gone.
     pub(crate) async fn changed(&self, stack: &Stack, deleted: &[String]) -> Vec<String> {
         let mut changed = Vec::new();
         for (path, digest) in &self.objects {

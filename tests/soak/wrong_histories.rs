@@ -1,4 +1,4 @@
-//! Histories that are wrong in one place: each check must see its own.
+//! Histories with one error each: the check for that error must find it.
 
 use registry::{Deed, PromotionRecord};
 
@@ -62,7 +62,7 @@ fn i3_a_generation_that_nobody_wrote_and_one_that_two_wrote_are_told() {
     let told = |generation: u64, number| (generation, version(number).to_string());
     assert_eq!(untold(&there, &[told(1, 1), told(2, 2)]), [""; 0]);
     assert_eq!(untold(&there, &[told(2, 1)]).len(), 1, "another version");
-    assert_eq!(untold(&there, &[told(2, 2), told(2, 2)]).len(), 1, "two were told of one");
+    assert_eq!(untold(&there, &[told(2, 2), told(2, 2)]).len(), 1, "two reports name one generation");
     assert_eq!(untold(&there, &[told(3, 2)]).len(), 1, "it is not there");
 }
 

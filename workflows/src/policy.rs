@@ -19,8 +19,7 @@ pub(crate) fn long(summary: impl Into<String>) -> ActivityOptions {
 
 /// Fine-tuning an encoder, on a separate queue from which a worker takes one at a time.
 ///
-/// A day is enough for more than
-/// a million sentences on two cores. A worker that dies loses a minute of work.
+/// A day is enough for more than a million sentences on two cores. A worker that dies loses a minute of work.
 pub(crate) fn fine_tuning(summary: impl Into<String>) -> ActivityOptions {
     let mut options = options(Duration::from_hours(24), summary.into());
     options.task_queue = Some(FINE_TUNING_QUEUE.to_owned());

@@ -34,8 +34,7 @@ pub(crate) trait Tells: Sized + 'static {
 
 /// Whether a run's release writes the code's version and search attributes in every workflow.
 ///
-/// Runs of earlier releases
-/// continue without them.
+/// Runs of earlier releases continue without them.
 pub(crate) fn is_findable<W: Tells>(ctx: &WorkflowContext<W>) -> bool {
     ctx.patched("findable")
 }

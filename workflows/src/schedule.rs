@@ -72,8 +72,7 @@ impl Schedule {
 impl Orchestrator {
     /// Creates a schedule; `cron` is a line such as `0 3 * * *`, in UTC.
     ///
-    /// A run that is due while the previous one is
-    /// still running is skipped.
+    /// A run that is due while the previous one is still running is skipped.
     pub async fn create_schedule(&self, plan: Plan, cron: &str) -> Result<(), Error> {
         let (schedule, action) = match plan {
             Plan::Training(request) => (

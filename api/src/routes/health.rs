@@ -28,8 +28,8 @@ struct State {
     stale: Option<bool>,
     /// Since when it is stale: RFC 3339, UTC.
     stale_since: Option<String>,
-    /// Why the newest promoted model cannot be loaded now.
-    /// Verdicts continue with the model that serves.
+    /// Why the newest promotion cannot be followed now: its model cannot be loaded, or, with `stale`, the object store does
+    /// not answer. Verdicts continue with the model that serves.
     trouble: Option<String>,
     /// Why no version can be promoted: the guarantee that the object store lacks.
     promotion_refused: Option<String>,

@@ -343,7 +343,7 @@ impl Key<'_> {
             Self::Audit(_) => "entry of the audit trail",
             Self::Shadow(_) => "order of a shadow",
             Self::Feedback(..) | Self::FeedbackDeleted(..) => "feedback",
-            Self::Drift(..) => "measures of comments",
+            Self::Drift(..) => "drift counts",
             Self::Provenance(_) => "provenance of a dataset",
             Self::Backtest(..) => "backtest",
             Self::Cases(..) => "part of a backtest",

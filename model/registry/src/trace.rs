@@ -39,7 +39,11 @@ pub(crate) async fn traced<T>(
     let context = parent.with_span(span.start_with_context(&tracer, &parent));
     let done = work.with_context(context.clone()).await;
     if let Err(error) = &done {
-        context.span().set_status(Status::error(error.reason.clone()));
+        // The store's own words may name the object.
+        context
+            .span()
+            .set_attribute(KeyValue::new("error.type", if error.is_transient { "transient" } else { "refused" }));
+        context.span().set_status(Status::error(""));
     }
     context.span().end();
     done

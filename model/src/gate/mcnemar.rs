@@ -7,7 +7,7 @@
 
 use super::{Answer, Bound, Check, Evidence, comparison::nothing_to_compare};
 
-/// A difference with a smaller p-value is not chance.
+/// A difference with a smaller p-value is taken as a real difference.
 const SIGNIFICANCE: f64 = 0.05;
 
 pub(super) const THREATS: McNemar =

@@ -7,11 +7,11 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A request, as a rule sees it.
+/// The part of a request that a rule gets.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) method: String,
-    /// With its query.
+    /// The path with its query.
     pub(crate) path: String,
 }
 
@@ -19,17 +19,17 @@ pub(crate) struct Asked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// The server does not hear of it; the answer is an error of S3: status and code.
+    /// The request does not reach the server. The answer is an S3 error: status and code.
     Error(u16, &'static str),
-    /// The server does what it is asked; the connection ends in place of its answer.
+    /// The server handles the request. The connection ends in place of the answer.
     LostReply,
-    /// The connection ends after so many bytes of the answer's body.
+    /// The connection ends after this many bytes of the answer's body.
     CutBody(usize),
-    /// The body ends after so many bytes, and the answer says that it is so long.
+    /// The body ends after this many bytes, and `Content-Length` of the answer agrees.
     ShortBody(usize),
-    /// Nothing comes after so many bytes of the body, and the connection stays.
+    /// Nothing comes after this many bytes of the body, and the connection stays open.
     SilentBody(usize),
-    /// One bit of the body is another, by its number from the body's start.
+    /// One bit of the body is flipped, by its number from the body's start.
     FlippedBit(usize),
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn exchange(
     }
 }
 
-/// Sends an answer with its fault; whether the connection goes on.
+/// Sends an answer with its fault. Returns whether the connection stays usable.
 async fn spoil(
     mut head: Head,
     mut body: Vec<u8>,
@@ -104,7 +104,7 @@ fn error(status: u16, code: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Fault\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\r\n{body}").into()
 }
 
-/// The first line and the headers of a message, as they came, with the empty line.
+/// The first line and the headers of a message as received, with the empty line.
 struct Head {
     text: String,
 }
@@ -142,7 +142,7 @@ impl Head {
         self.text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
     }
 
-    /// The body's bytes as they come: chunks stay chunks.
+    /// The body's bytes as received: chunks stay chunks.
     async fn body(&self, from: &mut (impl AsyncBufRead + Unpin), may_have_one: bool) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         if !may_have_one || matches!(self.status(), 204 | 304) {

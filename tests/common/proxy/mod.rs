@@ -29,20 +29,20 @@ use crate::client::address;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Pass,
-    /// Nobody listens, and every connection is closed.
+    /// The port is closed, and every connection ends.
     Refuse,
-    /// Connections are taken and what comes is swallowed. A connection that went silent stays so.
+    /// Connections are accepted, and their bytes are dropped. A connection that went silent stays silent.
     Silent,
-    /// Every piece, either way, comes so much later.
+    /// Every piece is delayed by this time, in both directions.
     Slow(Duration),
-    /// Connections end when the server has sent so many bytes.
+    /// A connection ends when the server has sent this many bytes.
     Cut(usize),
 }
 
 /// Decides what happens to each request over HTTP.
 type Rule = Arc<dyn Fn(&Asked) -> Fault + Send + Sync>;
 
-/// The proxy; its port stays the same whatever it does.
+/// The proxy. Its port is the same in every mode.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     mode: watch::Sender<Mode>,
@@ -51,11 +51,11 @@ pub(crate) struct Proxy {
     runtime: Runtime,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Passing {
     target: SocketAddr,
     open: Open,
-    /// None where bytes are passed on unread.
+    /// `None` if bytes are passed on unread.
     rule: Option<RwLock<Rule>>,
 }
 
@@ -67,12 +67,14 @@ struct Open {
 }
 
 impl Proxy {
-    /// Passes bytes on, whatever they mean.
+    /// Starts a proxy that passes bytes on unread.
     pub(crate) fn start(target: u16) -> Self {
         Self::with(target, None)
     }
 
-    /// Reads requests and answers as HTTP, and passes them on one by one, without a fault until there is a rule.
+    /// Starts a proxy that reads HTTP and passes requests and answers on one by one.
+    ///
+    /// There is no fault until a rule is set.
     pub(crate) fn of_http(target: u16) -> Self {
         Self::with(target, Some(RwLock::new(Arc::new(|_: &Asked| Fault::None))))
     }
@@ -93,20 +95,20 @@ impl Proxy {
         Self { port, mode, reached, passing, runtime }
     }
 
-    /// From when this returns, it does so.
+    /// Sets the mode. It is in force when this returns.
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
         let mut reached = self.reached.clone();
         self.runtime.block_on(async { reached.wait_for(|reached| *reached == mode).await.map(drop) }).unwrap();
     }
 
-    /// What happens to requests that come from now on.
+    /// Sets the rule for later requests.
     pub(crate) fn on(&self, rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static) {
         let of = self.passing.rule.as_ref().expect("a proxy that reads HTTP");
         *of.write().unwrap() = Arc::new(rule);
     }
 
-    /// The most connections that were open at once since it was asked last.
+    /// The most connections that were open at once since the last call.
     pub(crate) fn most_open(&self) -> usize {
         let open = &self.passing.open;
         open.most.swap(open.now.load(Ordering::SeqCst), Ordering::SeqCst)
@@ -160,7 +162,7 @@ async fn connection(mut socket: TcpStream, passing: Arc<Passing>, mut wanted: wa
         }
     }
     if *wanted.borrow() == Mode::Silent {
-        // Until the client gives up, also when others are passed on again.
+        // This connection stays silent until the client gives up, also when new connections work again.
         let mut nowhere = sink();
         tokio::select! {
             _ = copy(&mut socket, &mut nowhere) => {}
@@ -169,7 +171,7 @@ async fn connection(mut socket: TcpStream, passing: Arc<Passing>, mut wanted: wa
     }
 }
 
-/// Until either end closes. Whatever goes wrong ends the connection.
+/// Passes bytes on until either end closes. Every error ends the connection.
 async fn pass_on(mode: Mode, socket: &mut TcpStream, server: &mut TcpStream, passing: &Passing) {
     match (mode, &passing.rule) {
         (Mode::Slow(pause), _) => {
@@ -207,7 +209,7 @@ async fn copy_slowly(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWr
     }
 }
 
-/// A connection that is open, for as long as this lives.
+/// Counts an open connection until it is dropped.
 struct Counted<'a>(&'a Open);
 
 impl<'a> Counted<'a> {

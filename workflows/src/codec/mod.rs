@@ -186,8 +186,7 @@ impl PayloadCodec for Codec {
 
     /// A damaged payload stays unchanged: the workflow then fails because its input is not JSON.
     ///
-    /// An error would be
-    /// retried for ever.
+    /// An error would be retried for ever.
     fn decode(&self, _: &SerializationContextData, payloads: Vec<Payload>) -> Coded {
         let opened = payloads.into_iter().map(|payload| match self.open(vec![payload.clone()]) {
             Err(Error::Damaged(_)) => Ok(vec![payload]),

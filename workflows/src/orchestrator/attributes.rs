@@ -6,7 +6,7 @@ use temporalio_common::protos::temporal::api::{
     operatorservice::v1::{AddSearchAttributesRequest, ListSearchAttributesRequest},
 };
 
-use super::{Error, Orchestrator};
+use super::{Error, Orchestrator, refusal};
 use crate::ATTRIBUTES;
 
 type Attribute = (&'static str, IndexedValueType);
@@ -16,13 +16,13 @@ impl Orchestrator {
     ///
     /// An attribute with another type is [`Error::Settings`]: runs that set it would hang.
     pub async fn missing_search_attributes(&self) -> Result<Vec<Attribute>, Error> {
-        missing(&self.client().await?).await
+        self.missing(&self.client().await?).await
     }
 
     /// Creates the search attributes unless they exist.
     pub async fn ensure_search_attributes(&self) -> Result<(), Error> {
         let client = self.client().await?;
-        let missing = missing(&client).await?;
+        let missing = self.missing(&client).await?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -37,7 +37,7 @@ impl Orchestrator {
                     "search attributes are missing, and this process may not create them: run `{command}`"
                 )))
             }
-            Err(status) => Err(unreachable(&status)),
+            Err(status) => Err(refusal::of_status(&status, &self.place()?)),
             Ok(_) => Ok(()),
         }
     }
@@ -51,24 +51,27 @@ impl Orchestrator {
             flags.collect::<String>()
         ))
     }
-}
 
-async fn missing(client: &Client) -> Result<Vec<Attribute>, Error> {
-    let request = ListSearchAttributesRequest { namespace: client.namespace() };
-    let listed = client.connection().operator_service().list_search_attributes(tonic::Request::new(request)).await;
-    let known = listed.map_err(|status| unreachable(&status))?.into_inner().custom_attributes;
-    for (name, kind) in ATTRIBUTES {
-        if let Some(other) = known.get(name).copied().filter(|known| *known != kind as i32) {
-            let other = IndexedValueType::try_from(other).map_or("another one", words);
-            return Err(Error::Settings(format!(
-                "the search attribute {name} of the namespace {} has the type {other}, but needs the type {}: use a \
+    async fn missing(&self, client: &Client) -> Result<Vec<Attribute>, Error> {
+        let request = ListSearchAttributesRequest { namespace: client.namespace() };
+        let listed = client.connection().operator_service().list_search_attributes(tonic::Request::new(request)).await;
+        let known = match listed {
+            Ok(listed) => listed.into_inner().custom_attributes,
+            Err(status) => return Err(refusal::of_status(&status, &self.place()?)),
+        };
+        for (name, kind) in ATTRIBUTES {
+            if let Some(other) = known.get(name).copied().filter(|known| *known != kind as i32) {
+                let other = IndexedValueType::try_from(other).map_or("another one", words);
+                return Err(Error::Settings(format!(
+                    "the search attribute {name} of the namespace {} has the type {other}, but needs the type {}: use a \
                  namespace in which it has that type",
-                client.namespace(),
-                words(kind)
-            )));
+                    client.namespace(),
+                    words(kind)
+                )));
+            }
         }
+        Ok(ATTRIBUTES.into_iter().filter(|(name, _)| !known.contains_key(*name)).collect())
     }
-    Ok(ATTRIBUTES.into_iter().filter(|(name, _)| !known.contains_key(*name)).collect())
 }
 
 /// The name of a type in the Temporal CLI.
@@ -87,8 +90,4 @@ fn words(kind: IndexedValueType) -> &'static str {
 
 fn is_refused(status: &tonic::Status) -> bool {
     matches!(status.code(), tonic::Code::PermissionDenied | tonic::Code::Unauthenticated | tonic::Code::Unimplemented)
-}
-
-fn unreachable(status: &tonic::Status) -> Error {
-    Error::Unreachable(status.message().to_owned())
 }

@@ -62,7 +62,10 @@ impl Orchestrator {
     pub async fn ping(&self) -> Result<(), Error> {
         let mut service = self.client().await?.connection().workflow_service();
         let asked = service.get_system_info(tonic::Request::new(GetSystemInfoRequest {})).await;
-        asked.map(|_| ()).map_err(|status| Error::Unreachable(status.message().to_owned()))
+        match asked {
+            Ok(_) => Ok(()),
+            Err(status) => Err(refusal::of_status(&status, &self.place()?)),
+        }
     }
 
     fn options(&self) -> Result<(ConnectionOptions, ClientOptions), Error> {

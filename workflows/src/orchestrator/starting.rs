@@ -22,7 +22,7 @@ use crate::{
 
 /// A training run that takes longer than a day is stuck.
 const TRAIN_TIMEOUT: Duration = Duration::from_hours(24);
-/// The verdicts of a backtest are kept for a day, until its report exists.
+/// Retention deletes the verdicts of a backtest without a report after a day: a longer run could not finish.
 const BACKTEST_TIMEOUT: Duration = Duration::from_hours(24);
 /// Promotion and rollback block each other: after an hour the next one may start.
 const PROMOTE_TIMEOUT: Duration = Duration::from_hours(1);

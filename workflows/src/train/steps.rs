@@ -42,7 +42,7 @@ async fn ingest(ctx: &Context, request: &TrainRequest) -> Result<Ingested, Workf
     Ok(ingested)
 }
 
-/// Finds the dataset. If it is larger than memory, draws a sample and counts the rest in shards.
+/// Finds the dataset. If it is larger than memory, draws a sample and counts all of it in shards.
 pub(super) async fn prepare(
     ctx: &Context,
     request: &TrainRequest,

@@ -16,43 +16,43 @@ use super::{
     kind::{Kind, Place},
     references::{Object, References},
 };
-use crate::{Entry, Key, REQUESTS_AT_ONCE, Registry, blocking};
+use crate::{DatasetManifest, Entry, Key, REQUESTS_AT_ONCE, Registry, blocking, compression::decompress};
 
-/// Bytes of the objects that are read together, unless a single one has more.
+/// The most bytes of a batch of objects, unless a single one has more.
 pub(super) const BATCH_BYTES: u64 = 32 << 20;
-/// Objects that are read together.
+/// The most objects of a batch.
 pub(super) const BATCH: usize = 1024;
 
 /// A backup that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackedUp {
-    /// What is in it.
+    /// Its contents.
     pub contents: Contents,
-    /// What is not.
+    /// The listed objects that it does not hold.
     pub left_out: LeftOut,
 }
 
-/// What was listed and is not in a backup.
+/// Objects that were listed and are not in a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Objects that were deleted before they were copied, or whose object had been deleted.
+    /// Objects that were deleted before they were copied, and leftovers of deleted versions and datasets.
     pub deleted: u64,
-    /// Names that this program does not know: somebody else's objects, or those of a later release.
+    /// Names of objects that this program does not know: from another program or a later release.
     pub unknown: Vec<String>,
 }
 
-/// What goes to the thread that writes.
+/// A message to the thread that writes.
 enum Piece {
     Objects(Vec<(Item, Digest)>),
-    /// Everything was sent. Without it, the file is not ended.
+    /// Everything was sent. Without this message, the file is not completed.
     End,
 }
 
 impl Registry {
-    /// Writes everything that is in the bucket into a file, and nothing into the bucket; see the module. Gives the file back
-    /// when it was written to its end.
+    /// Copies the whole bucket into a file; see the module.
     ///
-    /// `program` is the release that writes. Of the objects' bytes, a few batches are in memory at a time.
+    /// Nothing is written to the bucket. Returns the file when it is complete. `program` is the release that writes. A
+    /// few batches of objects are in memory at a time.
     pub async fn back_up<W: Write + Send + 'static>(&self, to: W, program: &str) -> Result<(W, BackedUp), Error> {
         let history = self.store.list(Key::HISTORY).await?;
         let generation = history.iter().filter_map(|path| Key::generation_of(path)).max().unwrap_or_default();
@@ -64,13 +64,14 @@ impl Registry {
             tokio::task::spawn_blocking(move || write(to, &about, queue))
         };
         let left_out = LeftOut { deleted: 0, unknown: plan.unknown };
-        let mut copy = Copy { registry: self, references: References::default(), pieces, left_out };
+        let mut copy =
+            Copy { registry: self, references: References::default(), pieces, left_out, rows: BTreeMap::new() };
         let copied = copy.all(plan.entries).await;
         let Copy { references, left_out, pieces, .. } = copy;
         drop(pieces);
         let written = writing.await.map_err(|_| crate::Error::Panicked)?;
         match (copied, written) {
-            // What cannot be written ends the copy, too.
+            // An error of the file also ends the copy.
             (_, Err(error)) => Err(Error::File(error)),
             (Err(error), Ok(_)) => Err(error),
             (Ok(()), Ok(to)) => {
@@ -81,7 +82,7 @@ impl Registry {
     }
 }
 
-/// Writes what comes; the file again, if all of it came.
+/// Writes the pieces from the queue. Returns the file if all of them came.
 fn write<W: Write>(to: W, about: &About, mut queue: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
     let mut file = Writer::begin(to, about)?;
     while let Some(piece) = queue.blocking_recv() {
@@ -93,7 +94,7 @@ fn write<W: Write>(to: W, about: &About, mut queue: mpsc::Receiver<Piece>) -> io
     Ok(None)
 }
 
-/// What is going to be copied, in order.
+/// The objects to copy, in order.
 struct Plan {
     entries: BTreeMap<Kind, Vec<Entry>>,
     unknown: Vec<String>,
@@ -113,12 +114,12 @@ impl Plan {
         if let Some(records) = entries.get_mut(&Kind::Record) {
             records.retain(|entry| Key::generation_of(&entry.name).is_some_and(|of| of <= generation));
         }
-        // Ends of deeds that are not in the backup would become those of other deeds.
+        // An outcome without its entry is left out: after a restore, it would belong to another entry of that number.
         let last = entries.get(&Kind::Audit).and_then(|audit| Key::audit_of(&audit.last()?.name)).unwrap_or(0);
         if let Some(outcomes) = entries.get_mut(&Kind::AuditOutcome) {
             outcomes.retain(|entry| Key::audit_outcome_of(&entry.name).is_some_and(|of| of <= last));
         }
-        // A deletion that was cut short: what somebody wanted deleted is not kept for longer.
+        // An interrupted deletion: the backup must not hold a decision that a person wanted to delete.
         let marks = entries.get(&Kind::FeedbackDeleted).into_iter().flatten();
         let deleted: BTreeMap<String, u32> = marks.filter_map(|entry| decision(&entry.name)).collect();
         if let Some(feedback) = entries.get_mut(&Kind::Feedback) {
@@ -140,7 +141,7 @@ fn decision(path: &str) -> Option<(String, u32)> {
     Some((Key::feedback_by(comment, reviewer), revision))
 }
 
-/// Pieces of a list that fit memory, in order.
+/// Cuts a list into batches that fit into memory, in order.
 pub(super) fn batches<T>(items: Vec<T>, bytes: impl Fn(&T) -> u64) -> Vec<Vec<T>> {
     let (mut batches, mut batch, mut sum) = (Vec::new(), Vec::new(), 0);
     for item in items {
@@ -163,6 +164,22 @@ struct Copy<'a> {
     references: References,
     pieces: mpsc::Sender<Piece>,
     left_out: LeftOut,
+    /// Digests of the rows of shards whose dataset was not read yet.
+    rows: BTreeMap<String, Digest>,
+}
+
+/// An object that was read, its digest, and for a shard the digest of its rows.
+struct Digested {
+    item: Item,
+    sha256: Digest,
+    rows: Option<Digest>,
+}
+
+/// Objects for the file, in order.
+#[derive(Default)]
+struct Admitted {
+    objects: Vec<(Item, Digest)>,
+    bytes: u64,
 }
 
 impl Copy<'_> {
@@ -176,7 +193,7 @@ impl Copy<'_> {
     }
 
     async fn send(&self, piece: Piece) -> Result<(), Error> {
-        // Where nobody takes it, the error of the thread that writes is told.
+        // If the writing thread has ended, its own error is reported.
         self.pieces.send(piece).await.map_err(|_| crate::Error::Panicked.into())
     }
 
@@ -198,20 +215,20 @@ impl Copy<'_> {
                 gone.extend(decision(&name).map(|(of, _)| of));
             }
         }
-        // Of a decision that is being deleted, no earlier revision may count again.
+        // If a decision is being deleted, none of its earlier revisions may count again.
         items.retain(|item| decision(&item.name).is_none_or(|(of, _)| !gone.contains(&of)));
         for of in gone {
             items.extend(self.deletions(&of).await?);
         }
-        let digested = blocking(move || items.into_iter().map(digested).collect::<Vec<_>>()).await?;
-        let mut admitted = Vec::new();
-        for (item, sha256) in digested {
-            self.admit(item, sha256, &mut admitted).await?;
+        let digested = blocking(move || items.into_iter().map(digested).collect::<Result<Vec<_>, _>>()).await??;
+        let mut admitted = Admitted::default();
+        for object in digested {
+            self.admit(object, &mut admitted).await?;
         }
-        self.send(Piece::Objects(admitted)).await
+        self.send(Piece::Objects(admitted.objects)).await
     }
 
-    /// What says that a decision was deleted, so that the numbers of its revisions are not given again.
+    /// The marks of a deleted decision. With them its revision numbers are not used again.
     async fn deletions(&self, of: &str) -> Result<Vec<Item>, Error> {
         let listed = self.registry.store.entries(of).await?.into_iter();
         let item =
@@ -219,12 +236,11 @@ impl Copy<'_> {
         Ok(listed.filter(|entry| Place::at(&entry.name) == Place::Kept(Kind::FeedbackDeleted)).map(item).collect())
     }
 
-    /// Takes an object into the backup, after what it names; or leaves it out.
+    /// Adds an object to the backup after the objects that it names, or leaves it out.
     fn admit<'a>(
         &'a mut self,
-        item: Item,
-        sha256: Digest,
-        admitted: &'a mut Vec<(Item, Digest)>,
+        Digested { item, sha256, rows }: Digested,
+        admitted: &'a mut Admitted,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             if self.references.has(&item.name) {
@@ -241,21 +257,45 @@ impl Copy<'_> {
                 let kind = Place::at(&name);
                 if let (Place::Kept(kind), Some(bytes)) = (kind, self.registry.store.get(&name).await?) {
                     let late = Item { kind, name: name.clone(), written: item.written, bytes };
-                    let (late, sha256) = blocking(move || digested(late)).await?;
-                    self.admit(late, sha256, admitted).await?;
+                    let late = blocking(move || digested(late)).await??;
+                    self.admit(late, admitted).await?;
                 }
                 if !self.references.has(&name) {
                     return self.leave_out(item.name, name).await;
                 }
             }
+            match item.kind {
+                Kind::Shard => self.rows.extend(rows.map(|rows| (item.name.clone(), rows))),
+                Kind::Dataset => self.check_rows(&item.bytes)?,
+                _ => {}
+            }
             let object = Object { bytes: item.bytes.len() as u64, sha256: bytes };
+            admitted.bytes += object.bytes;
             self.references.add(item.kind, &item.name, object);
-            admitted.push((item, sha256));
+            admitted.objects.push((item, sha256));
+            // A dataset that was fetched late may have many shards.
+            if admitted.bytes > BATCH_BYTES {
+                let full = std::mem::take(admitted);
+                self.send(Piece::Objects(full.objects)).await?;
+            }
             Ok(())
         })
     }
 
-    /// Leaves a referrer out if it was deleted since it was read; else the bucket is not whole.
+    /// Checks that the rows of each shard have the digest in the manifest of the dataset.
+    fn check_rows(&mut self, manifest: &[u8]) -> Result<(), Error> {
+        let Ok(manifest) = serde_json::from_slice::<DatasetManifest>(manifest) else { return Ok(()) };
+        for shard in &manifest.shards {
+            let path = Key::Shard(&manifest.digest, shard.number).path();
+            if self.rows.remove(&path).is_some_and(|rows| rows != shard.sha256) {
+                let reason = "its rows do not have the digest that their dataset names".to_owned();
+                return Err(crate::Error::Corrupt { path, reason }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a referrer out if it was deleted after it was read. Otherwise the bucket is incomplete.
     async fn leave_out(&mut self, referrer: String, object: String) -> Result<(), Error> {
         if self.registry.store.get(&referrer).await?.is_some() {
             return Err(Error::Incomplete { referrer, object });
@@ -265,7 +305,15 @@ impl Copy<'_> {
     }
 }
 
-fn digested(item: Item) -> (Item, Digest) {
+fn digested(item: Item) -> Result<Digested, Error> {
     let sha256 = Digest::of(&item.bytes);
-    (item, sha256)
+    let rows = if item.kind == Kind::Shard {
+        let rows = decompress(&item.bytes);
+        let rows =
+            rows.map_err(|reason| crate::Error::Corrupt { path: item.name.clone(), reason: reason.to_owned() })?;
+        Some(Digest::of(&rows))
+    } else {
+        None
+    };
+    Ok(Digested { item, sha256, rows })
 }

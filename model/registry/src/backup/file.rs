@@ -1,10 +1,12 @@
 //! The file: a tar archive in one zstd frame.
 //!
-//! - `backup.json`: [`About`]; first, so that what is no backup, or is of another format, is known at once.
+//! - `backup.json`: [`About`]. It comes first, so a file that is not a backup, or has another format, is refused at
+//!   once.
 //! - `objects/<name>`: every object, in the order of [`Kind`].
-//! - `index.jsonl`: a line of each object, in the same order: name, length, SHA-256. Last, so a file that has it is whole.
+//! - `index.jsonl`: a line for each object, in the same order: name, length, SHA-256. It comes last, so a file that has
+//!   it is complete.
 //!
-//! Neither side ever has more than one batch of objects at hand; of each object its name, length and digest stay in memory.
+//! Writer and reader have at most one batch of objects in memory, and the name, length and digest of each object.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -28,14 +30,14 @@ const INDEX: &str = "index.jsonl";
 const COMPRESSION_LEVEL: i32 = 3;
 /// How a zstd frame begins.
 const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-/// No manifest or record is longer; what claims to be is not read into memory.
+/// No manifest or record is longer. A longer one is not read into memory.
 const LONGEST_REFERRER: u64 = 64 << 20;
 /// `backup.json` is a few hundred bytes.
 const LONGEST_ABOUT: u64 = 1 << 16;
-/// What may follow the end of a tar archive: it is padded to a record of 10 KiB by some programs.
+/// The padding after the end of a tar archive: some programs fill a record of 10 KiB.
 const PADDING: u64 = 10 << 10;
 
-/// What a backup says of itself.
+/// The header of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// The format of the file.
@@ -108,13 +110,13 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, written: i64, body: &
     tar.append_data(&mut header, name, body)
 }
 
-/// What is done with an object that is read: some of its bytes are at hand, or are passed on.
+/// The steps for each object that is read. Its bytes are collected or passed on.
 pub(super) trait Visit {
     /// Whether the object is read into memory, and given to [`Self::whole`].
     fn wants(&self, kind: Kind, name: &str) -> bool;
     fn whole(&mut self, item: Item, sha256: [u8; 32]) -> Result<(), Error>;
     fn digested(&mut self, kind: Kind, name: String, object: Object) -> Result<(), Error>;
-    /// Of a line of the index, in order.
+    /// Called for each line of the index, in order.
     fn line(&mut self, name: &str, object: &Object) -> Result<(), Error>;
 }
 
@@ -168,7 +170,7 @@ pub(super) fn walk(file: impl Read, visit: &mut impl Visit) -> Result<About, Err
 }
 
 fn read_about(member: impl Read) -> Result<About, Error> {
-    /// What every format must have.
+    /// The field that every format has.
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -210,7 +212,7 @@ fn read_object(
     }
     require_whole(name, length, read_bytes)?;
     let sha256 = of_hex(&digester.finish());
-    // A blob's name says what it must be.
+    // A blob is named by its digest.
     if Key::blob_of(name).is_some_and(|digest| of_hex(&digest) != sha256) {
         return Err(Error::Damaged(format!("{name} does not have the digest it is named by")));
     }
@@ -238,7 +240,7 @@ pub(super) fn of_hex(digest: &Digest) -> [u8; 32] {
     bytes
 }
 
-/// Why a file cannot be read: it ends too soon, it was changed, or its disk does not give it.
+/// Why a file cannot be read: it ends too soon, it was changed, or the disk fails.
 fn unreadable(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => Error::Truncated,
@@ -247,7 +249,7 @@ fn unreadable(error: io::Error) -> Error {
     }
 }
 
-/// The same before anything shows that it is a backup.
+/// The same error, while it is not yet known that the file is a backup.
 fn no_backup(error: io::Error) -> Error {
     match unreadable(error) {
         error @ (Error::File(_) | Error::Truncated) => error,
@@ -255,7 +257,7 @@ fn no_backup(error: io::Error) -> Error {
     }
 }
 
-/// Checks all that can be checked without a bucket.
+/// Checks everything that can be checked without a bucket.
 #[derive(Default)]
 pub(super) struct Check {
     pub(super) references: References,
@@ -280,7 +282,7 @@ impl Check {
         }
     }
 
-    /// What is known when the whole file was read.
+    /// The checks after the whole file was read.
     pub(super) fn finish(&self, about: &About) -> Result<(), Error> {
         if self.indexed != self.references.objects().len() {
             return Err(Error::Damaged("its index does not name every object".to_owned()));

@@ -1,11 +1,12 @@
-//! What of the bucket is in a backup, what is not, and in which order it stands there.
+//! Which objects of the bucket are in a backup, and in which order.
 
 use crate::Key;
 
-/// The kinds of objects that a backup holds, in the order of a file, which is the order in which a restore writes them.
+/// The kinds of objects in a backup, in the order of the file.
 ///
-/// An object stands behind everything that it refers to. Revocations stand before keys, and deletions before decisions: a
-/// revoked key never opens anything, and a deleted decision never counts, not even while a restore is under way.
+/// A restore writes them in the same order. An object comes after everything that it refers to. Revocations come before
+/// keys, and deletions before decisions: even during a restore, a revoked key never opens anything, and a deleted
+/// decision never counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     KeyRevocation,
@@ -31,13 +32,13 @@ pub(super) enum Kind {
 /// What a backup does with an object of the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// It holds it.
+    /// The object is in the backup.
     Kept(Kind),
-    /// It leaves it out. A restore ignores it: it shows only that a process looks at the bucket.
+    /// The object is left out. A restore ignores it: it shows only that a process looks at the bucket.
     Moment,
-    /// It leaves it out. A restore refuses a bucket that has one: somebody works there.
+    /// The object is left out. A restore refuses a bucket that has one, because the bucket is in use.
     Work,
-    /// This program does not know it. It is left out and named. A restore refuses a bucket that has one.
+    /// This program does not know the object. It is left out and named. A restore refuses a bucket that has one.
     Unknown,
 }
 
@@ -49,7 +50,7 @@ impl Place {
             Key::Blob(_) => Self::Kept(Kind::Blob),
             Key::Dataset(_) => Self::Kept(Kind::Dataset),
             Key::Shard(..) => Self::Kept(Kind::Shard),
-            // The last one decides what the next run trains on. One whose dataset retention has deleted is left out.
+            // The last one decides what the next run trains on. An import of a deleted dataset is left out.
             Key::Import(..) => Self::Kept(Kind::Import),
             Key::Model(_) => Self::Kept(Kind::Model),
             Key::Record(_) => Self::Kept(Kind::Record),
@@ -58,12 +59,13 @@ impl Place {
             Key::KeyRevocation(..) => Self::Kept(Kind::KeyRevocation),
             Key::Audit(_) => Self::Kept(Kind::Audit),
             Key::AuditOutcome(_) => Self::Kept(Kind::AuditOutcome),
-            // All orders, so that the numbers go on.
+            // All shadow settings, so that their numbers continue.
             Key::Shadow(_) => Self::Kept(Kind::Shadow),
             // All revisions: a number is never given twice.
             Key::Feedback(..) => Self::Kept(Kind::Feedback),
             Key::FeedbackDeleted(..) => Self::Kept(Kind::FeedbackDeleted),
-            // Thirty days of measures, which cannot be made again. A restore makes them young: they stay thirty days more.
+            // Thirty days of drift counts, which cannot be computed again. After a restore they are young, and stay
+            // thirty days more.
             Key::Drift(..) => Self::Kept(Kind::Drift),
             Key::Provenance(_) => Self::Kept(Kind::Provenance),
             Key::Backtest(..) => Self::Kept(Kind::Backtest),
@@ -71,10 +73,10 @@ impl Place {
             Key::EncoderBase(_) => Self::Kept(Kind::EncoderBase),
             // Which processes serve at this moment.
             Key::Report(..) => Self::Moment,
-            // A mark says since when an object is unneeded, by the store's clock. After a restore every object is young:
-            // the mark would be stale, and promotions of its version would be refused meanwhile. An announcement is of a
-            // deletion that is under way in this bucket. Cases and checkpoints are of a backtest and of a fine-tuning that
-            // run: their workflows are not in the backup, so nobody would read them.
+            // A mark says since when an object is unneeded, by the store's clock. After a restore every object is
+            // young, so the mark would be stale, and promotions of its version would be refused. An announcement
+            // belongs to a deletion that runs in this bucket. Cases and checkpoints belong to a backtest or a
+            // fine-tuning that runs: its workflow is not in the backup, so no reader would use them.
             Key::Retired(_) | Key::Deleting(..) | Key::Cases(..) | Key::Checkpoint(..) => Self::Work,
         }
     }
@@ -118,7 +120,7 @@ impl Place {
 }
 
 impl Kind {
-    /// Whether it refers to other objects: then it is small, and is read into memory to be checked.
+    /// Whether it refers to other objects. Such an object is small, and is read into memory to be checked.
     pub(super) fn refers(self) -> bool {
         matches!(
             self,
@@ -133,12 +135,14 @@ impl Kind {
         )
     }
 
-    /// Whether a restore writes one after the other: readers take the last of them, or a gap for a loss.
+    /// Whether a restore writes them one by one, because readers use the last one or take a gap for a loss.
     pub(super) fn is_chain(self) -> bool {
         matches!(self, Self::Import | Self::Shadow | Self::Audit | Self::Record)
     }
 
-    /// Whether the newest comes first. Readers take the last one and look at no other: it must not be an old one meanwhile.
+    /// Whether the newest comes first.
+    ///
+    /// Readers use only the last one by name, so during a restore it must not be an old one.
     pub(super) fn is_newest_first(self) -> bool {
         matches!(self, Self::Import | Self::Shadow)
     }
@@ -152,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// One number a kind of key, without a wildcard: a new one must be given an example below.
+    /// A number for each kind of key, without a wildcard: a new kind needs an example below.
     fn number(key: &Key<'_>) -> usize {
         match key {
             Key::Blob(_) => 0,

@@ -1,4 +1,4 @@
-//! What refers to what: a backup holds nothing that refers to an object which it does not hold.
+//! References between objects: everything that an object of a backup refers to is in the backup.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) struct Object {
     pub(super) sha256: [u8; 32],
 }
 
-/// Every object of a backup so far, and where its chains stand.
+/// Every object of a backup so far, and the last link of each chain.
 #[derive(Debug, Default)]
 pub(super) struct References {
     objects: BTreeMap<Box<str>, Object>,
@@ -34,10 +34,10 @@ struct Last {
 }
 
 impl References {
-    /// What an object names and the backup does not have yet; why it cannot be in any backup, if so.
+    /// The objects that an object names and that the backup does not have yet.
     ///
-    /// Followed is what readers follow. Where something came from is a statement about the past, and may be gone: the base
-    /// of a dataset, the version that a reviewer saw, older orders of shadows.
+    /// An error says why the object cannot be in a backup. Only references that readers follow count. References to the
+    /// past may be missing: the base of a dataset, the version that a reviewer saw, older shadow settings.
     pub(super) fn missing(
         &self,
         kind: Kind,
@@ -54,8 +54,14 @@ impl References {
                 Vec::new()
             }
             Kind::EncoderBase => {
-                let parts = parse::<Index>(bytes)?.parts.len() as u32;
-                (0..parts).map(|number| Key::part_of(name, number)).collect()
+                let parts = parse::<Index>(bytes)?.parts;
+                let named: Vec<String> = (0..parts.len() as u32).map(|number| Key::part_of(name, number)).collect();
+                for (part, digest) in named.iter().zip(&parts) {
+                    if self.objects.get(part.as_str()).is_some_and(|part| hex::encode(part.sha256) != digest.as_str()) {
+                        return Err(format!("{part} is not the part that it names"));
+                    }
+                }
+                named
             }
             Kind::Dataset => {
                 let manifest: DatasetManifest = parse(bytes)?;
@@ -117,18 +123,18 @@ impl References {
         }
     }
 
-    /// Whether an object that refers to what is gone is simply left out: nobody reads it any more.
+    /// Whether an object whose reference is gone is left out: no reader needs it.
     pub(super) fn is_dispensable(&self, kind: Kind) -> bool {
         match kind {
-            // As retention does with what is left of versions that are gone.
+            // Retention deletes these, too, after their version is gone.
             Kind::Drift | Kind::Backtest => true,
-            // Only the newest one is read, and that stands first.
+            // Readers use only the newest one, which comes first.
             Kind::Import => self.has_import,
             _ => false,
         }
     }
 
-    /// Adds an object of which nothing is missing; whether there was none of this name.
+    /// Adds an object whose references are all there. Returns `false` if the name was there already.
     pub(super) fn add(&mut self, kind: Kind, name: &str, object: Object) -> bool {
         match kind {
             Kind::Record => {

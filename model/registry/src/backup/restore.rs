@@ -21,16 +21,16 @@ const ANOTHER: &str = "which differs from the one in the backup";
 /// A bucket that was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// What was in the backup, and is in the bucket now.
+    /// The content of the backup, which is now in the bucket.
     pub contents: Contents,
-    /// Objects that were there already, from a restore that was interrupted.
+    /// Objects that were there before, from an interrupted restore.
     pub already: u64,
-    /// What a walk over the restored history and versions found.
+    /// The result of the check of the restored history and versions.
     pub verification: Verification,
 }
 
 impl Registry {
-    /// Writes a backup into the bucket, after the whole file and the whole bucket were looked at; see the module.
+    /// Writes a backup into the bucket, after a check of the whole file and the whole bucket; see the module.
     pub async fn restore(&self, file: impl Open + 'static) -> Result<Restored, Error> {
         let file: Arc<dyn Open> = Arc::new(file);
         let (about, check) = {
@@ -55,7 +55,7 @@ impl Registry {
         Ok(Restored { contents, already, verification: self.verify().await? })
     }
 
-    /// Which objects of the backup are in the bucket. Anything else there is refused, the first by name.
+    /// The objects of the backup that are in the bucket. Any other object is an error that names it.
     async fn present(&self, references: &References) -> Result<BTreeSet<String>, Error> {
         let mut there = Vec::new();
         for Entry { name, bytes, .. } in self.store.entries("").await? {
@@ -84,11 +84,11 @@ impl Registry {
         Ok(present)
     }
 
-    /// Writes objects of one kind. When it is back, all of them are there.
+    /// Writes objects of one kind, and returns when all of them are written.
     async fn write(&self, batch: Vec<Item>) -> Result<(), Error> {
         let at_once = if batch.first().is_some_and(|item| item.kind.is_chain()) { 1 } else { REQUESTS_AT_ONCE };
         let write = |Item { name, bytes, .. }: Item| async move {
-            // One that is there is ours, if the reply of an earlier try was lost; else somebody else works here.
+            // If it is there already, the reply of an earlier try was lost, or another program writes here.
             if self.store.create(&name, bytes.clone()).await? == Created::Exists
                 && self.store.get(&name).await?.is_none_or(|there| there != bytes)
             {
@@ -100,7 +100,7 @@ impl Registry {
     }
 }
 
-/// Reads the file once more, and hands it on in batches of one kind.
+/// Reads the file again, and passes it on in batches of one kind.
 struct Again {
     references: Arc<References>,
     present: BTreeSet<String>,
@@ -117,7 +117,7 @@ impl Again {
     fn flush(&mut self) -> Result<(), Error> {
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
-        // Where nobody takes it, the error of the one who writes is told.
+        // If the writer has ended, its own error is reported.
         if batch.is_empty() { Ok(()) } else { self.batches.blocking_send(batch).map_err(|_| Error::Changed) }
     }
 }
