@@ -36,7 +36,7 @@ fn asked_for_json_a_command_has_one_value_on_standard_output() {
         assert!(serde_json::from_str::<Value>(&told).is_ok_and(|told| told.is_object()), "{command:?}: {told}");
     }
 
-    // A stored dataset and a version are found by name; what the version learned from is told.
+    // A stored dataset and a version are found by name. The answer says what the version learned from.
     let dataset = up.get_json(&format!("/models/{version}"))["dataset"].clone();
     let told = up.succeed(&["evaluate", "--data", dataset.as_str().unwrap(), "--model", &version, "--json"]);
     let told: Value = serde_json::from_str(&told).unwrap();

@@ -17,7 +17,7 @@ use common::{BINARY, Up, both, free_ports, signal, wait_for};
 /// Builds the example, unless it is built, and says where it is.
 fn custom_worker() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    // What cargo tells a test of its package would make it build dependencies anew that ask for such variables.
+    // Variables that cargo sets for a test would make it rebuild dependencies that read them.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MAN"))
     {
         cargo.env_remove(name);
@@ -76,7 +76,7 @@ fn write_export(up: &Up) {
     fs::write(inbox(up).join("2026-11-20.jsonl"), lines).unwrap();
 }
 
-/// Runs a workflow on the forum's queue by the Temporal CLI; answers its end as JSON.
+/// Runs a workflow on the forum's queue by the Temporal CLI. Returns its result as JSON.
 fn run(up: &Up, kind: &str, id: &str, input: &Value) -> Value {
     run_on(up, "forum", kind, id, input)
 }
@@ -148,7 +148,8 @@ fn somebody_elses_worker_hosts_our_workflows_with_plug_ins_of_its_own() {
     let (status, problem) = up.post_json("/promote", &promotion);
     assert!(status == 422 && problem["detail"].as_str().unwrap().contains("`shouted_words`"), "{status}: {problem}");
 
-    // Promoted by the worker that knows it, it serves where it is known; elsewhere the model before goes on.
+    // The worker that knows the plug-in promotes the version. It serves where the plug-in is known. Elsewhere the model
+    // before serves.
     let port = free_ports().api;
     let address = format!("127.0.0.1:{port}");
     let _api = Forum::start(&up, "forum-api.out", "listening", &["serve", "--address", &address]);

@@ -248,7 +248,7 @@ fn temporal_holds_no_plain_text_and_everything_works_as_before() {
     let well = up.run(&["doctor"]);
     assert!(well.status.success() && both(&well).contains("encrypted in Temporal with the key k1:"), "{}", both(&well));
 
-    // A command with another file is told so in a sentence.
+    // A command with another key file gets an error in one sentence.
     let other = keys.with_file_name("other");
     write_keys(&other, &["k9"]);
     let mut doctor = Command::new(BINARY);
@@ -367,7 +367,7 @@ fn keys_are_changed_while_runs_go_on_and_a_key_that_is_gone_stops_nothing_for_go
     let done = up.decoded(&["workflow", "result", "-w", "later"]);
     assert!(done.contains("COMPLETED") && done.contains("the key is back"), "{done}");
 
-    // `up` goes on with the keys that it was started with.
+    // `up` still uses the keys that it was started with.
     let (dir, ports) = up.into_parts();
     let up = Up::start_in(dir, ports, &[]);
     up.keys_are("k2:");

@@ -69,7 +69,7 @@ fn up_serves_a_model_ends_without_an_orphan_and_goes_on_with_the_same_state() {
     assert_eq!(fs::read_to_string(&env).unwrap(), before, "the same credentials");
     assert!(up.temporal(&["workflow", "describe", "--workflow-id", "train-first-model"]).status.success());
 
-    // Even an `up` that is killed leaves nobody behind.
+    // Even an `up` that is killed leaves no process behind.
     let (code, _) = up.stop("-KILL");
     assert_eq!(code, None);
     assert!(
@@ -171,13 +171,13 @@ fn promotion_and_rollback_are_live_at_once_and_wrong_requests_change_nothing() {
     let history = up.succeed(&["models", "history"]);
     assert_eq!(history.lines().count(), 3, "{history}");
 
-    // By the command line, and live within two seconds without the API being told.
+    // The command line promotes. The API serves the version within two seconds, without a message.
     up.succeed(&["promote", &newest]);
     let live = || up.get_json("/health/ready")["generation"] == 4;
     assert!(wait_for(Duration::from_secs(2), live), "not live within two seconds");
 }
 
-/// The sample so many times, each by other commenters.
+/// The sample several times, each time with other commenters.
 fn copies_of_the_sample(copies: u32) -> String {
     let rows = model::corpus::sample().rows;
     let mut lines = String::new();

@@ -130,7 +130,7 @@ fn a_gate_check() {
     assert_eq!((found[1].check.as_str(), found[1].at_most), ("few_features", Some(known as f64 - 1.0)));
 }
 
-/// A source: a file that somebody else's program has left in memory.
+/// A source: a file in memory, as another program may have left it.
 struct Inbox(Option<&'static [u8]>);
 
 impl Source for Inbox {

@@ -95,7 +95,7 @@ fn what_reviewers_decide_is_built_trained_gated_approved_and_served() {
     let version = trained.split_whitespace().find(|word| word.starts_with("20") && word.contains("Z-")).unwrap();
     assert_eq!(up.get_json(&format!("/models/{version}"))["dataset"], built);
 
-    // What was learnt is not new, nor is that somebody agrees, nor what changes no row.
+    // These decisions are not new: one that was learnt, one that agrees with another, one that changes no row.
     for (text, label) in [
         (threat(0), "threat"),
         (up.get_json("/feedback?limit=1")["items"][0]["text"].as_str().unwrap().to_owned(), "harmless"),

@@ -562,7 +562,7 @@ fn every_selector_matches_what_it_is_for() {
         }
     }
     assert!(denied, "nothing denies by default");
-    // A patch for a name that is not there would change nothing, and nobody would know.
+    // A patch for a missing name would change nothing, without an error.
     let names: BTreeSet<String> = objects().iter().map(|(_, o)| format!("{} {}", text(o, "kind"), name(o))).collect();
     for (folder, kustomization) in kustomizations() {
         for patch in list(&kustomization, "patches") {
@@ -593,7 +593,7 @@ fn what_scales_asks_for_what_is_measured() {
         list(&scaler["spec"], "triggers").into_iter().map(|trigger| text(&trigger["metadata"], "taskQueue")).collect();
     assert_eq!(queues, [workflows::TASK_QUEUE, workflows::FINE_TUNING_QUEUE]);
     assert!(scaler["spec"]["minReplicaCount"].as_u64().unwrap() >= 1);
-    // Each trigger of each way to show who asks.
+    // Each trigger, for each way of authentication.
     for component in ["components/autoscaling-worker-api-key", "components/autoscaling-worker-mtls"] {
         let operations = patches().into_iter().filter(|(folder, _)| folder == component);
         let operations: Vec<Value> = operations.flat_map(|(_, patch)| patch.as_sequence().unwrap().clone()).collect();

@@ -273,7 +273,7 @@ fn every_query_has_data_and_the_numbers_are_those_of_the_traffic() {
     a_run_that_hangs_is_noticed(&up, &prometheus);
 }
 
-/// A workflow of a type that no worker has stays Running for ever: the alert is what tells.
+/// A workflow of a type that no worker has stays `Running` for ever. Only the alert shows it.
 fn a_run_that_hangs_is_noticed(up: &Up, prometheus: &Prometheus) {
     let started =
         up.temporal(&["workflow", "start", "--type", "NoSuchWorkflow", "--task-queue", "threatwatch", "-w", "x"]);
@@ -285,7 +285,7 @@ fn a_run_that_hangs_is_noticed(up: &Up, prometheus: &Prometheus) {
     assert!(wait_for(Duration::from_mins(1), is_noticed), "no alert");
 }
 
-/// Comments, errors, a run that fails, two that train, two promotions; answers the decisions that were made.
+/// Comments, errors, a run that fails, two trainings, two promotions. Returns the decisions on the comments.
 fn make_traffic(up: &Up, prometheus: &Prometheus) -> BTreeMap<String, f64> {
     const TEXTS: [&str; 2] = ["I will find you and kill you.", "Thanks for the video, see you soon."];
     let mut decisions = BTreeMap::new();

@@ -59,7 +59,7 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
         }
     }
 
-    // What is wrong is said at its place, and the others are judged all the same.
+    // A wrong comment gets a problem at its place. The others are still judged.
     let wrong = file(
         "wrong.jsonl",
         b"{\"text\":\"ok\"}\n[1]\n{\"id\":7}\n{\"text\":\" \"}\n\xff\n{\"id\":9,\"text\":\"ok\"}\n",
@@ -80,7 +80,7 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
     assert!(rows.next().unwrap().starts_with("1,harmless,0."), "{table}");
     assert_eq!(rows.next(), Some("2,,,,,the line is not a JSON object"));
 
-    // A quote that is left open, a line that is too long: told, and the rest is judged as far as it can be.
+    // An open quote and a line that is too long are reported. The rest is judged as far as possible.
     let open = file("open.csv", format!("text\nok\n\"open\n{}", "row\n".repeat(300)).as_bytes());
     let output = up.run(&["predict", "--file", &open, "--model", &artifact]);
     let told = lines(&output);
@@ -116,7 +116,7 @@ fn files_are_judged_in_order_and_alike_by_the_api_and_by_a_model_alone() {
     assert!(alone.starts_with("threat: "), "{alone}");
 }
 
-/// Chosen by the model in production or by one in a file; what was decided before is left out.
+/// Comments are chosen by the model in production or by one in a file. Labelled comments are left out.
 fn what_to_label_next(up: &Up, many: &str, artifact: &str) {
     let chosen = up.run(&["label", many, "--take", "40"]);
     assert!(chosen.status.success(), "{}", both(&chosen));

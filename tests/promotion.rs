@@ -89,7 +89,7 @@ fn a_promotion_reaches_three_replicas_within_two_seconds_and_names_the_one_that_
         assert_eq!([second.generation(), third.generation()], [Some(generation); 2]);
     }
 
-    // Two at once: one wins, the other is told who.
+    // Of two promotions at once, one wins. The answer to the other names the winner.
     let body = |actor: &str| json!({ "version": other, "force": true, "reason": "at once", "actor": actor, "expected_generation": 3 });
     let answers = std::thread::scope(|scope| {
         let both = ["Ann", "Bob"].map(|actor| (actor, scope.spawn(|| up.post_json("/promote", &body(actor)))));
@@ -152,7 +152,7 @@ fn the_actor_is_the_keys_name_and_every_deed_is_on_record() {
     let result = up.result("waits-for-mona");
     assert!(result.contains("mona") && !result.contains("mallory"), "{result}");
 
-    // Who hangs up does not undo what was asked for, and its end is on record.
+    // A caller that hangs up does not undo its request, and the end is on the audit trail.
     let body = json!({ "version": live, "force": true, "reason": "in a hurry" }).to_string();
     let mut hurried = std::net::TcpStream::connect(("127.0.0.1", up.ports.api)).unwrap();
     let head = format!(
@@ -294,7 +294,7 @@ fn a_run_waits_durably_for_approval_and_takes_it_once() {
     }
     assert_eq!(up.get_json("/models/production")["generation"], 1, "nobody approved yet");
 
-    // The worker dies, then the server: the run goes on waiting.
+    // The worker dies, then the server. The run still waits.
     up.kill_9("threatwatch worker");
     up.kill_9("temporal server");
     let answers = || up.get("/runs/status?workflow_id=approved").1.contains(r#""stage":"approval""#);

@@ -16,7 +16,7 @@ use quick_xml::{
 };
 use serde_json::Value;
 
-/// An element of a page, with what is in it.
+/// An element of a page with its content.
 #[derive(Debug, Default)]
 struct Element {
     name: String,
@@ -101,7 +101,7 @@ fn check(page: &str, figures: &Value) {
     }
     assert!(page.contains("default-src 'none'") && page.contains("prefers-color-scheme: dark"));
 
-    // No comment, and nobody who wrote one.
+    // The report has no comment and no commenter's name.
     for row in model::corpus::sample().rows.iter().filter(|row| row.text.len() > 12) {
         assert!(!root.text.contains(row.text.as_str()), "a comment is on the page");
     }
@@ -198,7 +198,7 @@ fn a_report_is_one_page_with_the_figures_of_the_json_and_no_comment() {
     assert!(page.contains("too good"), "judged on what it learned from");
     assert_eq!(names(dir.path()).len(), 2, "{:?}", names(dir.path()));
 
-    // Refused before anything is trained, and what was there stays.
+    // The command refuses before it trains, and the existing file stays.
     let nowhere = dir.path().join("nowhere/out.html");
     let mut command = Command::new(common::BINARY);
     command.args(["experiment", "--train", corpus, "--report", nowhere.to_str().unwrap()]);
@@ -242,7 +242,7 @@ fn a_file_is_evaluated_by_the_file_of_a_model_without_a_server() {
     let tried = json(&run(&["experiment", "--train", &corpus, "--test", &corpus, "--json"]));
     assert_eq!(tried["sentence"], figures["sentence"]);
 
-    // People get words; malformed rows are told by line.
+    // Without `--json` the answer is text. Malformed rows are reported by line.
     let spoiled = file("spoiled.jsonl", format!("{lines}{{\"text\": 7}}\n").as_bytes());
     let words = run(&["evaluate", "--data", &spoiled, "--model", &artifact]);
     let words = String::from_utf8(words.stdout).unwrap();
@@ -251,7 +251,7 @@ fn a_file_is_evaluated_by_the_file_of_a_model_without_a_server() {
         assert!(words.contains(part), "{part}: {words}");
     }
 
-    // Wrong names are told, and a wrong command line has an exit code of its own.
+    // Wrong names are reported. A wrong command line has its own exit code.
     for (arguments, words, code) in [
         (vec!["evaluate", "--data", "nonsense", "--model", &artifact], "neither a file nor a dataset", 1),
         (vec!["evaluate", "--data", &corpus, "--model", "nonsense"], "neither a file nor a version", 1),

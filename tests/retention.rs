@@ -97,7 +97,7 @@ impl Arena {
             }
             candidates
         });
-        // Only what is old is marked.
+        // Only old objects are marked.
         thread::sleep(SHORT_DAY);
         candidates
     }
@@ -116,7 +116,7 @@ impl Arena {
     /// Two versions are promoted, with a rollback between, while retention would have both go.
     fn race(&self, round: usize, pair: &[Version; 2], counts: &mut Counts) {
         let [by_api, by_run] = pair;
-        // Each round somebody comes a little later.
+        // In each round one part starts a little later.
         let pause = |of: Duration| thread::sleep(of * round as u32 / BATCH as u32);
         let (rollback, promotion, run) = thread::scope(|scope| {
             let run = scope.spawn(|| {
@@ -190,7 +190,7 @@ impl Arena {
     }
 }
 
-/// Asks again for as long as somebody else is at it; answers the last answer.
+/// Sends a request again while another promotion is running. Returns the last answer.
 fn until_nobody_is_quicker(mut ask: impl FnMut() -> (u16, Value)) -> (u16, Value) {
     let mut last = ask();
     wait_for(Duration::from_secs(30), || {

@@ -19,7 +19,7 @@ fn compose() -> Value {
 fn read(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let mut compose: Value = serde_norway::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    // Once a level: what is merged in merges others.
+    // Once for each level, because a merged-in block may merge others.
     for _ in 0..3 {
         compose.apply_merge().unwrap();
     }

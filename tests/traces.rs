@@ -189,7 +189,7 @@ fn text(value: &Attribute) -> String {
     }
 }
 
-/// Takes spans and answers as a collector does, until it is dropped.
+/// Receives spans and answers as a collector does, until it is dropped.
 struct Collector {
     url: String,
     bodies: Arc<Mutex<Vec<Vec<u8>>>>,

@@ -49,7 +49,7 @@ fn deployment(up: &Up, command: &str, build_id: &str) -> std::process::Output {
     up.temporal(&arguments)
 }
 
-/// Lets new runs go to a version, as soon as its worker has told Temporal of both of its queues.
+/// Sends new runs to a version, as soon as its worker has reported both of its queues to Temporal.
 fn roll_out(up: &Up, build_id: &str) {
     let queues = || {
         let described = deployment(up, "describe-version", build_id);

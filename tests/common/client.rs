@@ -17,7 +17,7 @@ use serde_json::Value;
 
 /// A comment that is a threat, as a body of `POST /predict`.
 pub(crate) const COMMENT: &str = r#"{"text":"I will come to your house and kill you."}"#;
-/// No answer takes longer.
+/// The time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn address(port: u16) -> SocketAddr {
@@ -36,7 +36,7 @@ pub(crate) fn predict() -> Vec<u8> {
     request("POST", "/predict", "", COMMENT)
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -54,7 +54,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    /// What kind of problem it is.
+    /// The kind of the problem in the body.
     pub(crate) fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem = self.json();
@@ -112,7 +112,7 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) fn ask(port: u16, bytes: &[u8]) -> io::Result<Answer> {
     Connection::open(port)?.exchange(bytes)
 }
@@ -121,16 +121,16 @@ pub(crate) fn get(port: u16, path: &str) -> io::Result<Answer> {
     ask(port, &request("GET", path, "", ""))
 }
 
-/// Verdicts asked for one after the other, on one connection, until it is ended.
+/// Requests verdicts one by one on one connection, until it is ended.
 pub(crate) struct Asking {
     ended: Arc<AtomicBool>,
     thread: JoinHandle<Asked>,
 }
 
-/// What came of it.
+/// The results of the requests.
 #[derive(Default)]
 pub(crate) struct Asked {
-    /// When each verdict was asked for, and how long it took.
+    /// When each verdict was requested, and how long it took.
     pub(crate) verdicts: Vec<(Instant, Duration)>,
     pub(crate) failures: Vec<String>,
 }
@@ -166,7 +166,7 @@ impl Asking {
 }
 
 impl Asked {
-    /// Every verdict came.
+    /// Checks that every verdict came.
     pub(crate) fn require_all(&self) {
         assert_eq!(self.failures, Vec::<String>::new(), "beside {} verdicts", self.verdicts.len());
         assert!(self.verdicts.len() > 100, "only {} verdicts were asked for", self.verdicts.len());

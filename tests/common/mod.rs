@@ -22,12 +22,12 @@ pub fn tools() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools")
 }
 
-/// The Temporal CLI, by the finder that `up` uses.
+/// The Temporal CLI, found as `up` finds it.
 pub fn temporal_cli() -> PathBuf {
     programs::temporal(&tools(), &|text| eprintln!("{text}")).unwrap()
 }
 
-/// `threatwatch up`, ended when dropped.
+/// `threatwatch up`, stopped on drop.
 pub struct Up {
     process: Child,
     pub ports: Ports,
@@ -67,12 +67,12 @@ impl Up {
         self.dir.path().join("state")
     }
 
-    /// A command of ours that finds this run's parts.
+    /// One of our commands, which finds this run's parts.
     pub fn run(&self, arguments: &[&str]) -> Output {
         Command::new(BINARY).args(arguments).arg("--state-dir").arg(self.state_dir()).output().unwrap()
     }
 
-    /// Runs a command of ours that must succeed; answers what it printed.
+    /// Runs one of our commands, which must succeed. Returns its output.
     pub fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", both(&output));
@@ -102,12 +102,12 @@ impl Up {
         assert!(started.status.success(), "{}", both(&started));
     }
 
-    /// What `temporal workflow result` says at a run's end.
+    /// The output of `temporal workflow result` at a run's end.
     pub fn result(&self, id: &str) -> String {
         both(&self.temporal(&["workflow", "result", "--workflow-id", id]))
     }
 
-    /// Starts `TrainWorkflow` by the Temporal CLI; answers what [`Self::result`] says.
+    /// Starts `TrainWorkflow` by the Temporal CLI. Returns the output of [`Self::result`].
     pub fn train_by_cli(&self, id: &str, inputs: &[&str]) -> String {
         self.start_training(id, inputs);
         self.result(id)
@@ -160,12 +160,12 @@ impl Up {
         for &pid in &pids {
             signal("-KILL", pid);
         }
-        // The kernel may take a moment, and who looks for the next one must not find this one.
+        // The kernel may take a moment. A search for the next process must not find this one.
         let are_gone = || self.pids(word).iter().all(|pid| !pids.contains(pid));
         assert!(wait_for(Duration::from_secs(10), are_gone), "{word} does not die");
     }
 
-    /// Sends a signal to `up` itself and waits for its end; answers its exit code and how long it took.
+    /// Sends a signal to `up` itself and waits for its end. Returns the exit code and the time that it took.
     pub fn stop(&mut self, name: &str) -> (Option<i32>, Duration) {
         let started = Instant::now();
         signal(name, self.process.id());
@@ -179,13 +179,15 @@ impl Up {
         self.left_behind()
     }
 
-    /// What a run that has ended leaves to the next.
+    /// The directory and ports of a run that has ended, for the next.
     pub fn left_behind(mut self) -> (TempDir, Ports) {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         (dir, self.ports.clone())
     }
 
-    /// Keeps a run's history for `tests/replay.rs`, when asked to: a new release of a workflow's shape needs one.
+    /// Keeps a run's history for `tests/replay.rs` if `RECORD_HISTORIES` is set.
+    ///
+    /// A release that changes the steps of a workflow needs a new one.
     pub fn record_history(&self, workflow_id: &str, name: &str) {
         if std::env::var_os("RECORD_HISTORIES").is_none() {
             return;
@@ -234,7 +236,7 @@ pub fn up_command(dir: &Path, ports: &Ports) -> Command {
             other.create(&namespace);
             command.env("TEMPORAL_ADDRESS", other.address).env("TEMPORAL_NAMESPACE", namespace);
         }
-        // Settings for somebody else's Temporal must not reach ours.
+        // Settings for another Temporal must not reach ours.
         None => {
             command.env("TEMPORAL_NAMESPACE", "of-somebody-else").env("TEMPORAL_API_KEY", "of-somebody-else");
         }
@@ -278,7 +280,7 @@ pub fn free_ports() -> Ports {
     Ports { api: port(0), temporal: port(1), temporal_ui: port(2), s3: port(3), worker: port(4) }
 }
 
-/// Waits for a condition; false when `patience` runs out.
+/// Waits for a condition; `false` if it does not hold within `patience`.
 pub fn wait_for(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     while !is_so() {
@@ -290,7 +292,7 @@ pub fn wait_for(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// A headless browser, if the machine has one; without it a test that needs it is not run, and fails under CI.
+/// A headless browser, if the machine has one. Without it, a test that needs it is skipped, or fails under CI.
 pub fn browser() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)

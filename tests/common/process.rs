@@ -18,7 +18,7 @@ use crate::{
     proxy::Proxy,
 };
 
-/// How a `serve` is started, as often as a test likes: always on the same port, with the same cache.
+/// The settings of a `serve`, which may be started several times on the same port with the same cache.
 pub(crate) struct Plan {
     state_dir: PathBuf,
     dir: Arc<TempDir>,
@@ -45,7 +45,7 @@ impl Plan {
         }
     }
 
-    /// With nothing but what these variables say; the state directory is empty.
+    /// Only with these variables. The state directory is empty.
     pub(crate) fn alone(environment: Vec<(&'static str, String)>) -> Self {
         let (dir, port) = (Arc::new(tempfile::tempdir().unwrap()), free_ports().api);
         let state_dir = dir.path().join("state");
@@ -88,13 +88,13 @@ impl Plan {
         self
     }
 
-    /// Goes on for so many seconds when it is told to stop.
+    /// Sets how many seconds it takes new connections after SIGTERM.
     pub(crate) fn lingering(mut self, seconds: u16) -> Self {
         self.linger = seconds;
         self
     }
 
-    /// May have at most so many open files.
+    /// Sets its limit of open files.
     pub(crate) fn with_files(mut self, files: u32) -> Self {
         self.files = Some(files);
         self
@@ -136,7 +136,7 @@ impl Plan {
     }
 }
 
-/// What makes a process use a bucket at an endpoint.
+/// The variables that make a process use a bucket at an endpoint.
 pub(crate) fn store_variables(up: &Up, endpoint: String, bucket: &str) -> Vec<(&'static str, String)> {
     let ours = up.settings().s3().unwrap();
     vec![
@@ -147,7 +147,7 @@ pub(crate) fn store_variables(up: &Up, endpoint: String, bucket: &str) -> Vec<(&
     ]
 }
 
-/// A running `serve`, ended when dropped.
+/// A running `serve`, stopped on drop.
 pub(crate) struct Serve {
     process: Child,
     pub(crate) port: u16,
@@ -173,14 +173,14 @@ impl Serve {
         signal("-TERM", self.process.id());
     }
 
-    /// Waits for its end; answers its exit code.
+    /// Waits for its end. Returns the exit code.
     pub(crate) fn ends_within(&mut self, patience: Duration) -> Option<i32> {
         let process = &mut self.process;
         assert!(wait_for(patience, || process.try_wait().unwrap().is_some()), "it goes on");
         self.process.wait().unwrap().code()
     }
 
-    /// The time that it was given by the processors so far.
+    /// The processor time that it has used so far.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -199,13 +199,13 @@ impl Serve {
         self.status("Threads")
     }
 
-    /// Its memory, and from now on the most that it has had since.
+    /// Its memory now. The peak is measured anew from here.
     pub(crate) fn memory(&self) -> u64 {
         fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
         self.status("VmRSS") * 1024
     }
 
-    /// The most memory that it had since it was asked last.
+    /// The peak memory since the last call of [`Self::memory`].
     pub(crate) fn peak_memory(&self) -> u64 {
         self.status("VmHWM") * 1024
     }
@@ -222,7 +222,7 @@ impl Drop for Serve {
         if std::thread::panicking() {
             eprintln!("{}", self.log());
         }
-        // Told to stop, it takes its report back: later promotions do not wait for it.
+        // When it stops, it withdraws its report, so that later promotions do not wait for it.
         if self.process.try_wait().is_ok_and(|status| status.is_none()) {
             self.terminate();
             wait_for(Duration::from_secs(3), || self.process.try_wait().is_ok_and(|status| status.is_some()));

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::common::{Up, block_on};
 
-/// What a test runs on, for itself alone.
+/// The shared `up`, held by one test at a time.
 pub(crate) struct Stage {
     pub(crate) up: Arc<Up>,
     _alone: MutexGuard<'static, ()>,
@@ -26,7 +26,7 @@ impl Stage {
         Self { up, _alone: locked(&ALONE) }
     }
 
-    /// The same, for a test that works in a namespace and a bucket of its own.
+    /// The same for a test that uses its own namespace and bucket.
     pub(crate) fn shared() -> Arc<Up> {
         static SHARED: Mutex<Weak<Up>> = Mutex::new(Weak::new());
         let mut shared = locked(&SHARED);
@@ -56,14 +56,14 @@ impl Stage {
         assert_eq!(status, 200, "{done}");
     }
 
-    /// The replicas that reported what they serve.
+    /// The replicas that have reported a generation.
     pub(crate) fn replicas(&self) -> BTreeSet<String> {
         let store = S3Store::new(&self.up.settings().s3().unwrap());
         let reports = block_on(store.list(Key::REPORTS)).unwrap();
         reports.iter().map(|report| report.rsplit('/').next().unwrap().to_owned()).collect()
     }
 
-    /// Removes the reports of replicas that were killed: no promotion waits for them.
+    /// Removes the reports of killed replicas, so that no promotion waits for them.
     pub(crate) fn forget_all_but(&self, replicas: &BTreeSet<String>) {
         let store = S3Store::new(&self.up.settings().s3().unwrap());
         block_on(async {
@@ -76,7 +76,7 @@ impl Stage {
     }
 }
 
-/// A test that failed has spoilt nothing for the others.
+/// A lock that ignores poisoning: a failed test does not affect the others.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
