@@ -286,7 +286,7 @@ fn a_run_waits_durably_for_approval_and_takes_it_once() {
         ("/runs/approve", json!({ "workflow_id": "approved", "reason": "good" }), 400, "`actor`"),
         ("/runs/approve", say("nobody", "good"), 404, "no such workflow"),
         ("/runs/approve", say("", "good"), 404, "no such workflow"),
-        ("/runs/reject", say("train-first-model", "bad"), 404, "still running"),
+        ("/runs/reject", say("train-first-model", "bad"), 404, "it has ended"),
     ] {
         let (status, problem) = up.post_json(path, &body);
         assert_eq!(status, expected, "{body}: {problem}");
