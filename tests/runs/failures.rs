@@ -103,7 +103,7 @@ fn what_a_run_started(up: &Up) {
 
     up.start_training("taken-train", &[r#"{"auto_promote":"after_approval"}"#]);
     start_bare(up, "FeedbackWorkflow", "taken", &json!({ "least_decisions": 1 }).to_string());
-    is_headline(up, "taken", "GenerationConflict", "a run taken-train is there already");
+    is_headline(up, "taken", "GenerationConflict", "a run taken-train exists already");
 
     start_bare(up, "FeedbackWorkflow", "ended", &json!({ "least_decisions": 1 }).to_string());
     let is_there = || up.temporal(&["workflow", "describe", "--workflow-id", "ended-train"]).status.success();

@@ -72,7 +72,7 @@ fn every_workflow_says_what_it_is_what_it_found_and_what_runs_it() {
             "TrainWorkflow",
             "waits",
             r#"{"trainers":["stacked"],"auto_promote":"after_approval","approval_seconds":5}"#.to_owned(),
-            &["promotion is expired", "somebody approves within 5 s"],
+            &["promotion is expired", "an approval comes within 5 s"],
         ),
         (
             "PromoteWorkflow",

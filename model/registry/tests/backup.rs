@@ -554,6 +554,16 @@ fn what_came_late_is_fetched_and_what_is_lost_is_named() {
             assert!(matches!(&error, Error::Incomplete { object, .. } if object == lost), "{lost}: {error}");
             store.create(lost, bytes).await.unwrap();
         }
+        // Damaged rows: bytes that cannot be decompressed, and other rows that can.
+        let whole = store.get(&shard).await.unwrap().unwrap();
+        let rows = zstd::decode_all(&whole[..]).unwrap();
+        let other = zstd::encode_all(&rows[..rows.len() / 2], 3).unwrap();
+        for damaged in [b"no rows".to_vec(), other] {
+            store.corrupt(&shard, |bytes| bytes.clone_from(&damaged));
+            let error = on(&store).back_up(Vec::new(), "0.0.0").await.unwrap_err().to_string();
+            assert!(error.contains(&shard) && error.contains("corrupt"), "{error}");
+        }
+        store.corrupt(&shard, |bytes| *bytes = whole.to_vec());
         store.corrupt(&blob, |bytes| bytes[100] ^= 1);
         let error = on(&store).back_up(Vec::new(), "0.0.0").await.unwrap_err().to_string();
         assert!(error.contains(&blob) && error.contains("corrupt"), "{error}");
