@@ -502,7 +502,7 @@ async function calledOff(page) {
   const bar = await page.locator("#queue-progress").evaluate(({ value, max }) => [value, max]);
   assert.ok(bar[0] > 0 && bar[0] < bar[1] && bar[1] === LONG_RUN, `progress: ${bar}`);
   await page.locator("#queue-cancel").click();
-  const left = await untilText(page, "#queue-status", /Cancelled, ([\d,]+) are not judged/);
+  const left = await untilText(page, "#queue-status", /Cancelled: ([\d,]+) are not judged/);
   assert.ok(asked.includes("/predict/batch"), "it was judged by lists");
   asked.length = 0;
   // The worker has time for that only where it judges no more.
