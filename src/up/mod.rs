@@ -402,7 +402,7 @@ fn print_links(options: &Options, external: &External, settings: &Settings) {
     say!("     {ours} models list");
     say!("     {ours} promote VERSION --reason \"to see how it goes\"");
     say!("     {ours} rollback\n");
-    say!("  For the best model, one to one and a half hours on two cores:  {ours} train --trainer stacked_encoder --promote\n");
+    say!("  For the best model (over an hour on two cores):  {ours} train --trainer stacked_encoder --promote\n");
 }
 
 /// The command to print in examples: this program as it was called.
