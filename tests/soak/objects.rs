@@ -44,10 +44,12 @@ fn all(stack: &Stack) -> Vec<String> {
     stack.runtime.block_on(stack.store.list("")).unwrap()
 }
 
-/// Runs retention as of a day and of two days from now: it marks, then deletes. Returns the deleted versions.
+/// Runs retention as of one, two and three days from now. Returns the deleted versions.
+///
+/// It marks versions, then deletes them and marks their blobs, then deletes those.
 pub(crate) fn prune(stack: &Stack) -> Vec<String> {
     let mut deleted = Vec::new();
-    for days in [1, 2] {
+    for days in [1, 2, 3] {
         let clock = now() + Duration::from_hours(25 * days).as_millis() as i64;
         let input = PruneInput { keep: KEEP, ..PruneInput::default() };
         let pruned = stack.runtime.block_on(stack.registry.prune(&input, clock)).unwrap();
