@@ -165,7 +165,7 @@ impl Course<'_> {
         vec![
             Finding::new("I8", "retention leaves everything whole that the history names, at any moment")
                 .figures(format!(
-                    "{} times beside everything, {} versions gone; three times at rest, {} versions gone; {} generations verified",
+                    "{} times beside everything, {} versions gone; four times at rest, {} versions gone; {} generations verified",
                     ledger.retentions,
                     ledger.deleted.len(),
                     deleted.len(),

@@ -44,12 +44,12 @@ fn all(stack: &Stack) -> Vec<String> {
     stack.runtime.block_on(stack.store.list("")).unwrap()
 }
 
-/// Runs retention as of one, two and three days from now. Returns the deleted versions.
+/// Runs retention on each of the next four days. Returns the deleted versions.
 ///
-/// It marks versions, then deletes them and marks their blobs, then deletes those.
+/// It marks versions, deletes them a day later, then marks the blobs that nothing names any more, and deletes those.
 pub(crate) fn prune(stack: &Stack) -> Vec<String> {
     let mut deleted = Vec::new();
-    for days in [1, 2, 3] {
+    for days in 1..=4 {
         let clock = now() + Duration::from_hours(25 * days).as_millis() as i64;
         let input = PruneInput { keep: KEEP, ..PruneInput::default() };
         let pruned = stack.runtime.block_on(stack.registry.prune(&input, clock)).unwrap();
