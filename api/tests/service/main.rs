@@ -368,5 +368,8 @@ fn the_openapi_document_is_the_one_that_was_agreed() {
         std::fs::write(path, &now).unwrap();
     }
     let agreed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(now == agreed, "the API changed: look at the difference after UPDATE_SNAPSHOTS=1 cargo test --workspace --test service the_openapi");
+    assert!(
+        now == agreed,
+        "the API changed: look at the difference after UPDATE_SNAPSHOTS=1 cargo test --workspace --test service the_openapi"
+    );
 }
