@@ -173,8 +173,10 @@ impl Drop for Exchange {
             traced.end(self.route.names(), self.status);
             traced.context().clone().attach()
         });
-        let id = std::mem::take(&mut self.id);
-        request_id::within_at_once(id.clone(), || log(&id, self.route.names(), self.is_change, self.status, took));
+        if self.is_change || self.status.as_u16() >= 400 || tracing::enabled!(tracing::Level::DEBUG) {
+            let id = std::mem::take(&mut self.id);
+            request_id::within_at_once(id.clone(), || log(&id, self.route.names(), self.is_change, self.status, took));
+        }
         self.route.count(self.status, (self.request_bytes, self.response_bytes), took);
     }
 }
