@@ -61,7 +61,7 @@ impl Model {
         self.count_rows(scratch);
         let mut parts = vec![0.0; places.len()];
         let mut bias = self.spec().intercept;
-        for (component, column) in self.spec().components.iter().zip(self.columns()) {
+        for (component, column) in self.spec().components.iter().zip(self.columns().iter()) {
             let part = column.part(component.normalisation, &scratch.rows, &scratch.counts);
             bias += component.weight * component.bias;
             for feature in &scratch.analysed.features {
@@ -71,7 +71,7 @@ impl Model {
                 // A feature that occurs twice counts less than double; each occurrence gets an equal share.
                 let frequency = match component.normalisation {
                     Normalisation::Length { .. } => 1.0,
-                    Normalisation::TfIdf => term_frequency(count) / f64::from(count),
+                    Normalisation::TfIdf => term_frequency(u32::from(count)) / f64::from(count),
                 };
                 let value = component.weight * frequency * weight * part.scale;
                 share_out(value, feature, &places, &mut parts);
@@ -153,7 +153,7 @@ mod tests {
     fn plainly(model: &Model, text: &str, scratch: &mut Scratch) -> f64 {
         model.analyser().analyse(text, &mut scratch.analysed);
         model.count_rows(scratch);
-        let parts = model.spec().components.iter().zip(model.columns()).map(|(component, column)| {
+        let parts = model.spec().components.iter().zip(model.columns().iter()).map(|(component, column)| {
             let part = column.part(component.normalisation, &scratch.rows, &scratch.counts);
             component.weight * (part.score + component.bias)
         });

@@ -15,7 +15,7 @@ pub enum WordRule {
 }
 
 /// One word of a text: the hash of its lower-cased form, and its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Word {
     /// FNV-1a (64 bits) of the lower-cased word's UTF-8 bytes.
     pub hash: u64,
@@ -25,6 +25,14 @@ pub struct Word {
     pub start: u32,
     /// One past the last byte in the text.
     pub end: u32,
+}
+
+impl Word {
+    /// The same word in a text with so many bytes before this one.
+    #[inline]
+    pub(crate) fn after(self, bytes: usize) -> Self {
+        Self { start: self.start + bytes as u32, end: self.end + bytes as u32, ..self }
+    }
 }
 
 /// Characters of a stem.
@@ -56,14 +64,91 @@ pub fn is_word(c: char) -> bool {
 
 /// ASCII white space by Unicode and Python: tab to carriage return, the four separators, space.
 #[inline]
-pub(crate) fn is_ascii_space(byte: u8) -> bool {
+pub(crate) const fn is_ascii_space(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ')
 }
 
-/// Runs of characters that are not white space, in order.
-pub(crate) fn runs(text: &str) -> impl Iterator<Item = &str> {
-    let is_space = |c: char| u8::try_from(c).is_ok_and(is_ascii_space) || !c.is_ascii() && c.is_whitespace();
-    text.split(is_space).filter(|run| !run.is_empty())
+/// The bytes of the runs of characters that are not white space, in order.
+///
+/// `padded` is the text and then at least [`RUNS_AT_ONCE`] zeros.
+pub(crate) fn runs<'a>(text: &'a str, padded: &'a [u8]) -> Runs<'a> {
+    Runs { text, padded, at: 0 }
+}
+
+/// The bytes that [`runs`] looks at in one step.
+pub(crate) const RUNS_AT_ONCE: usize = 8;
+
+/// See [`runs`].
+pub(crate) struct Runs<'a> {
+    text: &'a str,
+    padded: &'a [u8],
+    at: usize,
+}
+
+impl Runs<'_> {
+    /// The length of the white space that starts at a byte; 0 for other characters.
+    #[inline]
+    fn space_at(&self, at: usize) -> usize {
+        let byte = self.padded[at];
+        if byte.is_ascii() { usize::from(is_ascii_space(byte)) } else { self.wide_space_at(at) }
+    }
+
+    #[cold]
+    fn wide_space_at(&self, at: usize) -> usize {
+        let first = self.text.get(at..).and_then(|rest| rest.chars().next());
+        first.filter(|c| c.is_whitespace()).map_or(0, char::len_utf8)
+    }
+
+    /// The first byte from `at` on that is not a visible ASCII character: a space, a control or part of a wide one.
+    #[inline]
+    fn skip_plain(&self, mut at: usize) -> usize {
+        const HIGH: u64 = u64::from_le_bytes([0x80; RUNS_AT_ONCE]);
+        const PLAIN: u64 = u64::from_le_bytes([b'!'; RUNS_AT_ONCE]);
+        loop {
+            let bytes = self.padded[at..at + RUNS_AT_ONCE].try_into().expect("as many");
+            let bytes = u64::from_le_bytes(bytes);
+            let is_plain = ((bytes | HIGH) - PLAIN) & !bytes & HIGH;
+            let others = is_plain ^ HIGH;
+            if others != 0 {
+                return at + others.trailing_zeros() as usize / 8;
+            }
+            at += RUNS_AT_ONCE;
+        }
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = std::ops::Range<usize>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = self.text.len();
+        let mut start = self.at;
+        while start < end {
+            match self.space_at(start) {
+                0 => break,
+                length => start += length,
+            }
+        }
+        if start >= end {
+            return None;
+        }
+        let mut at = start;
+        loop {
+            at = self.skip_plain(at);
+            if at >= end {
+                self.at = end;
+                return Some(start..end);
+            }
+            match self.space_at(at) {
+                0 => at += 1,
+                length => {
+                    self.at = at + length;
+                    return Some(start..at);
+                }
+            }
+        }
+    }
 }
 
 /// Appends the words of `text` to `words`.
@@ -202,7 +287,31 @@ fn push_trimmed(text: &str, range: std::ops::Range<usize>, found: &mut Vec<std::
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn runs_are_what_stands_between_white_space(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    "[a-zA-Z!-~]{0,20}",
+                    "[ \\t\\r\\n\\x00-\\x1f]{0,3}",
+                    "[\u{a0}\u{2003}\u{2028}\u{3000}\u{85}]{0,2}",
+                    "\\PC{0,4}",
+                ],
+                0..12,
+            ),
+        ) {
+            let text = pieces.concat();
+            let padded = [text.as_bytes(), &[0; RUNS_AT_ONCE]].concat();
+            let found: Vec<&str> = runs(&text, &padded).map(|place| &text[place]).collect();
+            let is_space = |c: char| if c.is_ascii() { is_ascii_space(c as u8) } else { c.is_whitespace() };
+            let expected: Vec<&str> = text.split(is_space).filter(|run| !run.is_empty()).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
 
     fn cut(text: &str, rule: WordRule) -> Vec<&str> {
         let mut found = Vec::new();

@@ -11,10 +11,15 @@ impl Extractor for Bigrams {
     }
 
     fn extract(&self, _: &str, words: &[Word], features: &mut Vec<Feature>) {
-        features.extend(words.windows(2).map(|two| Feature {
-            key: key(Kind::Bigram, pair(two[0], two[1])),
-            start: two[0].start,
-            end: two[1].end,
-        }));
+        let of = |two: &[Word]| Feature { key: of(two), start: two[0].start, end: two[1].end };
+        features.extend(words.windows(2).map(of));
     }
+
+    fn keys(&self, _: &str, words: &[Word], keys: &mut Vec<u64>) {
+        keys.extend(words.windows(2).map(of));
+    }
+}
+
+fn of(two: &[Word]) -> u64 {
+    key(Kind::Bigram, pair(two[0], two[1]))
 }

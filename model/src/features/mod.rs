@@ -8,6 +8,7 @@
 //! - **Callers**: counts and trainers, which learn from features; a linear model, which looks them up.
 
 mod bigrams;
+mod char_3_and_4_grams;
 mod char_ngrams;
 mod edges;
 mod stem_pairs;
@@ -66,17 +67,32 @@ pub trait Extractor: Send + Sync {
     ///
     /// `words` are the words of the sentence. Places are byte positions in the sentence.
     fn extract(&self, sentence: &str, words: &[Word], features: &mut Vec<Feature>);
+    /// Appends the keys of the features that [`Self::extract`] finds, in the same order.
+    ///
+    /// Scoring needs no places. Override it only for speed.
+    fn keys(&self, sentence: &str, words: &[Word], keys: &mut Vec<u64>) {
+        let mut features = Vec::new();
+        self.extract(sentence, words, &mut features);
+        keys.extend(features.iter().map(|feature| feature.key));
+    }
     /// Whether each run without spaces has features independent of the rest.
     ///
     /// The features of a sentence are then those of its runs, one after the other, and a scorer may cache them by run.
+    /// It calls the extractor for a run alone, with the run's words.
     fn is_of_runs(&self) -> bool {
         false
     }
 }
 
 /// Every extractor of this crate, by name.
-pub const EXTRACTORS: &[&dyn Extractor] =
-    &[&bigrams::Bigrams, &char_ngrams::CharNgrams, &edges::Edges, &stem_pairs::StemPairs, &unigrams::Unigrams];
+pub const EXTRACTORS: &[&dyn Extractor] = &[
+    &bigrams::Bigrams,
+    &char_3_and_4_grams::THREE_AND_FOUR,
+    &char_ngrams::TWO_TO_FIVE,
+    &edges::Edges,
+    &stem_pairs::StemPairs,
+    &unigrams::Unigrams,
+];
 
 /// [`EXTRACTORS`] and those that the program adds.
 static TABLE: Plugins<dyn Extractor> = Plugins::new("feature extractor", Extractor::name, EXTRACTORS);
@@ -148,7 +164,8 @@ impl Analyser {
     ///
     /// Allocates only while the buffers grow.
     pub fn analyse(&self, sentence: &str, scratch: &mut Scratch) {
-        self.find_words(sentence, scratch);
+        scratch.words.clear();
+        text::words(sentence, self.words, &mut scratch.words);
         scratch.features.clear();
         for extractor in &self.extractors {
             extractor.extract(sentence, &scratch.words, &mut scratch.features);
@@ -157,15 +174,18 @@ impl Analyser {
 }
 
 impl Analyser {
-    /// The extractors, in order.
-    pub(crate) fn extractors(&self) -> &[&'static dyn Extractor] {
-        &self.extractors
+    /// Appends the words at a place of a text.
+    pub(crate) fn add_words(&self, text: &str, place: std::ops::Range<usize>, words: &mut Vec<Word>) {
+        let before = words.len();
+        text::words(&text[place.clone()], self.words, words);
+        words[before..].iter_mut().for_each(|word| *word = word.after(place.start));
     }
 
-    /// Fills `scratch` with the words of one sentence.
-    pub(crate) fn find_words(&self, sentence: &str, scratch: &mut Scratch) {
-        scratch.words.clear();
-        text::words(sentence, self.words, &mut scratch.words);
+    /// Appends the keys of the extractors of runs, or those of the others.
+    pub(crate) fn add_keys(&self, are_of_runs: bool, text: &str, words: &[Word], keys: &mut Vec<u64>) {
+        for extractor in self.extractors.iter().filter(|extractor| extractor.is_of_runs() == are_of_runs) {
+            extractor.keys(text, words, keys);
+        }
     }
 }
 
@@ -196,6 +216,7 @@ enum Kind {
     Last = 5,
     CharNgram = 6,
     StemPair = 7,
+    CharThreeOrFour = 8,
 }
 
 fn key(kind: Kind, hash: u64) -> u64 {
@@ -249,6 +270,8 @@ mod tests {
         assert_eq!(count("", "edges"), 0);
         // " we " has 3 pairs, 2 triples and 1 of four; " a " has 2 pairs and 1 triple.
         assert_eq!(count("we a", "char_ngrams"), 6 + 3);
+        assert_eq!(count("we a", "char_3_and_4_grams"), 3 + 1);
+        assert_eq!(count("a", "char_3_and_4_grams"), 1);
         assert_eq!(count("\u{1F600}", "char_ngrams"), 3);
         assert_eq!(count("we", "stem_pairs"), 0);
         assert_eq!(count("we will come back again to this", "stem_pairs"), 4 + 4 + 4 + 3 + 2 + 1);
@@ -278,11 +301,29 @@ mod tests {
                 let keys = |texts: Vec<&str>| {
                     let mut found = Vec::new();
                     for text in texts {
-                        extractor.extract(text, &[], &mut found);
+                        let mut words = Vec::new();
+                        text::words(text, WordRule::Word, &mut words);
+                        extractor.extract(text, &words, &mut found);
                     }
                     found.into_iter().map(|feature| feature.key).collect::<Vec<_>>()
                 };
                 assert_eq!(keys(vec![&text]), keys(text.split_whitespace().collect()), "{}", extractor.name());
+            }
+        }
+    }
+
+    #[test]
+    fn keys_alone_are_those_of_the_features() {
+        for extractor in EXTRACTORS {
+            for row in crate::corpus::sample().rows {
+                for text in [row.text.as_str(), "", "a", "\u{e9}t\u{e9} \u{1F600}\u{a0}x  y\t"] {
+                    let (mut words, mut features, mut keys) = (Vec::new(), Vec::new(), vec![7]);
+                    text::words(text, WordRule::Word, &mut words);
+                    extractor.extract(text, &words, &mut features);
+                    extractor.keys(text, &words, &mut keys);
+                    let of_features: Vec<u64> = features.iter().map(|feature| feature.key).collect();
+                    assert_eq!((keys[0], &keys[1..]), (7, &of_features[..]), "{}: {text:?}", extractor.name());
+                }
             }
         }
     }

@@ -20,13 +20,19 @@ impl Extractor for StemPairs {
 
     fn extract(&self, _: &str, words: &[Word], features: &mut Vec<Feature>) {
         features.reserve(REACH * words.len());
-        for (i, first) in words.iter().enumerate() {
-            let near = &words[i + 1..words.len().min(i + 1 + REACH)];
-            features.extend(near.iter().map(|second| Feature {
-                key: key(Kind::StemPair, ordered(first.stem, second.stem)),
-                start: first.start,
-                end: second.end,
-            }));
+        visit(words, |key, first, second| features.push(Feature { key, start: first.start, end: second.end }));
+    }
+
+    fn keys(&self, _: &str, words: &[Word], keys: &mut Vec<u64>) {
+        keys.reserve(REACH * words.len());
+        visit(words, |key, _, _| keys.push(key));
+    }
+}
+
+fn visit(words: &[Word], mut found: impl FnMut(u64, &Word, &Word)) {
+    for (i, first) in words.iter().enumerate() {
+        for second in &words[i + 1..words.len().min(i + 1 + REACH)] {
+            found(key(Kind::StemPair, ordered(first.stem, second.stem)), first, second);
         }
     }
 }

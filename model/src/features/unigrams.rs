@@ -10,11 +10,19 @@ impl Extractor for Unigrams {
         "unigrams"
     }
 
-    fn extract(&self, _: &str, words: &[Word], features: &mut Vec<Feature>) {
-        features.extend(words.iter().map(|word| Feature {
-            key: key(Kind::Unigram, word.hash),
-            start: word.start,
-            end: word.end,
-        }));
+    fn is_of_runs(&self) -> bool {
+        true
     }
+
+    fn extract(&self, _: &str, words: &[Word], features: &mut Vec<Feature>) {
+        features.extend(words.iter().map(|word| Feature { key: of(word), start: word.start, end: word.end }));
+    }
+
+    fn keys(&self, _: &str, words: &[Word], keys: &mut Vec<u64>) {
+        keys.extend(words.iter().map(of));
+    }
+}
+
+fn of(word: &Word) -> u64 {
+    key(Kind::Unigram, word.hash)
 }

@@ -1,43 +1,103 @@
 //! A model's weights in the form for scoring: columns and sums of rows.
 
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 use super::{
     Normalisation, Spec, UNITS,
+    scratch::at_least,
     table::{ABSENT, Table},
 };
 
-/// A component's cells by row.
+/// All components' cells, place by place, so that a look-up waits once for those of all components.
 #[derive(Debug)]
-pub(crate) enum Column {
-    /// Weights in units.
-    ///
-    /// A feature that the component does not have is [`ABSENT`] or past the end.
-    Weights(Vec<i64>),
-    /// Weight times frequency, and frequency; zeros for a feature that the component does not have.
-    TfIdf(Vec<[f32; 2]>),
+pub(crate) struct Columns {
+    /// For each place one cell a component, in the form of its normalisation.
+    cells: Vec<u64>,
+    forms: Vec<Form>,
 }
 
-impl Column {
-    pub(super) fn of(table: &Table, order: &[u32], normalisation: Normalisation, at: usize) -> Self {
-        let rows = order.iter().map(|&row| table.cells(row as usize));
+/// The form of a component's cells.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// The weight in units; [`ABSENT`] for a feature that the component does not have.
+    Weight,
+    /// Two 32-bit floats: weight times frequency above, frequency below; zeros for a feature that the component does not
+    /// have.
+    TfIdf,
+}
+
+/// A component's cells.
+#[derive(Clone, Copy)]
+pub(crate) struct Column<'a> {
+    /// From the first of them on, each `stride` cells after the last.
+    cells: &'a [u64],
+    stride: usize,
+    form: Form,
+}
+
+impl Columns {
+    /// The columns of a table with its rows in this order.
+    pub(super) fn of(spec: &Spec, table: &Table, order: &[u32]) -> Self {
+        let forms: Vec<Form> = spec.components.iter().map(|component| Form::of(component.normalisation)).collect();
         let real = |cell: i64| if cell == ABSENT { 0.0 } else { (cell as f64 / UNITS) as f32 };
-        match normalisation {
-            Normalisation::Length { .. } => {
-                let mut weights: Vec<i64> = rows.map(|cells| cells[at]).collect();
-                let known = weights.iter().rposition(|&weight| weight != ABSENT).map_or(0, |last| last + 1);
-                weights.truncate(known);
-                Self::Weights(weights)
-            }
-            Normalisation::TfIdf => Self::TfIdf(rows.map(|cells| [real(cells[at]), real(cells[at + 1])]).collect()),
+        let mut cells = Vec::with_capacity(order.len() * forms.len());
+        for &row in order {
+            let mut of_row = table.cells(row as usize).iter();
+            let mut next = || *of_row.next().expect("a table has the columns of its specification");
+            cells.extend(forms.iter().map(|form| match form {
+                Form::Weight => next() as u64,
+                Form::TfIdf => {
+                    let (weight, frequency) = (real(next()), real(next()));
+                    u64::from(weight.to_bits()) << 32 | u64::from(frequency.to_bits())
+                }
+            }));
         }
+        Self { cells, forms }
+    }
+
+    /// The number of components.
+    pub(crate) fn len(&self) -> usize {
+        self.forms.len()
+    }
+
+    /// The components' columns, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Column<'_>> {
+        let of =
+            |(at, &form)| Column { cells: self.cells.get(at..).unwrap_or_default(), stride: self.forms.len(), form };
+        self.forms.iter().enumerate().map(of)
+    }
+}
+
+impl Form {
+    fn of(normalisation: Normalisation) -> Self {
+        match normalisation {
+            Normalisation::Length { .. } => Self::Weight,
+            Normalisation::TfIdf => Self::TfIdf,
+        }
+    }
+}
+
+/// The weight times frequency, and the frequency, of a cell.
+#[inline]
+fn tf_idf(cell: u64) -> [f64; 2] {
+    [(cell >> 32) as u32, cell as u32].map(|bits| f64::from(f32::from_bits(bits)))
+}
+
+impl Column<'_> {
+    #[inline]
+    fn cell(&self, row: u32) -> u64 {
+        self.cells[row as usize * self.stride]
     }
 
     /// The weight of one occurrence of a row's feature, in log-odds before normalisation.
     pub(crate) fn weight(&self, row: usize) -> Option<f64> {
-        match self {
-            Self::Weights(weights) => weights.get(row).filter(|&&w| w != ABSENT).map(|&w| w as f64 / UNITS),
-            Self::TfIdf(cells) => Some(f64::from(cells[row][0])).filter(|_| cells[row][1] != 0.0),
+        let cell = self.cell(row as u32);
+        match self.form {
+            Form::Weight => Some(cell as i64).filter(|&weight| weight != ABSENT).map(|weight| weight as f64 / UNITS),
+            Form::TfIdf => {
+                let [weight, frequency] = tf_idf(cell);
+                Some(weight).filter(|_| frequency != 0.0)
+            }
         }
     }
 }
@@ -89,49 +149,48 @@ impl Sum {
     }
 }
 
-impl Column {
+impl Column<'_> {
     pub(super) fn nothing(&self) -> Sum {
-        match self {
-            Self::Weights(_) => Sum::Units { sum: 0, known: 0 },
-            Self::TfIdf(_) => Sum::TfIdf { sum: 0.0, squares: 0.0 },
+        match self.form {
+            Form::Weight => Sum::Units { sum: 0, known: 0 },
+            Form::TfIdf => Sum::TfIdf { sum: 0.0, squares: 0.0 },
         }
     }
 
     /// The sum of rows, as if each occurrence of a row were its first.
     pub(super) fn sum(&self, rows: &[u32]) -> Sum {
-        match self {
-            Self::Weights(weights) => {
+        match self.form {
+            Form::Weight => {
                 let (mut sum, mut known) = (0_i64, 0);
-                for &weight in rows.iter().filter_map(|&row| weights.get(row as usize)) {
-                    if weight != ABSENT {
-                        sum = sum.wrapping_add(weight);
-                        known += 1;
-                    }
+                for &row in rows {
+                    let weight = self.cell(row) as i64;
+                    let is_known = weight != ABSENT;
+                    sum = sum.wrapping_add(if is_known { weight } else { 0 });
+                    known += u32::from(is_known);
                 }
                 Sum::Units { sum, known }
             }
-            Self::TfIdf(cells) => {
+            Form::TfIdf => {
                 let (mut sum, mut squares) = (0.0, 0.0);
                 for &row in rows {
-                    let [weight, idf] = cells[row as usize].map(f64::from);
+                    let [weight, frequency] = tf_idf(self.cell(row));
                     sum += weight;
-                    squares += idf * idf;
+                    squares += frequency * frequency;
                 }
                 Sum::TfIdf { sum, squares }
             }
         }
     }
 
-    /// Corrects a sum for a row that occurs the `count`th time.
-    ///
-    /// [`Self::sum`] took it for the first time.
-    #[inline]
-    pub(super) fn repeat(&self, row: u32, count: u16, total: &mut Sum) {
-        if let (Self::TfIdf(cells), Sum::TfIdf { sum, squares }) = (self, total) {
-            let [weight, idf] = cells[row as usize].map(f64::from);
-            let (before, now) = (term_frequency(count - 1), term_frequency(count));
-            *sum += (now - before - 1.0) * weight;
-            *squares += (now * now - before * before - 1.0) * (idf * idf);
+    /// Corrects a sum in which each occurrence of a row counts as its first.
+    pub(super) fn correct(&self, repeated: &[Repeated], total: &mut Sum) {
+        if let (Form::TfIdf, Sum::TfIdf { sum, squares }) = (self.form, total) {
+            for &Repeated { row, occurrences } in repeated {
+                let [weight, idf] = tf_idf(self.cell(row));
+                let (frequency, occurrences) = (term_frequency(occurrences), f64::from(occurrences));
+                *sum += (frequency - occurrences) * weight;
+                *squares += (frequency * frequency - occurrences) * (idf * idf);
+            }
         }
     }
 
@@ -139,90 +198,82 @@ impl Column {
     pub(crate) fn part(&self, normalisation: Normalisation, rows: &[u32], counts: &[u16]) -> Part {
         let mut total = self.nothing();
         for &row in rows {
-            for count in 1..=counts[row as usize] {
-                total.add(&self.sum(&[row]));
-                if count > 1 {
-                    self.repeat(row, count, &mut total);
-                }
-            }
+            let occurrences = u32::from(counts[row as usize]);
+            let once = self.sum(&[row]);
+            (0..occurrences).for_each(|_| total.add(&once));
+            self.correct(&[Repeated { row, occurrences }], &mut total);
         }
         total.part(normalisation)
     }
 }
 
-/// Counts rows of the current sentence, without clearing all rows after each sentence.
+/// A row that occurs more than once in a sentence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repeated {
+    pub(crate) row: u32,
+    pub(crate) occurrences: u32,
+}
+
+/// Finds the rows that occur more than once in a sentence.
 #[derive(Debug, Default)]
-pub(crate) struct Stamps {
-    /// For each row: the sentence's number in the upper bits, the count below.
-    of_rows: Vec<u32>,
-    sentence: u32,
+pub(crate) struct Repeats {
+    /// The occurrences of each row, at most 255; all zero between sentences.
+    ///
+    /// A byte, because most of the time goes by waiting for this memory.
+    counts: Vec<u8>,
+    found: Vec<Repeated>,
 }
 
-/// Bits of a count. Occurrences of a feature beyond 255 per sentence do not count.
-const COUNT_BITS: u32 = 8;
-const MOST: u32 = (1 << COUNT_BITS) - 1;
-
-impl Stamps {
-    /// Starts a sentence.
-    #[inline]
-    pub(super) fn begin(&mut self, rows: usize) {
-        self.sentence = (self.sentence + 1) & (u32::MAX >> COUNT_BITS);
-        if self.sentence == 0 {
-            self.of_rows.fill(0);
-            self.sentence = 1;
+impl Repeats {
+    /// The repeated ones among a sentence's rows, all of which are less than `rows`.
+    pub(super) fn of(&mut self, sentence: &[u32], rows: usize) -> &[Repeated] {
+        let counts = at_least(rows, &mut self.counts);
+        let found = at_least(sentence.len(), &mut self.found);
+        let mut n = 0;
+        for &row in sentence {
+            let count = &mut counts[row as usize];
+            *count = count.saturating_add(1);
+            // Always written, and kept if wanted: the processor cannot guess which rows repeat.
+            found[n].row = row;
+            n += usize::from(*count == 2);
         }
-        if self.of_rows.len() < rows {
-            self.of_rows.resize(rows, 0);
+        let mut most = 0;
+        for repeated in &mut found[..n] {
+            let count = counts[repeated.row as usize];
+            repeated.occurrences = u32::from(count);
+            most = most.max(count);
         }
+        for &row in sentence {
+            counts[row as usize] = 0;
+        }
+        if most == u8::MAX {
+            self.count_at_length(sentence, n);
+        }
+        &self.found[..n]
     }
 
-    /// Counts a row; returns its count, at most one more than the limit.
-    #[inline]
-    pub(super) fn count(&mut self, row: usize) -> u16 {
-        let stamp = &mut self.of_rows[row];
-        if *stamp >> COUNT_BITS != self.sentence {
-            *stamp = self.sentence << COUNT_BITS | 1;
-        } else if *stamp & MOST == MOST {
-            return MOST as u16 + 1;
-        } else {
-            *stamp += 1;
+    /// Counts again, past 255.
+    #[cold]
+    fn count_at_length(&mut self, sentence: &[u32], n: usize) {
+        let mut occurrences: HashMap<u32, u32> = HashMap::new();
+        for &row in sentence {
+            *occurrences.entry(row).or_default() += 1;
         }
-        (*stamp & MOST) as u16
+        for repeated in &mut self.found[..n] {
+            repeated.occurrences = occurrences[&repeated.row];
+        }
     }
 }
 
-/// The table's rows, with the most common features first if their frequency is known.
-pub(super) fn commonest_first(spec: &Spec, table: &Table) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..table.len() as u32).collect();
-    let mut at = 0;
-    for component in &spec.components {
-        if component.normalisation == Normalisation::TfIdf {
-            // Sorted by inverse document frequency; features that this component does not have come last.
-            let rarity = |row: u32| match table.cells(row as usize)[at + 1] {
-                ABSENT => i64::MAX,
-                idf => idf,
-            };
-            order.sort_by_key(|&row| rarity(row));
-        }
-        at += component.normalisation.columns();
-    }
-    // The features of a component with one column come first, so that its column can be shorter than the table.
-    let mut at = 0;
-    for component in &spec.components {
-        if component.normalisation != Normalisation::TfIdf {
-            order.sort_by_key(|&row| table.cells(row as usize)[at] == ABSENT);
-        }
-        at += component.normalisation.columns();
-    }
-    order
-}
+/// Occurrences of a feature beyond this many in one sentence do not count.
+const MOST: u32 = 255;
 
 /// 1 + ln(count): the tenth occurrence says less than the first.
 #[inline]
-pub(crate) fn term_frequency(count: u16) -> f64 {
+pub(crate) fn term_frequency(count: u32) -> f64 {
     static FREQUENCIES: LazyLock<Vec<f64>> =
         LazyLock::new(|| (0..=MOST).map(|n| 1.0 + f64::from(n.max(1)).ln()).collect());
-    FREQUENCIES[usize::from(count.min(MOST as u16))]
+    FREQUENCIES[count.min(MOST) as usize]
 }
 
 fn length(known: u32, exponent: f64) -> f64 {
@@ -231,4 +282,39 @@ fn length(known: u32, exponent: f64) -> f64 {
 
 pub(super) fn length_normalised(sum: i64, known: u32, exponent: f64) -> f64 {
     sum as f64 / UNITS / length(known, exponent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_rows_are_found_once_each_and_counted_past_a_byte() {
+        let mut repeats = Repeats::default();
+        for _ in 0..2 {
+            let sentence: Vec<u32> = [vec![3, 1, 3, 2, 3, 1], vec![9; 300], vec![8; 255]].concat();
+            let of = |row, occurrences| Repeated { row, occurrences };
+            assert_eq!(repeats.of(&sentence, 10), [of(3, 3), of(1, 2), of(9, 300), of(8, 255)]);
+            assert_eq!(repeats.of(&[1, 2, 3], 10), [], "of another sentence");
+            assert_eq!(repeats.of(&[], 10), []);
+        }
+    }
+
+    #[test]
+    fn a_sum_with_repeats_counts_a_feature_sublinearly() {
+        let cell = |weight: f32, idf: f32| u64::from(weight.to_bits()) << 32 | u64::from(idf.to_bits());
+        let columns = Columns { cells: vec![cell(0.5, 2.0), cell(-3.0, 1.0)], forms: vec![Form::TfIdf] };
+        let column = columns.iter().next().unwrap();
+        for occurrences in [1, 2, 7, 255, 256, 1000] {
+            let rows = [vec![0; occurrences as usize], vec![1]].concat();
+            let mut sum = column.sum(&rows);
+            if occurrences > 1 {
+                column.correct(&[Repeated { row: 0, occurrences }], &mut sum);
+            }
+            let frequency = 1.0 + f64::from(occurrences.min(255)).ln();
+            let Sum::TfIdf { sum, squares } = sum else { panic!("a sum in another form") };
+            assert!((sum - (0.5 * frequency - 3.0)).abs() < 1e-9, "{occurrences}: {sum}");
+            assert!((squares - (4.0 * frequency * frequency + 1.0)).abs() < 1e-9, "{occurrences}: {squares}");
+        }
+    }
 }

@@ -7,9 +7,11 @@
 //! - **Out**: a [`Model`]; scores in whole units of 1 / [`UNITS`]; [`Verdict`]s.
 //! - **Callers**: trainers and the artifact build models; experiment, gate, explanation and the service use them.
 
+mod by_run;
 mod cascade;
 mod columns;
 mod invalid;
+mod places;
 mod runs;
 mod scoring;
 mod scratch;
@@ -29,11 +31,7 @@ pub use self::{
     scratch::{Scratch, with_scratch},
     spec::{Component, Context, Normalisation, Spec},
 };
-use self::{
-    columns::{Column, commonest_first},
-    spec::is_sane,
-    table::{Index, Table},
-};
+use self::{columns::Columns, places::Places, spec::is_sane, table::Table};
 use crate::{
     calibration::{Band, OperatingPoint, Platt},
     features::Analyser,
@@ -58,12 +56,12 @@ pub struct Model {
     analyser: Analyser,
     table: Table,
     /// From a feature's key to its place in the columns.
-    index: Index,
+    places: Places,
     /// The table's cells by component.
     ///
     /// Cells are as small as scoring allows, and the most common features come first: a lookup mostly waits for memory,
     /// and frequent cells then lie together.
-    columns: Vec<Column>,
+    columns: Columns,
     /// Present if and only if the specification has a cascade.
     encoder: Option<Arc<Encoder>>,
 }
@@ -117,16 +115,10 @@ impl Model {
         if columns == 0 || columns != table.columns() {
             return Err(Invalid::OutOfRange("columns"));
         }
-        let order = commonest_first(&spec, &table);
-        let mut at = 0;
-        let mut column = |component: &Component| {
-            at += component.normalisation.columns();
-            Column::of(&table, &order, component.normalisation, at - component.normalisation.columns())
-        };
-        let columns = spec.components.iter().map(&mut column).collect();
-        let index = Index::new(order.iter().map(|&row| table.keys()[row as usize]));
+        let (places, order) = Places::of(&spec, &table);
+        let columns = Columns::of(&spec, &table, &order);
         let id = MODELS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, spec, analyser, table, index, columns, encoder })
+        Ok(Self { id, spec, analyser, table, places, columns, encoder })
     }
 
     /// The specification: everything but the weights.
@@ -144,14 +136,14 @@ impl Model {
     /// A feature's place in the columns.
     #[inline]
     pub(crate) fn place(&self, key: u64) -> Option<usize> {
-        self.index.resolve(key, self.index.probe(key))
+        self.places.find(key)
     }
 
     pub(crate) fn analyser(&self) -> &Analyser {
         &self.analyser
     }
 
-    pub(crate) fn columns(&self) -> &[Column] {
+    pub(crate) fn columns(&self) -> &Columns {
         &self.columns
     }
 

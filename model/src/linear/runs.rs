@@ -1,43 +1,75 @@
-//! A cache of the rows that runs without spaces have in a model's table.
+//! A cache of what runs without spaces have in a model's table.
 //!
 //! Most words of a sentence are common, and a word always has the same character n-grams. Their rows need not be looked
 //! up again for each sentence. The cache changes only the speed, never a result.
 
 use super::columns::Sum;
+use crate::text::Word;
 
 /// Runs of up to this many bytes are cached; nearly every word is shorter.
 const LONGEST: usize = 23;
 /// The number of runs in the cache; each run has one possible place.
 const PLACES: usize = 1 << 13;
-/// The total number of rows in the cache: 1 MiB.
-const ROWS: usize = 1 << 18;
+/// Rows lie in chunks of this many: a line of a processor's cache.
+const CHUNK: usize = 16;
+/// Runs with more chunks of rows are not cached.
+const MOST_CHUNKS: usize = 4;
+/// The number of chunks in the cache: 1 MiB.
+const CHUNKS: usize = 1 << 14;
+/// The rows that are copied in one step, wanted or not.
+const AT_ONCE: usize = CHUNK;
 
-/// The cached rows of runs in one model's table.
+/// The cached runs of one model.
 #[derive(Debug, Default)]
-pub(crate) struct Remembered {
+pub(super) struct Remembered {
     /// The model of the rows.
     model: u64,
     places: Vec<Place>,
     rows: Vec<u32>,
+    /// Used chunks; those after them are free.
+    used: usize,
+    /// Free chunks among the used ones, by their number side by side.
+    free: [Vec<u32>; MOST_CHUNKS],
     /// For each place, the sums of its rows for each component of the model.
     sums: Vec<Sum>,
     components: usize,
-    /// The last looked-up run.
-    passing: Passing,
 }
 
-/// The result of the last lookup.
+/// What a look-up found of a run that is not in the cache, or of a whole sentence.
 #[derive(Debug, Default)]
-pub(crate) struct Passing {
-    pub(crate) rows: Vec<u32>,
-    pub(crate) sums: Vec<Sum>,
+pub(super) struct Passing {
+    /// Its words, by their places in it.
+    pub(super) words: Vec<Word>,
+    /// The number of features, known or not.
+    pub(super) features: usize,
+    /// The rows of its known features, repeated for each occurrence.
+    pub(super) rows: Vec<u32>,
+    /// Their sums, by component.
+    pub(super) sums: Vec<Sum>,
+}
+
+impl Passing {
+    pub(super) fn found(&self) -> Found<'_> {
+        Found { features: self.features, rows: &self.rows, known: self.rows.len(), sums: &self.sums }
+    }
+}
+
+/// The words of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Words {
+    #[default]
+    None,
+    /// The only word, by its place in the run.
+    One(Word),
+    Several,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     run: Run,
-    start: u32,
-    rows: u16,
+    words: Words,
+    first_chunk: u32,
+    rows: u8,
     features: u8,
     /// Used again since another run last wanted the place.
     ///
@@ -46,22 +78,37 @@ struct Place {
 }
 
 /// A run's bytes, with their number in the last byte; 0 for an empty place.
-type Run = [u64; 3];
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Run([u64; 3]);
 
-/// The rows of a run.
+/// The features of a run or a sentence.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Found<'a> {
-    /// The rows of its known features, repeated for each occurrence.
-    pub(crate) rows: &'a [u32],
-    /// Their sums, by component.
-    pub(crate) sums: &'a [Sum],
+pub(super) struct Found<'a> {
     /// The number of features, known or not.
-    pub(crate) features: u32,
+    pub(super) features: usize,
+    /// The rows of its known features, repeated for each occurrence; of a cached run then others up to [`AT_ONCE`].
+    pub(super) rows: &'a [u32],
+    /// The number of its known features.
+    pub(super) known: usize,
+    /// Their sums, by component.
+    pub(super) sums: &'a [Sum],
+}
+
+impl Found<'_> {
+    /// Copies the rows into a buffer of the same length.
+    #[inline]
+    pub(super) fn copy_rows(&self, buffer: &mut [u32]) {
+        // Nearly always of this number: such a copy takes no decisions.
+        match <&[u32; AT_ONCE]>::try_from(self.rows) {
+            Ok(rows) => buffer.copy_from_slice(rows),
+            Err(_) => buffer.copy_from_slice(self.rows),
+        }
+    }
 }
 
 impl Remembered {
     /// Clears the cache unless it belongs to this model.
-    pub(crate) fn begin(&mut self, model: u64, components: usize) {
+    pub(super) fn begin(&mut self, model: u64, components: usize) {
         if self.model != model || self.places.is_empty() {
             self.model = model;
             self.components = components;
@@ -70,113 +117,195 @@ impl Remembered {
     }
 
     fn forget(&mut self) {
-        self.rows.clear();
         self.places.clear();
         self.places.resize(PLACES, Place::default());
         self.sums.resize(PLACES * self.components, Sum::Nothing);
+        self.rows.resize(CHUNKS * CHUNK + AT_ONCE, 0);
+        self.used = 0;
+        self.free.iter_mut().for_each(Vec::clear);
     }
 
-    /// The rows of a run, from the cache or from `look_up`.
-    ///
-    /// `look_up` fills in rows and sums, and returns the number of features.
+    /// A run and its words, if it is in the cache.
     #[inline]
-    pub(crate) fn find(&mut self, run: &str, look_up: impl FnOnce(&mut Passing) -> usize) -> Found<'_> {
-        let name = name(run);
-        let at = place(name);
+    pub(super) fn find(&mut self, run: Run) -> Option<(Found<'_>, Words)> {
+        let at = run.place();
         let there = &mut self.places[at];
-        if there.run == name && name != Run::default() {
-            there.is_wanted = true;
-            let start = there.start as usize;
-            let rows = &self.rows[start..start + usize::from(there.rows)];
-            let sums = &self.sums[at * self.components..(at + 1) * self.components];
-            return Found { rows, sums, features: u32::from(there.features) };
+        if there.run != run || run == Run::default() {
+            return None;
         }
-        let features = look_up(&mut self.passing);
-        self.remember(name, at, features);
-        Found { rows: &self.passing.rows, sums: &self.passing.sums, features: features as u32 }
+        there.is_wanted = true;
+        let (start, known) = (there.first_chunk as usize * CHUNK, usize::from(there.rows));
+        let rows = &self.rows[start..start + known.max(AT_ONCE)];
+        let sums = &self.sums[at * self.components..(at + 1) * self.components];
+        Some((Found { features: usize::from(there.features), rows, known, sums }, there.words))
     }
 
-    fn remember(&mut self, name: Run, at: usize, features: usize) {
-        if std::mem::take(&mut self.places[at].is_wanted) || name == Run::default() {
+    /// Puts a run into the cache, unless one that is wanted has its place.
+    pub(super) fn remember(&mut self, run: Run, found: &Passing) {
+        let at = run.place();
+        if run == Run::default() || std::mem::take(&mut self.places[at].is_wanted) {
             return;
         }
-        if self.rows.len() + self.passing.rows.len() > ROWS {
+        let chunks = found.rows.len().div_ceil(CHUNK);
+        let Ok(features) = u8::try_from(found.features) else { return };
+        if chunks > MOST_CHUNKS {
+            return;
+        }
+        let first_chunk = self.make_room(self.places[at], chunks);
+        let start = first_chunk as usize * CHUNK;
+        self.rows[start..start + found.rows.len()].copy_from_slice(&found.rows);
+        self.sums[at * self.components..(at + 1) * self.components].copy_from_slice(&found.sums);
+        let words = match found.words[..] {
+            [] => Words::None,
+            [word] => Words::One(word),
+            _ => Words::Several,
+        };
+        self.places[at] = Place { run, words, first_chunk, rows: found.rows.len() as u8, features, is_wanted: false };
+    }
+
+    /// Free chunks in place of those of the run that was there before.
+    fn make_room(&mut self, before: Place, chunks: usize) -> u32 {
+        let had = usize::from(before.rows).div_ceil(CHUNK);
+        if had == chunks {
+            return before.first_chunk;
+        }
+        if had > 0 {
+            self.free[had - 1].push(before.first_chunk);
+        }
+        if chunks == 0 {
+            return 0;
+        }
+        if let Some(free) = self.free[chunks - 1].pop() {
+            return free;
+        }
+        if self.used + chunks > CHUNKS {
             self.forget();
         }
-        if let (Ok(rows), Ok(features)) = (u16::try_from(self.passing.rows.len()), u8::try_from(features)) {
-            self.places[at] = Place { run: name, start: self.rows.len() as u32, rows, features, is_wanted: false };
-            self.rows.extend(&self.passing.rows);
-            self.sums[at * self.components..(at + 1) * self.components].copy_from_slice(&self.passing.sums);
-        }
+        self.used += chunks;
+        (self.used - chunks) as u32
     }
 }
 
-/// A run as a number of fixed size; 0 if too long or empty.
-#[inline]
-fn name(run: &str) -> Run {
-    let mut bytes = [0; 24];
-    if let Some(start) = bytes[..LONGEST].get_mut(..run.len()) {
-        start.copy_from_slice(run.as_bytes());
-        bytes[LONGEST] = run.len() as u8;
+impl Run {
+    /// Prepares a text for [`Run::of`].
+    pub(super) fn pad(text: &str, padded: &mut Vec<u8>) {
+        padded.clear();
+        padded.extend_from_slice(text.as_bytes());
+        padded.extend_from_slice(&[0; LONGEST + 1]);
     }
-    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    [word(0), word(8), word(16)]
-}
 
-#[inline]
-fn place([a, b, c]: Run) -> usize {
-    let mixed = (a ^ b.rotate_left(23) ^ c.rotate_left(47)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> (u64::BITS - PLACES.ilog2())) as usize
+    /// The run at this place of a padded text.
+    #[inline]
+    pub(super) fn of(padded: &[u8], place: &std::ops::Range<usize>) -> Self {
+        const MASKS: [[u64; 3]; LONGEST + 1] = {
+            let mut masks = [[0; 3]; LONGEST + 1];
+            let mut length = 0;
+            while length <= LONGEST {
+                let mut at = 0;
+                while at < length {
+                    masks[length][at / 8] |= 0xff << (at % 8 * 8);
+                    at += 1;
+                }
+                length += 1;
+            }
+            masks
+        };
+        let Some(mask) = MASKS.get(place.len()) else { return Self::default() };
+        let bytes: &[u8; LONGEST + 1] = padded[place.start..=place.start + LONGEST].try_into().expect("as long");
+        let word = |at: usize| u64::from_le_bytes(bytes[at * 8..at * 8 + 8].try_into().expect("eight")) & mask[at];
+        Self([word(0), word(1), word(2) | (place.len() as u64) << 56])
+    }
+
+    #[inline]
+    fn place(self) -> usize {
+        let [a, b, c] = self.0;
+        let mixed = (a ^ b.rotate_left(23) ^ c.rotate_left(47)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> (u64::BITS - PLACES.ilog2())) as usize
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_run_is_looked_up_once_and_anew_for_another_model() {
-        let mut remembered = Remembered::default();
-        let mut looked_up = 0;
-        for model in [1, 1, 2, 1] {
-            remembered.begin(model, 1);
-            for run in ["kill", "KILL", "kill", ""] {
-                let sum = Sum::Units { sum: run.len() as i64, known: model as u32 };
-                let found = remembered.find(run, |passing| {
-                    looked_up += 1;
-                    passing.rows = vec![run.len() as u32, model as u32];
-                    passing.sums = vec![sum];
-                    7
-                });
-                assert_eq!((found.rows, found.features), (&[run.len() as u32, model as u32][..], 7));
-                assert_eq!(found.sums, [sum]);
-            }
+    fn run(text: &str) -> Run {
+        let mut padded = Vec::new();
+        Run::pad(text, &mut padded);
+        Run::of(&padded, &(0..text.len()))
+    }
+
+    /// As many rows as `n`, all of them `n`, and words.
+    fn passing(n: u32, words: usize) -> Passing {
+        let word = |at| Word { hash: at, ..Word::default() };
+        Passing {
+            words: (0..words as u64).map(word).collect(),
+            features: n as usize + 1,
+            rows: vec![n; n as usize],
+            sums: vec![Sum::Units { sum: i64::from(n), known: n }],
         }
-        assert_eq!(looked_up, 3 * 2 + 4, "the empty run is never remembered");
     }
 
     #[test]
-    fn long_runs_and_many_runs_are_found_all_the_same() {
+    fn a_run_is_remembered_for_its_model() {
+        let mut remembered = Remembered::default();
+        for model in [1, 2, 1] {
+            remembered.begin(model, 1);
+            assert!(remembered.find(run("kill")).is_none(), "another model's");
+            for (text, n) in [("kill", 3), ("kills", 0), ("", 1), ("\u{e4}nder", 20)] {
+                remembered.remember(run(text), &passing(n, n as usize));
+                let found = remembered.find(run(text));
+                assert_eq!(found.is_some(), !text.is_empty(), "the empty run is never remembered");
+                let Some((found, words)) = found else { continue };
+                assert_eq!((found.features, found.known), (n as usize + 1, n as usize));
+                assert_eq!(found.rows[..found.known], passing(n, 0).rows);
+                assert_eq!(found.sums, passing(n, 0).sums);
+                assert_eq!(words, if n == 0 { Words::None } else { Words::Several });
+                let mut buffer = vec![0; found.rows.len()];
+                found.copy_rows(&mut buffer);
+                assert_eq!(buffer, found.rows);
+            }
+            remembered.begin(model, 1);
+            assert!(remembered.find(run("kill")).is_some(), "the same model again");
+        }
+    }
+
+    #[test]
+    fn different_runs_have_different_names() {
+        let runs =
+            ["kill", "kil", "Kill", "k", "K", "a", "a\0", "\0", "killing-you", "killing-yOu", "\u{c4}", "\u{e4}"];
+        let longest = "x".repeat(LONGEST);
+        for (i, a) in runs.iter().enumerate() {
+            assert_eq!(run(a), run(a));
+            assert!(runs[..i].iter().all(|b| run(a) != run(b)), "{a:?}");
+        }
+        assert_ne!(run(&longest), Run::default());
+        assert_eq!(run(&(longest + "x")), Run::default(), "longer runs are not remembered");
+    }
+
+    #[test]
+    fn many_runs_of_every_size_never_get_each_others_rows() {
         let mut remembered = Remembered::default();
         remembered.begin(1, 1);
-        let mut of_the_common = 0;
+        let (mut of_the_common, mut hits) = (0, 0);
         for round in 0..3 {
             for i in 0..60_000_u32 {
-                let run = if i % 5 == 0 { format!("{i:030}") } else { i.to_string() };
-                let found = remembered.find(&run, |passing| {
-                    *passing = Passing { rows: vec![i; 20], sums: vec![Sum::Nothing] };
-                    20
-                });
-                assert_eq!(found.rows, [i; 20], "round {round}");
-                if i % 3 == 0 {
-                    remembered.find("common", |passing| {
-                        of_the_common += 1;
-                        *passing = Passing { rows: vec![1], sums: vec![Sum::Nothing] };
-                        1
-                    });
+                let (name, n) = (run(&(i % 12_000).to_string()), i % 12_000 % 70);
+                match remembered.find(name) {
+                    Some((found, _)) => {
+                        hits += 1;
+                        assert_eq!(found.rows[..found.known], passing(n, 0).rows, "round {round}");
+                        assert_eq!(found.sums, passing(n, 0).sums);
+                    }
+                    None => remembered.remember(name, &passing(n, 1)),
+                }
+                if i % 3 == 0 && remembered.find(run("common")).is_none() {
+                    of_the_common += 1;
+                    remembered.remember(run("common"), &passing(1, 1));
                 }
             }
         }
-        assert!(remembered.rows.len() <= ROWS);
+        assert!(remembered.used <= CHUNKS && remembered.rows.len() <= CHUNKS * CHUNK + AT_ONCE);
+        assert!(hits > 1_000, "{hits}");
         assert!(of_the_common < 300, "a common run was driven out {of_the_common} times");
     }
 }

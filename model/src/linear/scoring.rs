@@ -1,17 +1,9 @@
 //! Scores sentences and judges comments.
 
 use super::{
-    Cascade, Context, JudgedBy, Model, Normalisation, Scratch, UNITS,
-    columns::{Column, length_normalised},
-    runs::{Found, Passing},
-    scratch::with_room,
-    with_scratch,
+    Cascade, Component, Context, JudgedBy, Model, Normalisation, Scratch, UNITS, scratch::with_room, with_scratch,
 };
-use crate::{
-    calibration::Band,
-    features::{self, Feature},
-    text,
-};
+use crate::{calibration::Band, text};
 
 /// The score of one sentence, judged alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,84 +75,27 @@ impl Model {
     /// Scores one sentence.
     #[must_use]
     pub fn score(&self, sentence: &str, scratch: &mut Scratch) -> Score {
-        // A single naive Bayes needs no counts of features: its weights are added one by one.
-        if let ([component], [Column::Weights(weights)]) = (&self.spec.components[..], &self.columns[..])
-            && let Normalisation::Length { exponent } = component.normalisation
-        {
-            self.analyser.analyse(sentence, &mut scratch.analysed);
-            let features = scratch.analysed.features.len() as u32;
-            let (mut sum, mut known) = (0_i64, 0_u32);
-            for feature in &scratch.analysed.features {
-                if let Some(row) = self.place(feature.key) {
-                    sum = sum.wrapping_add(weights[row]);
-                    known += 1;
-                }
-            }
-            let own = length_normalised(sum, known, exponent) + component.bias;
-            return Score { logit: quantised(component.weight * own + self.spec.intercept), features, known };
+        // A single naive Bayes needs no counts of features and no cache: it has only words.
+        if let [Component { normalisation: Normalisation::Length { .. }, .. }] = self.spec.components[..] {
+            return self.score_at_once(sentence, scratch);
         }
-        self.score_by_run(sentence, scratch)
+        self.score_by_run(sentence, &mut scratch.analysed.words, &mut scratch.by_run)
     }
 
-    /// The score from cached sums of runs without spaces, and from all other features.
-    ///
-    /// A feature that occurs twice counts less than double; the sum is corrected at each repeated occurrence.
-    fn score_by_run(&self, sentence: &str, scratch: &mut Scratch) -> Score {
-        self.analyser.find_words(sentence, &mut scratch.analysed);
-        let Scratch { analysed, slots, runs, stamps, totals, passing, .. } = scratch;
-        let features::Scratch { words, features: buffer } = analysed;
-        runs.begin(self.id, self.columns.len());
-        stamps.begin(self.table.len());
-        totals.clear();
-        totals.extend(self.columns.iter().map(Column::nothing));
-        let mut look_up = |of_runs: bool, text: &str, passing: &mut Passing| {
-            buffer.clear();
-            for extractor in self.analyser.extractors().iter().filter(|extractor| extractor.is_of_runs() == of_runs) {
-                extractor.extract(text, words, buffer);
-            }
-            passing.rows.clear();
-            self.rows_of(buffer, slots, &mut passing.rows);
-            passing.sums.clear();
-            passing.sums.extend(self.columns.iter().map(|column| column.sum(&passing.rows)));
-            buffer.len()
-        };
-        let (mut features, mut known) = (0, 0);
-        let mut add = |found: Found<'_>| {
-            features += found.features;
-            known += found.rows.len() as u32;
-            for (total, sum) in totals.iter_mut().zip(found.sums) {
-                total.add(sum);
-            }
-            for &row in found.rows {
-                let count = stamps.count(row as usize);
-                if count > 1 {
-                    let columns = self.columns.iter();
-                    columns.zip(totals.iter_mut()).for_each(|(column, total)| column.repeat(row, count, total));
-                }
-            }
-        };
-        if self.analyser.extractors().iter().any(|extractor| extractor.is_of_runs()) {
-            for run in text::runs(sentence) {
-                add(runs.find(run, |passing| look_up(true, run, passing)));
-            }
+    /// The score from all features of the sentence.
+    fn score_at_once(&self, sentence: &str, Scratch { analysed, look_up, places, .. }: &mut Scratch) -> Score {
+        analysed.words.clear();
+        self.analyser.add_words(sentence, 0..sentence.len(), &mut analysed.words);
+        look_up.keys.clear();
+        for are_of_runs in [true, false] {
+            self.analyser.add_keys(are_of_runs, sentence, &analysed.words, &mut look_up.keys);
         }
-        let of_sentence = look_up(false, sentence, passing) as u32;
-        add(Found { rows: &passing.rows, sums: &passing.sums, features: of_sentence });
-        let parts =
-            self.spec.components.iter().zip(totals).map(|(component, total)| {
-                component.weight * (total.part(component.normalisation).score + component.bias)
-            });
-        Score { logit: quantised(parts.fold(self.spec.intercept, |sum, part| sum + part)), features, known }
-    }
-
-    /// Appends the places of the features that the model knows.
-    ///
-    /// All searches start before any continues, so that they wait for memory together.
-    fn rows_of(&self, features: &[Feature], slots: &mut Vec<u64>, found: &mut Vec<u32>) {
-        slots.clear();
-        slots.extend(features.iter().map(|feature| self.index.probe(feature.key)));
-        let resolve = |(feature, &slot): (&Feature, &u64)| self.index.resolve(feature.key, slot);
-        found.extend(features.iter().zip(slots.iter()).filter_map(resolve).map(|row| row as u32));
+        self.places.find_all(look_up, places);
+        let parts = self.columns.iter().zip(&self.spec.components).map(|(column, component)| {
+            component.weight * (column.sum(places).part(component.normalisation).score + component.bias)
+        });
+        let logit = quantised(parts.fold(self.spec.intercept, |sum, part| sum + part));
+        Score { logit, features: look_up.keys.len() as u32, known: places.len() as u32 }
     }
 
     /// Looks up the analysed features: the sentence's rows and their counts.

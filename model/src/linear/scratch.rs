@@ -2,10 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::{
-    columns::{Stamps, Sum},
-    runs::{Passing, Remembered},
-};
+use super::{by_run::ByRun, places::LookUp};
 use crate::features;
 
 /// Buffers that are reused for each sentence; they grow with the models.
@@ -13,20 +10,16 @@ use crate::features;
 pub struct Scratch {
     /// The sentence's words and features.
     pub(crate) analysed: features::Scratch,
-    /// Where the search for each feature starts.
-    pub(super) slots: Vec<u64>,
-    /// How often each row of the model's table occurs in the sentence.
-    pub(super) stamps: Stamps,
-    /// The sums of the model's components.
-    pub(super) totals: Vec<Sum>,
-    /// Rows of the features of the whole sentence.
-    pub(super) passing: Passing,
+    /// For sentences that are scored by runs.
+    pub(super) by_run: ByRun,
+    /// For sentences that are scored at once.
+    pub(super) look_up: LookUp,
+    /// The places of their known features.
+    pub(super) places: Vec<u32>,
     /// The sentence's rows in order of first appearance; for explanations.
     pub(crate) rows: Vec<u32>,
     /// The count of each row; all zero between sentences; for explanations.
     pub(crate) counts: Vec<u16>,
-    /// The cached rows of runs without spaces.
-    pub(super) runs: Remembered,
 }
 
 impl Scratch {
@@ -56,4 +49,12 @@ pub(super) fn with_room<T>(work: impl FnOnce(&mut encoder::Room) -> T) -> T {
         static ROOM: RefCell<encoder::Room> = RefCell::default();
     }
     ROOM.with_borrow_mut(work)
+}
+
+/// The first `n` elements of a buffer that only grows; what they hold is of no matter.
+pub(super) fn at_least<T: Clone + Default>(n: usize, buffer: &mut Vec<T>) -> &mut [T] {
+    if buffer.len() < n {
+        buffer.resize(n, T::default());
+    }
+    &mut buffer[..n]
 }

@@ -16,19 +16,35 @@ pub struct Table {
     index: Index,
 }
 
-/// From a key to its number: open addressing by the leading bits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Index {
-    /// The key's low 40 bits, then its number in 24 bits.
-    slots: Vec<u64>,
+/// From a key to its place among ascending keys.
+///
+/// Keys lie in buckets by their leading bits, a few in each. A byte of each key, its mark, shows for nearly all missing
+/// keys that they are missing. Buckets and marks are small enough for a processor's own cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Index {
+    /// The place where each bucket starts; at the end the number of keys.
+    starts: Vec<u32>,
+    /// For each key the 8 bits after those of its bucket; then [`AT_ONCE`] zeros.
+    marks: Vec<u8>,
+    /// Each key's low 32 bits.
+    checks: Vec<u32>,
     shift: u32,
 }
 
-/// Rows are numbered in 24 bits of a slot.
-pub const MAX_ROWS: usize = (1 << ROW_BITS) - 1;
-const ROW_BITS: u32 = 24;
-const ROW: u64 = (1 << ROW_BITS) - 1;
-const EMPTY: u64 = ROW;
+/// Where a key may be: the first place, and the end of its bucket.
+///
+/// The key is missing if the place is not before the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Candidate {
+    at: u32,
+    end: u32,
+}
+
+/// Marks that are compared in one step.
+const AT_ONCE: usize = 8;
+
+/// The most rows of a table.
+pub const MAX_ROWS: usize = (1 << 24) - 1;
 
 impl Table {
     /// A table of ascending keys and, for each, `columns` cells in 1 / [`UNITS`].
@@ -50,7 +66,7 @@ impl Table {
         if Index::is_crowded(&keys) {
             return Err(Invalid::OutOfRange("keys"));
         }
-        let index = Index::new(keys.iter().copied());
+        let index = Index::new(&keys);
         Ok(Self { keys, columns, cells, index })
     }
 
@@ -64,7 +80,7 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn find(&self, key: u64) -> Option<usize> {
-        self.index.resolve(key, self.index.probe(key))
+        self.index.find(key).map(|row| row as usize)
     }
 
     /// A row's cells, in 1 / [`UNITS`].
@@ -126,74 +142,80 @@ impl Table {
     }
 }
 
-/// The most slots of a search. Hashes never need a tenth; malicious keys would.
-const LONGEST_SEARCH: usize = 1024;
+/// The most keys in a bucket. Hashes never need a tenth; malicious keys would, and searches would be long.
+const FULLEST_BUCKET: usize = 1024;
 
 impl Index {
-    fn bits(keys: usize) -> u32 {
-        // At most half full: a lookup mostly ends at its first slot, and the index stays small.
-        (usize::BITS - (keys * 2).leading_zeros()).clamp(4, 26)
+    fn shift(keys: usize) -> u32 {
+        // Two to four keys in a bucket.
+        u64::BITS - (usize::BITS - (keys / 4).leading_zeros()).clamp(4, 22)
     }
 
     /// Whether many ascending keys have equal leading bits, which makes searches long.
     fn is_crowded(keys: &[u64]) -> bool {
-        let shift = u64::BITS - Self::bits(keys.len());
-        // The length of a run of taken slots does not depend on the order of insertion.
-        let (mut start, mut free) = (0, 0);
-        keys.iter().any(|key| {
-            let home = (key >> shift) as usize;
-            if home > free {
-                (start, free) = (home, home);
-            }
-            free += 1;
-            free - start > LONGEST_SEARCH
-        })
+        let shift = Self::shift(keys.len());
+        keys.chunk_by(|a, b| a >> shift == b >> shift).any(|bucket| bucket.len() > FULLEST_BUCKET)
     }
 
-    /// An index of at most [`MAX_ROWS`] keys, all different, numbered from 0.
-    #[must_use]
-    pub fn new(keys: impl ExactSizeIterator<Item = u64>) -> Self {
-        let bits = Self::bits(keys.len());
-        let shift = u64::BITS - bits;
-        let mut slots = vec![EMPTY; 1 << bits];
-        for (number, key) in (0_u64..).zip(keys) {
-            let mut at = (key >> shift) as usize;
-            while slots[at] != EMPTY {
-                at = (at + 1) & (slots.len() - 1);
-            }
-            slots[at] = key << ROW_BITS | number;
+    /// An index of at most [`MAX_ROWS`] ascending keys.
+    pub(super) fn new(keys: &[u64]) -> Self {
+        let shift = Self::shift(keys.len());
+        let mut starts = vec![0_u32; (1 << (u64::BITS - shift)) + 1];
+        for key in keys {
+            starts[(key >> shift) as usize + 1] += 1;
         }
-        Self { slots, shift }
-    }
-
-    /// The slot where a key's search starts.
-    ///
-    /// It has no branch, so that many searches wait for memory together.
-    #[inline]
-    #[must_use]
-    pub fn probe(&self, key: u64) -> u64 {
-        self.slots[(key >> self.shift) as usize]
-    }
-
-    /// The number of a key whose search starts at `slot`.
-    ///
-    /// It compares the key's low 40 bits, and by its position at least the leading 16 bits. Two different keys are
-    /// confused once in 2^56 pairs.
-    #[inline]
-    #[must_use]
-    pub fn resolve(&self, key: u64, mut slot: u64) -> Option<usize> {
-        let wanted = key << ROW_BITS;
-        let mut at = (key >> self.shift) as usize;
-        loop {
-            if slot & !ROW == wanted && slot & ROW != ROW {
-                return Some((slot & ROW) as usize);
-            }
-            if slot == EMPTY {
-                return None;
-            }
-            at = (at + 1) & (self.slots.len() - 1);
-            slot = self.slots[at];
+        for i in 1..starts.len() {
+            starts[i] += starts[i - 1];
         }
+        let marks = keys.iter().map(|&key| Self::mark(key, shift)).chain([0; AT_ONCE]).collect();
+        let checks = keys.iter().map(|&key| key as u32).collect();
+        Self { starts, marks, checks, shift }
+    }
+
+    #[inline]
+    fn mark(key: u64, shift: u32) -> u8 {
+        (key >> (shift - u8::BITS)) as u8
+    }
+
+    /// Where a key may be. It has no branch, so that many searches wait for memory together.
+    #[inline]
+    pub(super) fn candidate(&self, key: u64) -> Candidate {
+        let bucket = (key >> self.shift) as usize;
+        let [start, end] = self.starts[bucket..bucket + 2] else { unreachable!("a slice of two") };
+        let marks = &self.marks[start as usize..start as usize + AT_ONCE];
+        let marks = u64::from_le_bytes(marks.try_into().expect("eight marks"));
+        let ones = u64::MAX / u64::from(u8::MAX);
+        // The lowest byte that is zero here is the first equal mark; bytes above it may be wrong.
+        let differing = marks ^ (u64::from(Self::mark(key, self.shift)) * ones);
+        let equal = differing.wrapping_sub(ones) & !differing & (ones << 7);
+        Candidate { at: start + equal.trailing_zeros() / u8::BITS, end }
+    }
+
+    /// The place of the key with these low 32 bits.
+    ///
+    /// Two different keys are confused about once in 2^38 searches.
+    #[inline]
+    pub(super) fn confirm(&self, check: u32, Candidate { at, end }: Candidate) -> Option<u32> {
+        if self.checks[at as usize] == check { Some(at) } else { self.search(check, at + 1..end) }
+    }
+
+    #[cold]
+    fn search(&self, check: u32, mut places: std::ops::Range<u32>) -> Option<u32> {
+        places.find(|&at| self.checks[at as usize] == check)
+    }
+
+    /// The place of a key.
+    #[inline]
+    pub(super) fn find(&self, key: u64) -> Option<u32> {
+        let candidate = self.candidate(key);
+        if candidate.is_possible() { self.confirm(key as u32, candidate) } else { None }
+    }
+}
+
+impl Candidate {
+    #[inline]
+    pub(super) fn is_possible(self) -> bool {
+        self.at < self.end
     }
 }
 
@@ -216,9 +238,20 @@ mod tests {
         let keys: Vec<u64> = (0..1_000_000).collect();
         assert_eq!(Table::new(keys, 0, vec![]), Err(Invalid::OutOfRange("keys")));
         assert!(Table::new((0..1000).collect(), 0, vec![]).is_ok());
-        // One key in each of many adjacent slots: the search for a missing key would pass all of them.
+        // Keys side by side are no crowd: each bucket has few.
         let side_by_side: Vec<u64> = (0..100_000).map(|slot| slot << (64 - 18)).collect();
-        assert_eq!(Table::new(side_by_side, 0, vec![]), Err(Invalid::OutOfRange("keys")));
+        let table = Table::new(side_by_side, 0, vec![]).unwrap();
+        assert_eq!((table.find(7 << 46), table.find(7 << 46 | 1)), (Some(7), None));
+    }
+
+    #[test]
+    fn a_key_is_found_in_a_full_bucket_and_behind_equal_marks() {
+        // One bucket of 1000 keys, in groups of a hundred that have one mark.
+        let keys: Vec<u64> = (0..1000).map(|n| (n / 100) << 52 | n << 1).collect();
+        let table = Table::new(keys.clone(), 0, vec![]).unwrap();
+        for (row, key) in keys.iter().enumerate() {
+            assert_eq!((table.find(*key), table.find(key | 1)), (Some(row), None), "{key:x}");
+        }
     }
 
     #[test]
@@ -247,6 +280,7 @@ mod tests {
             let table = Table::new(pairs.keys().copied().collect(), 1, pairs.values().copied().collect()).unwrap();
             for (key, weight) in &pairs {
                 prop_assert_eq!(table.find(*key).map(|row| table.cells(row)[0]), Some(*weight));
+                prop_assert_eq!(table.find(key ^ 1).is_some(), pairs.contains_key(&(key ^ 1)));
             }
             prop_assert_eq!(table.find(probe).map(|row| table.cells(row)[0]), pairs.get(&probe).copied());
         }

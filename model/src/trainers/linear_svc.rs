@@ -49,7 +49,10 @@ struct Parameters {
 impl Default for Parameters {
     fn default() -> Self {
         Self {
-            features: FeatureSet::new(WordRule::Word, &["bigrams", "char_ngrams", "edges", "stem_pairs", "unigrams"]),
+            features: FeatureSet::new(
+                WordRule::Word,
+                &["bigrams", "char_3_and_4_grams", "edges", "stem_pairs", "unigrams"],
+            ),
             min_sentences: 2,
             c: 0.5,
             tolerance: 1e-3,
@@ -134,7 +137,7 @@ impl Matrix {
         let start = self.values.len();
         let mut squares = 0.0;
         for same in found.chunk_by(|a, b| a == b) {
-            let value = term_frequency(same.len().min(usize::from(u16::MAX)) as u16) * self.idf[same[0]];
+            let value = term_frequency(same.len() as u32) * self.idf[same[0]];
             squares += value * value;
             self.columns.push(same[0] as u32);
             self.values.push(value as f32);
