@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use futures::future::BoxFuture;
 use temporalio_client::{
     Client, ClientKeepAliveOptions, ClientOptions, Connection, ConnectionOptions, NamespacedClient, tonic,
 };
@@ -31,7 +32,13 @@ impl Orchestrator {
     /// The client. Connects if it has not yet, within two seconds, and checks that the namespace exists.
     ///
     /// An error that a setting causes is [`Error::Settings`] and names the setting.
-    pub async fn client(&self) -> Result<Client, Error> {
+    ///
+    /// Boxed, so that this crate compiles Temporal's client, and not each crate that waits for it.
+    pub fn client(&self) -> BoxFuture<'_, Result<Client, Error>> {
+        Box::pin(self.connected())
+    }
+
+    async fn connected(&self) -> Result<Client, Error> {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
