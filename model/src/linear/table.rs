@@ -1,6 +1,4 @@
-//! Weights by feature key: a sorted table with a flat index.
-//!
-//! A lookup mostly needs one memory access to the index.
+//! Weights by feature key: a sorted table with a small index.
 
 use super::{Invalid, UNITS};
 
