@@ -16,6 +16,8 @@ pub(super) struct ByRun {
     /// The sentence's bytes and some more.
     padded: Vec<u8>,
     remembered: Remembered,
+    /// The words of a run, by their places in it.
+    words_of_run: Vec<Word>,
     passing: Passing,
     look_up: LookUp,
     total: Total,
@@ -56,7 +58,7 @@ impl Model {
     ///
     /// A feature that occurs twice counts less than double; the sums are corrected for repeated rows at the end.
     pub(super) fn score_by_run(&self, sentence: &str, words: &mut Vec<Word>, buffers: &mut ByRun) -> Score {
-        let ByRun { padded, remembered, passing, look_up, total, repeats } = buffers;
+        let ByRun { padded, remembered, words_of_run, passing, look_up, total, repeats } = buffers;
         remembered.begin(self.id, self.columns.len());
         Run::pad(sentence, padded);
         total.begin(self);
@@ -73,15 +75,14 @@ impl Model {
                 continue;
             }
             let text = &sentence[place.clone()];
-            passing.words.clear();
-            self.analyser.add_words(text, 0..text.len(), &mut passing.words);
-            words.extend(passing.words.iter().map(|word| word.after(place.start)));
-            self.look_up(true, text, look_up, passing);
+            words_of_run.clear();
+            self.analyser.add_words(text, 0..text.len(), words_of_run);
+            words.extend(words_of_run.iter().map(|word| word.after(place.start)));
+            self.look_up(true, text, words_of_run, look_up, passing);
             total.add(&passing.found());
-            remembered.remember(run, passing);
+            remembered.remember(run, words_of_run, passing);
         }
-        passing.words.clone_from(words);
-        self.look_up(false, sentence, look_up, passing);
+        self.look_up(false, sentence, words, look_up, passing);
         total.add(&passing.found());
         let repeated = repeats.of(&total.rows[..total.known], self.table.len());
         self.columns.iter().zip(&mut total.sums).for_each(|(column, sum)| column.correct(repeated, sum));
@@ -94,10 +95,10 @@ impl Model {
         Score { logit, features: total.features as u32, known: total.known as u32 }
     }
 
-    /// Looks up the features of runs in a run, or all others in a sentence, whose words are in `found`.
-    fn look_up(&self, are_of_runs: bool, text: &str, look_up: &mut LookUp, found: &mut Passing) {
+    /// Looks up the features of runs in a run, or all others in a sentence.
+    fn look_up(&self, are_of_runs: bool, text: &str, words: &[Word], look_up: &mut LookUp, found: &mut Passing) {
         look_up.keys.clear();
-        self.analyser.add_keys(are_of_runs, text, &found.words, &mut look_up.keys);
+        self.analyser.add_keys(are_of_runs, text, words, &mut look_up.keys);
         found.features = look_up.keys.len();
         self.places.find_all(look_up, &mut found.rows);
         found.sums.clear();

@@ -69,13 +69,20 @@ impl Places {
     /// The place of a key.
     #[inline]
     pub(super) fn find(&self, key: u64) -> Option<usize> {
-        if let Some(slot) = self.common.get((key >> self.shift) as usize) {
-            let place = slot.wrapping_sub(key << PLACE.count_ones());
+        if !self.common.is_empty() {
+            let place = self.common_place(key);
             if place < PLACE {
                 return Some(place as usize);
             }
         }
         self.others.find(key).map(|at| (at + self.first_other) as usize)
+    }
+
+    /// The place of a common feature; at least [`PLACE`] if it is not the key of its slot.
+    #[inline]
+    fn common_place(&self, key: u64) -> u64 {
+        // If the key is in the slot, only the place is left.
+        self.common[(key >> self.shift) as usize].wrapping_sub(key << PLACE.count_ones())
     }
 
     /// Fills `found` with the places of the keys that the model knows.
@@ -91,9 +98,7 @@ impl Places {
             left.copy_from_slice(keys);
         } else {
             for &key in &*keys {
-                let slot = self.common[(key >> self.shift) as usize];
-                // If the key is in the slot, only the place is left.
-                let place = slot.wrapping_sub(key << PLACE.count_ones());
+                let place = self.common_place(key);
                 let is_known = place < PLACE;
                 found[n] = place as u32;
                 n += usize::from(is_known);

@@ -4,10 +4,11 @@
 //! up again for each sentence. The cache changes only the speed, never a result.
 
 use super::columns::Sum;
-use crate::text::Word;
+use crate::text::{self, Word};
 
 /// Runs of up to this many bytes are cached; nearly every word is shorter.
 const LONGEST: usize = 23;
+const _: () = assert!(LONGEST + 1 >= text::RUNS_AT_ONCE, "a padded text serves both");
 /// The number of runs in the cache; each run has one possible place.
 const PLACES: usize = 1 << 13;
 /// Rows lie in chunks of this many: a line of a processor's cache.
@@ -38,8 +39,6 @@ pub(super) struct Remembered {
 /// What a look-up found of a run that is not in the cache, or of a whole sentence.
 #[derive(Debug, Default)]
 pub(super) struct Passing {
-    /// Its words, by their places in it.
-    pub(super) words: Vec<Word>,
     /// The number of features, known or not.
     pub(super) features: usize,
     /// The rows of its known features, repeated for each occurrence.
@@ -141,7 +140,7 @@ impl Remembered {
     }
 
     /// Puts a run into the cache, unless one that is wanted has its place.
-    pub(super) fn remember(&mut self, run: Run, found: &Passing) {
+    pub(super) fn remember(&mut self, run: Run, words: &[Word], found: &Passing) {
         let at = run.place();
         if run == Run::default() || std::mem::take(&mut self.places[at].is_wanted) {
             return;
@@ -155,7 +154,7 @@ impl Remembered {
         let start = first_chunk as usize * CHUNK;
         self.rows[start..start + found.rows.len()].copy_from_slice(&found.rows);
         self.sums[at * self.components..(at + 1) * self.components].copy_from_slice(&found.sums);
-        let words = match found.words[..] {
+        let words = match *words {
             [] => Words::None,
             [word] => Words::One(word),
             _ => Words::Several,
@@ -187,7 +186,7 @@ impl Remembered {
 }
 
 impl Run {
-    /// Prepares a text for [`Run::of`].
+    /// Prepares a text for [`Run::of`] and [`text::runs`].
     pub(super) fn pad(text: &str, padded: &mut Vec<u8>) {
         padded.clear();
         padded.extend_from_slice(text.as_bytes());
@@ -234,11 +233,9 @@ mod tests {
         Run::of(&padded, &(0..text.len()))
     }
 
-    /// As many rows as `n`, all of them `n`, and words.
-    fn passing(n: u32, words: usize) -> Passing {
-        let word = |at| Word { hash: at, ..Word::default() };
+    /// As many rows as `n`, all of them `n`.
+    fn passing(n: u32) -> Passing {
         Passing {
-            words: (0..words as u64).map(word).collect(),
             features: n as usize + 1,
             rows: vec![n; n as usize],
             sums: vec![Sum::Units { sum: i64::from(n), known: n }],
@@ -251,15 +248,16 @@ mod tests {
         for model in [1, 2, 1] {
             remembered.begin(model, 1);
             assert!(remembered.find(run("kill")).is_none(), "another model's");
-            for (text, n) in [("kill", 3), ("kills", 0), ("", 1), ("\u{e4}nder", 20)] {
-                remembered.remember(run(text), &passing(n, n as usize));
+            for (text, n) in [("kill", 3), ("kills", 0), ("kil", 1), ("", 1), ("\u{e4}nder", 20)] {
+                remembered.remember(run(text), &vec![Word::default(); n as usize], &passing(n));
                 let found = remembered.find(run(text));
                 assert_eq!(found.is_some(), !text.is_empty(), "the empty run is never remembered");
                 let Some((found, words)) = found else { continue };
                 assert_eq!((found.features, found.known), (n as usize + 1, n as usize));
-                assert_eq!(found.rows[..found.known], passing(n, 0).rows);
-                assert_eq!(found.sums, passing(n, 0).sums);
-                assert_eq!(words, if n == 0 { Words::None } else { Words::Several });
+                assert_eq!(found.rows[..found.known], passing(n).rows);
+                assert_eq!(found.sums, passing(n).sums);
+                let expected = [Words::None, Words::One(Word::default()), Words::Several][(n as usize).min(2)];
+                assert_eq!(words, expected);
                 let mut buffer = vec![0; found.rows.len()];
                 found.copy_rows(&mut buffer);
                 assert_eq!(buffer, found.rows);
@@ -293,14 +291,14 @@ mod tests {
                 match remembered.find(name) {
                     Some((found, _)) => {
                         hits += 1;
-                        assert_eq!(found.rows[..found.known], passing(n, 0).rows, "round {round}");
-                        assert_eq!(found.sums, passing(n, 0).sums);
+                        assert_eq!(found.rows[..found.known], passing(n).rows, "round {round}");
+                        assert_eq!(found.sums, passing(n).sums);
                     }
-                    None => remembered.remember(name, &passing(n, 1)),
+                    None => remembered.remember(name, &[Word::default()], &passing(n)),
                 }
                 if i % 3 == 0 && remembered.find(run("common")).is_none() {
                     of_the_common += 1;
-                    remembered.remember(run("common"), &passing(1, 1));
+                    remembered.remember(run("common"), &[], &passing(1));
                 }
             }
         }
